@@ -1,0 +1,151 @@
+"""Settings: `Experiment`, agreed by all parties and hashed, and `Party`, local to one machine.
+
+Both are frozen pydantic models that forbid unknown keys. An experiment holds everything that changes a result
+or a security claim; a party file holds addresses, paths and performance, which change neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from amint_mpc.errors import UsageError
+
+Role = Literal["developer", "auditor", "dealer"]
+ROLES: tuple[Role, ...] = ("developer", "auditor", "dealer")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Data(_Model):
+    """Which images, and how many take which part (see `amint_mpc.data.split`)."""
+
+    dataset: str = "mnist-5k"
+    members: int = Field(1500, ge=4, description="images trained on with their class labels")
+    external: int = Field(2500, ge=4, description="images of the same source, labels unused")
+    unseen: int = Field(1000, ge=4, description="images that take part in nothing until evaluation")
+
+
+class Model(_Model):
+    """The developer's classifier and where its activations are tapped."""
+
+    backbone: str = "resnet-mini"
+    width: int = Field(16, ge=1, description="channels of the stem")
+    taps: Literal["entry", "middle", "output"] = "middle"
+
+
+class Head(_Model):
+    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between."""
+
+    input: Literal["pooled", "maps"] = "pooled"
+    hidden: int = Field(64, ge=1)
+    learning_rate: float = Field(0.03, gt=0)
+
+
+class Training(_Model):
+    """The joint objective and its schedule (aMINT, arXiv 2509.07879, section 3)."""
+
+    epochs: int = Field(40, ge=1, description="epochs of the joint loss, after the warm-up")
+    warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
+    batch: int = Field(64, ge=1, description="members in a step; as many external images go with them")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam, for the classifier")
+    mint_weight: float = Field(1.0, ge=0)
+    distillation: float = Field(0.0, ge=0, description="weight of the warm teacher's soft labels on external images")
+    evaluate_every: int = Field(5, ge=0, description="epochs between scores of the calibration images; 0: never")
+
+    @model_validator(mode="after")
+    def _teacher_needs_warmup(self) -> Training:
+        if self.distillation > 0 and self.warmup_epochs == 0:
+            raise ValueError("distillation needs a teacher: set warmup_epochs to at least 1")
+        return self
+
+
+class Security(_Model):
+    """Everything a security claim rests on.
+
+    `correlations` says who makes the correlated randomness: a third party (`dealer`), or, for trials only, the
+    auditor itself (`insecure-embedded-dealer`), which then could read every value the developer shares.
+    """
+
+    correlations: Literal["dealer", "insecure-embedded-dealer"] = "dealer"
+
+
+class Disclosure(_Model):
+    """Which of the auditor's figures the developer is told."""
+
+    epoch_figures: bool = False
+    final_figures: bool = True
+
+
+class Experiment(_Model):
+    """All that the parties agree on. Its digest is compared before anything else happens."""
+
+    name: str = Field("quickstart", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    seed: int = Field(1, ge=0, lt=2**31)
+    data: Data = Data()
+    model: Model = Model()
+    head: Head = Head()
+    training: Training = Training()
+    security: Security = Security()
+    disclosure: Disclosure = Disclosure()
+
+    @property
+    def method(self) -> str:
+        """`amint`, or `amint-kd` with distillation, so that the two never share a table."""
+        return "amint-kd" if self.training.distillation > 0 else "amint"
+
+    @property
+    def insecure(self) -> bool:
+        """True when the settings give up a security claim; every screen and file then says so."""
+        return self.security.correlations != "dealer"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.data.members // self.training.batch
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical JSON: sorted keys, no spaces, UTF-8."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Experiment:
+        if self.training.batch > min(self.data.members, self.data.external):
+            raise ValueError("training.batch must not exceed data.members or data.external")
+        return self
+
+
+class Address(_Model):
+    """Where a process listens or connects."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535)
+
+
+class Party(_Model):
+    """One machine's own settings: never sent, never hashed, never part of a result.
+
+    Paths are relative to the folder of the party file.
+    """
+
+    role: Role
+    listen: Address | None = None
+    auditor: Address | None = None
+    dealer: Address | None = None
+    keys: Path = Path("keys")
+    data: Path | None = None
+    runs: Path = Path("runs")
+    device: str = "auto"
+    threads: int = Field(0, ge=0, description="threads of torch; 0: leave as it is")
+    connect_timeout_s: float = Field(60.0, gt=0)
+    idle_timeout_s: float = Field(300.0, gt=0, description="a peer silent for so long is lost")
+    dealer_memory_mb: float = Field(256.0, gt=0, description="correlated randomness kept ready ahead of use")

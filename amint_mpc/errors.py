@@ -1,0 +1,67 @@
+"""Every error that a user can meet, in one tree.
+
+An error carries a message (what happened), a hint (what to do next) and the exit code of the process:
+
+====  =========================================================================
+code  meaning
+====  =========================================================================
+0     success
+2     usage: a wrong option, configuration key or value; a folder that exists
+3     peer or identity: absent, lost, not the expected certificate, other terms
+4     protocol: a message that breaks the protocol, a value outside its range
+5     data: missing, damaged or too small
+130   interrupted by the user
+====  =========================================================================
+"""
+
+from __future__ import annotations
+
+
+class AmintError(Exception):
+    """Base of all errors that are shown to a user without a traceback.
+
+    Args:
+        message: what happened, one sentence, no secrets.
+        hint: what the user can do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(AmintError):
+    """A wrong option, a wrong setting, or a file that must not be overwritten."""
+
+    exit_code = 2
+
+
+class PeerError(AmintError):
+    """A peer is absent, was lost, or did not agree to the same terms."""
+
+    exit_code = 3
+
+
+class IdentityError(PeerError):
+    """A key is missing or a peer showed a certificate that is not the pinned one."""
+
+
+class ProtocolError(AmintError):
+    """A peer sent what the protocol does not allow, or a value left its exact range."""
+
+    exit_code = 4
+
+
+class DataError(AmintError):
+    """Images are missing, damaged, or fewer than the experiment asks for."""
+
+    exit_code = 5
+
+
+class Interrupted(AmintError):
+    """The user stopped the program."""
+
+    exit_code = 130
