@@ -1,0 +1,52 @@
+"""What a running party tells its own screen, log and metrics file. Nothing here crosses the link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Phase = Literal["warm-up", "joint", "score"]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for the user: waiting for a peer, connected, saved."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """One training step.
+
+    Args:
+        step: steps done so far, warm-up included.
+        steps: steps of the whole run.
+        losses: named loss values this party knows (empty at the auditor and the dealer).
+        seconds: wall time of the step; `secure_seconds` is the part spent in the head.
+        rounds, bytes_sent: of this step, on the link between developer and auditor (dealer: its own link).
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    phase: Phase
+    seconds: float
+    losses: dict[str, float] = field(default_factory=dict)
+    secure_seconds: float = 0.0
+    rounds: int = 0
+    bytes_sent: int = 0
+
+
+@dataclass(frozen=True)
+class EpochEvent:
+    """One epoch, with the figures this party knows (task_accuracy, mint_auc, ... on calibration images)."""
+
+    epoch: int
+    epochs: int
+    phase: Phase
+    seconds: float
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+Event = Notice | StepEvent | EpochEvent
