@@ -1,0 +1,107 @@
+"""What a step needs from the dealer: described once, drawn by the parties, completed by the dealer.
+
+A `Correlation` lists its fields. Each party draws its share of a field from a seed that it has in common with the
+dealer, so that almost nothing has to be sent. Where shares must fit together (a share of a product, of a table),
+the developer's share is not drawn but sent: the correction. The auditor never receives one.
+
+The dealer knows both seeds and no input; it computes `corrections` from what both parties will draw
+(pseudorandom correlation in the trusted-dealer model; Beaver 1991, "Efficient multiparty protocols using circuit
+randomization"; the seeds follow Araki et al. 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from amint_mpc.mpc.prg import SecretStream
+
+DEVELOPER, AUDITOR = 0, 1
+
+Material = Mapping[str, Tensor]
+"""One party's shares of a correlation's fields, by name."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One tensor of a correlation.
+
+    Args:
+        shape: of the tensor that a holder gets.
+        dtype: int64 for ring elements; narrower integers for XOR-shared words.
+        corrected: the developer's share comes from the dealer instead of the developer's seed.
+        holders: the parties that have a share.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.int64
+    corrected: bool = False
+    holders: tuple[int, ...] = (DEVELOPER, AUDITOR)
+
+    @property
+    def spec(self) -> tuple[torch.dtype, tuple[int, ...]]:
+        return self.dtype, self.shape
+
+
+class Correlation(Protocol):
+    """One kind of correlated randomness, with its sizes."""
+
+    @property
+    def fields(self) -> Mapping[str, Field]: ...
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        """The developer's share of each corrected field.
+
+        Args:
+            developer, auditor: what each draws from its seed.
+        """
+        ...
+
+
+Plan = Mapping[str, Correlation]
+"""What one step needs, by the name under which the protocols ask for it. The order is part of the protocol."""
+
+
+def _seeded(plan: Plan, party: int) -> list[tuple[str, str, Field]]:
+    return [
+        (name, key, field)
+        for name, correlation in plan.items()
+        for key, field in correlation.fields.items()
+        if party in field.holders and not (field.corrected and party == DEVELOPER)
+    ]
+
+
+def corrected(plan: Plan) -> list[tuple[str, str, Field]]:
+    """The fields whose developer's share the dealer sends, in the order in which it sends them."""
+    return [(n, k, f) for n, c in plan.items() for k, f in c.fields.items() if f.corrected]
+
+
+def expand(plan: Plan, stream: SecretStream, party: int, step: int) -> dict[str, dict[str, Tensor]]:
+    """Draw what `party` takes from its seed for one step."""
+    wanted = _seeded(plan, party)
+    drawn = stream.draw(step, [field.spec for _, _, field in wanted])
+    material: dict[str, dict[str, Tensor]] = {name: {} for name in plan}
+    for (name, key, _), tensor in zip(wanted, drawn, strict=True):
+        material[name][key] = tensor
+    return material
+
+
+def deal(plan: Plan, streams: tuple[SecretStream, SecretStream], step: int) -> list[Tensor]:
+    """The dealer's work for one step: the corrections, in the order of `corrected(plan)`."""
+    developer = expand(plan, streams[DEVELOPER], DEVELOPER, step)
+    auditor = expand(plan, streams[AUDITOR], AUDITOR, step)
+    made = {name: c.corrections(developer[name], auditor[name]) for name, c in plan.items()}
+    return [made[name][key].reshape(field.shape) for name, key, field in corrected(plan)]
+
+
+def complete(
+    plan: Plan, material: dict[str, dict[str, Tensor]], corrections: Sequence[Tensor]
+) -> dict[str, dict[str, Tensor]]:
+    """Put the dealer's corrections in their places (developer only)."""
+    for (name, key, _), tensor in zip(corrected(plan), corrections, strict=True):
+        material[name][key] = tensor
+    return material

@@ -1,0 +1,79 @@
+"""Masks from a cryptographic generator: AES-256-CTR keyed by HKDF-SHA-256, one label a purpose.
+
+A position of a stream is (step, offset). The counter block is the step in the high 64 bits and the block number
+in the low 64 bits (NIST SP 800-38A, section 6.5), so that two steps never share keystream. Steps only go
+forward: asking for one twice is an error, because a mask that is used with two values gives away their
+difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from torch import Tensor
+
+from amint_mpc.errors import ProtocolError
+
+SEED_BYTES = 32
+_BLOCK = 16
+
+
+def derive_key(secret: bytes, label: str) -> bytes:
+    """A 32-byte key for one purpose (RFC 5869, HKDF-SHA-256, empty salt, info = label).
+
+    Args:
+        secret: at least 32 uniformly random bytes.
+        label: names the purpose; other labels give independent keys.
+    """
+    if len(secret) < SEED_BYTES:
+        raise ValueError(f"a stream secret has at least {SEED_BYTES} bytes")
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"amint-mpc/1/" + label.encode()).derive(secret)
+
+
+class SecretStream:
+    """The keystream of one purpose, read step by step.
+
+    Guarantees:
+        no_reuse: a step is handed out once, and only forwards.
+        separation: streams of other labels or secrets are computationally independent (AES as a PRF).
+    """
+
+    def __init__(self, secret: bytes, label: str) -> None:
+        self._key = derive_key(secret, label)
+        self._next = 0
+
+    def __repr__(self) -> str:
+        return f"SecretStream(next={self._next})"
+
+    def draw(self, step: int, specs: Sequence[tuple[torch.dtype, tuple[int, ...]]]) -> list[Tensor]:
+        """Uniform tensors for one step, in the order of `specs`.
+
+        Args:
+            step: greater than every step drawn before, below 2^64.
+            specs: (integer dtype, shape) of each tensor; every bit is uniform.
+
+        Raises:
+            ProtocolError: the step, or a later one, was drawn before.
+        """
+        if step < self._next:
+            raise ProtocolError(
+                f"the masks of step {step} were used before", "start a new session; masks must never repeat"
+            )
+        self._next = step + 1
+        sizes = [torch.Size(shape).numel() * dtype.itemsize for dtype, shape in specs]
+        padded = [-(-size // _BLOCK) * _BLOCK for size in sizes]  # aligned views, whole blocks
+        counter = step.to_bytes(8, "big") + bytes(8)
+        stream = Cipher(algorithms.AES(self._key), modes.CTR(counter)).encryptor()
+        total = sum(padded)
+        buffer = torch.zeros(total + _BLOCK, dtype=torch.uint8)
+        view = memoryview(buffer.numpy())
+        stream.update_into(view[:total], view)
+        tensors, start = [], 0
+        for (dtype, shape), size, space in zip(specs, sizes, padded, strict=True):
+            tensors.append(buffer[start : start + size].view(dtype).reshape(shape))
+            start += space
+        return tensors
