@@ -13,17 +13,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from amint_mpc.errors import UsageError
+from amint_mpc.reading import complain, put, read_mapping
 
 Role = Literal["developer", "auditor", "dealer"]
 ROLES: tuple[Role, ...] = ("developer", "auditor", "dealer")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Data(_Model):
@@ -149,3 +149,78 @@ class Party(_Model):
     connect_timeout_s: float = Field(60.0, gt=0)
     idle_timeout_s: float = Field(300.0, gt=0, description="a peer silent for so long is lost")
     dealer_memory_mb: float = Field(256.0, gt=0, description="correlated randomness kept ready ahead of use")
+
+
+LOOPBACK: dict[Role, dict[str, Any]] = {
+    "developer": {"auditor": {"port": 7801}, "dealer": {"port": 7802}},
+    "auditor": {"listen": {"port": 7801}, "dealer": {"port": 7802}},
+    "dealer": {"listen": {"port": 7802}},
+}
+"""What a party file says when there is none: all three on this machine."""
+
+
+def list_experiments() -> dict[str, Path]:
+    """The experiments that come with the program, by name: configs/ of the wheel, or of the checkout."""
+    package = Path(str(resources.files("amint_mpc")))
+    folder = package / "configs"
+    # Beside an installed package `configs` is CrypTen's, so the checkout must be known for one by its project file.
+    if not folder.is_dir() and (package.parent / "pyproject.toml").is_file():
+        folder = package.parent / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_experiment(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Experiment:
+    """An experiment from a file, or from one that comes with the program by its name.
+
+    Args:
+        source: a path (it ends in .yaml or .yml, or has a folder), a name, or None for `quickstart`.
+        overrides: `a.b=value`, applied in order.
+
+    Raises:
+        UsageError: no such file or name, malformed YAML, an unknown key, a value that is not allowed.
+    """
+    named = str(source) if source is not None else "quickstart"
+    path = _find(named)
+    values = read_mapping(path)
+    values.setdefault("name", path.stem)
+    for assignment in overrides:
+        put(values, assignment)
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise complain(error, Experiment, named + (" with --set" if overrides else "")) from None
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        return path
+    known = list_experiments()
+    if source not in known:
+        raise UsageError(
+            f'there is no experiment "{source[:60]}"', "amint-mpc config list names them: " + ", ".join(known)
+        )
+    return known[source]
+
+
+def load_party(path: Path | None, role: Role) -> Party:
+    """One machine's settings; paths in it become absolute, counted from the folder of the file.
+
+    Args:
+        path: the party file; None: parties/ROLE/party.yaml of the current folder, or, where there is none, the
+            loopback addresses with the same folder for keys and runs.
+
+    Raises:
+        UsageError: as `load_experiment`; also when the file is another role's.
+    """
+    file = path or Path("parties") / role / "party.yaml"
+    values = read_mapping(file) if path or file.is_file() else dict(LOOPBACK[role])
+    if values.setdefault("role", role) != role:
+        raise UsageError(f"{file} is for the {values['role']}, not for the {role}", f"pass --role {values['role']}")
+    try:
+        party = Party.model_validate(values)
+    except ValidationError as error:
+        raise complain(error, Party, str(file)) from None
+    base = file.parent.resolve()
+    paths = {"keys": base / party.keys, "runs": base / party.runs, "data": party.data and base / party.data}
+    return party.model_copy(update=paths)
