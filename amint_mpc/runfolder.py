@@ -1,0 +1,152 @@
+"""The folder of one run at one party: what was agreed, which versions ran, what happened, what came out.
+
+Guarantees: an existing folder is never written into; only its owner can enter it (an auditor's head and scores are
+its own); summary.json appears whole or not at all; keys, shares and masks are never given to it; when the experiment
+gives up a security claim, the folder's name and each of its files say INSECURE.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from amint_mpc.config import Experiment
+from amint_mpc.errors import UsageError
+from amint_mpc.eventlines import json_line, to_line
+from amint_mpc.events import Event, Notice, StepEvent
+
+INSECURE = "INSECURE: the auditor made the correlated randomness and could read what the developer shared"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_PACKAGES = ("amint-mpc", "torch", "torchvision", "crypten", "numpy", "cryptography", "pydantic")
+
+
+class RunFolder:
+    """Opened by `create`; use it in a `with` block, so that its files are closed whatever happens."""
+
+    def __init__(self, path: Path, experiment: Experiment, role: str) -> None:
+        self.path = path
+        self.experiment = experiment
+        self.role = role
+        self.summary: dict[str, Any] | None = None
+        self._metrics = (path / "metrics.jsonl").open("x", encoding="utf-8")
+        self._log = (path / "log.txt").open("x", encoding="utf-8")
+        self._board = SummaryWriter(str(path / "tensorboard"))
+        self._write("experiment.yaml", _experiment_text(experiment))
+        self._write("versions.json", json_line(self._marked(versions())) + "\n")
+        if experiment.insecure:
+            self.record(Notice(INSECURE))
+            self._board.add_text("INSECURE", INSECURE)
+
+    @classmethod
+    def create(cls, root: Path, experiment: Experiment, role: str, name: str | None = None) -> RunFolder:
+        """A new folder in `root`.
+
+        Args:
+            name: the folder's name; None: experiment, role and time. `-insecure` is added where it holds.
+
+        Raises:
+            UsageError: the folder exists, the name is no plain file name, or `root` cannot be written.
+        """
+        name = name or f"{experiment.name}-{role}-{time.strftime('%Y%m%d-%H%M%S')}"
+        if experiment.insecure and not name.endswith("-insecure"):
+            name += "-insecure"
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name[:60]!r} is no name for a run", "letters, digits, dots, dashes; no folders")
+        path = root / name
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            raise UsageError(f"{path} exists already", "give another --name; a run never writes over another") from None
+        except OSError as error:
+            raise UsageError(f"cannot make {path}: {error.strerror}", "give another place with --runs") from None
+        return cls(path, experiment, role)
+
+    def record(self, event: Event) -> None:
+        """One event into metrics.jsonl and TensorBoard; notices go to the log as well."""
+        self._metrics.write(to_line(event) + "\n")
+        if isinstance(event, Notice):
+            self.log(event.text)
+            return
+        at, values = (event.step, event.losses) if isinstance(event, StepEvent) else (event.epoch, event.figures)
+        kind = "step" if isinstance(event, StepEvent) else "epoch"
+        for key, value in {**values, "seconds": event.seconds}.items():
+            self._board.add_scalar(f"{kind}/{key}", value, at)
+        if kind == "epoch":
+            self._metrics.flush()
+
+    def log(self, text: str) -> None:
+        """A line of log.txt, with the time (UTC)."""
+        self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(text.split())}\n")
+        self._log.flush()
+
+    def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> Path:
+        """`name` (it ends in .safetensors) in this folder."""
+        from safetensors.torch import save
+
+        note = {"role": self.role, "experiment": self.experiment.digest()}
+        raw = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, self._marked(note))
+        return self._write(name, raw)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write summary.json and close. Who runs, what was agreed and whether it was secure is added here."""
+        agreed = {"role": self.role, "name": self.experiment.name, "method": self.experiment.method}
+        self.summary = self._marked({**agreed, "digest": self.experiment.digest(), **summary})
+        self._write("summary.json", json_line(self.summary) + "\n")
+        self.close()
+
+    def close(self) -> None:
+        """Close every file; can be called twice."""
+        self._metrics.close()
+        self._log.close()
+        self._board.close()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None and not self._log.closed:
+            self.log(f"ended early: {type(error).__name__}: {error}")
+        self.close()
+
+    def _marked(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {"insecure": INSECURE, **record} if self.experiment.insecure else record
+
+    def _write(self, name: str, content: str | bytes) -> Path:
+        """Write whole or not at all: a reader never meets half a file."""
+        path = self.path / name
+        part = path.with_name(name + ".part")
+        with part.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        return part.replace(path)
+
+
+def versions() -> dict[str, Any]:
+    """What ran: Python, platform and the packages that decide a result."""
+    found = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), "platform": platform.platform(), "cores": os.cpu_count(), **found}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _experiment_text(experiment: Experiment) -> str:
+    head = f"# {INSECURE}\n" if experiment.insecure else ""
+    head += f"# What all parties agreed on. SHA-256 of the canonical JSON: {experiment.digest()}\n"
+    return head + yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
