@@ -1,0 +1,66 @@
+"""CrypTen 0.4.1 on today's torch. Everything else in this package gets CrypTen from here:
+
+    from amint_mpc.mpc.crypten_compat import crypten
+
+Two things are repaired, once a process:
+
+- The import. CrypTen's ONNX converter imports `torch.onnx._internal.registration`, which recent torch no longer
+  has. We never convert ONNX; an empty module of that name, there for the length of the import, is enough.
+- `FixedPointEncoder.decode`, which returns values that are too small by exactly 1.0 for about one negative value
+  in two thousand above -60: it divides a negative number by (scale - 1) instead of scale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import types
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_REGISTRATION = "torch.onnx._internal.registration"
+
+
+def import_crypten() -> types.ModuleType:
+    """Import and repair CrypTen; later calls give the same module."""
+    missing = _REGISTRATION not in sys.modules and importlib.util.find_spec(_REGISTRATION) is None
+    if missing:
+        stub = types.ModuleType(_REGISTRATION)
+        stub.registry = None  # type: ignore[attr-defined]
+        sys.modules[_REGISTRATION] = stub
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own deprecated calls, none of ours
+            module = importlib.import_module("crypten")
+    finally:
+        if missing:
+            del sys.modules[_REGISTRATION]
+    encoder = importlib.import_module("crypten.encoder").FixedPointEncoder
+    encoder.decode = decode
+    return module
+
+
+def decode(encoder: Any, tensor: Tensor | None) -> Tensor | None:
+    """Replaces `FixedPointEncoder.decode`: the float32 nearest to tensor / scale.
+
+    Args:
+        encoder: a FixedPointEncoder.
+        tensor: int64 of any shape. None (what the party that learns nothing gets from a reveal) stays None.
+
+    Returns:
+        float32 of the same shape; for a scale of one the integers themselves, as CrypTen has it.
+    """
+    if tensor is None:
+        return None
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise TypeError(f"only integers can be decoded, not {tensor.dtype}")
+    if encoder.scale == 1:
+        return tensor.detach()
+    return (tensor.double() / float(encoder.scale)).to(torch.float32)
+
+
+crypten = import_crypten()
