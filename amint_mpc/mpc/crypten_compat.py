@@ -2,12 +2,14 @@
 
     from amint_mpc.mpc.crypten_compat import crypten
 
-Two things are repaired, once a process:
+Three things are repaired, once a process:
 
 - The import. CrypTen's ONNX converter imports `torch.onnx._internal.registration`, which recent torch no longer
   has. We never convert ONNX; an empty module of that name, there for the length of the import, is enough.
 - `FixedPointEncoder.decode`, which returns values that are too small by exactly 1.0 for about one negative value
   in two thousand above -60: it divides a negative number by (scale - 1) instead of scale.
+- Whether autograd records, a flag of the class `CrypTensor` and so of the whole process: two parties in two threads
+  would switch it off under each other. It becomes a flag of the thread.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 import types
 import warnings
 from typing import Any
@@ -41,7 +44,19 @@ def import_crypten() -> types.ModuleType:
             del sys.modules[_REGISTRATION]
     encoder = importlib.import_module("crypten.encoder").FixedPointEncoder
     encoder.decode = decode
+    type(module.CrypTensor).AUTOGRAD_ENABLED = property(_autograd_enabled, _set_autograd_enabled)
     return module
+
+
+_autograd = threading.local()
+
+
+def _autograd_enabled(_: object) -> bool:
+    return getattr(_autograd, "enabled", True)
+
+
+def _set_autograd_enabled(_: object, enabled: bool) -> None:
+    _autograd.enabled = enabled
 
 
 def decode(encoder: Any, tensor: Tensor | None) -> Tensor | None:
