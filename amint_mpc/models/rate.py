@@ -1,0 +1,23 @@
+"""The learning rates that the secure head can apply exactly; the plaintext head uses the very same."""
+
+from __future__ import annotations
+
+import math
+
+_MANTISSA_BITS = 4
+
+
+def representable_rate(rate: float) -> tuple[int, int]:
+    """The nearest a / 2^k with an a of four bits, 8 <= a <= 15, so that a product with it needs little room.
+
+    Args:
+        rate: step size for a sum over rows (learning rate over rows), 0 < rate < 1.
+
+    Returns:
+        (a, k); a / 2^k is within 1/16 of the rate.
+    """
+    if not 0 < rate < 1:
+        raise ValueError("the learning rate over the number of rows lies between 0 and 1")
+    k = _MANTISSA_BITS - 1 - math.floor(math.log2(rate))
+    a = round(rate * 2.0**k)
+    return (a, k) if a < 2**_MANTISSA_BITS else (a // 2, k - 1)

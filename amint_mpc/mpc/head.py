@@ -1,0 +1,187 @@
+"""The secure head: logits = ReLU(X W1 + b1) w2 + b2 on additive shares, trained by SGD, seen from both parties.
+
+The developer brings X and learns the gradient by X; the auditor draws the weights, learns the logits of a score and,
+at the end, the weights; nobody holds the weights in between. Both run the same lines; where they differ, one of the
+two brings or takes a value.
+
+    train step    rounds 1 weights and input | 2 hidden values | 3 chunks | 4 sign | 5 logits | 6 sigmoid bits
+                  | 7 error | 8 dY | 9 input gradient to the developer, scaled dY
+    score step    rounds 1 to 4, then the logits to the auditor
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from amint_mpc.errors import ProtocolError
+from amint_mpc.mpc import fixed_point as fp
+from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Material, Plan
+from amint_mpc.mpc.crypten_compat import crypten
+from amint_mpc.mpc.layers import (
+    DX_REVEALED_BITS,
+    Rate,
+    Step,
+    binary_cross_entropy_gradient,
+    score_plan,
+    shared,
+    train_plan,
+)
+from amint_mpc.mpc.rounds import Rounds
+
+WEIGHT_BITS = {"w1": fp.W1_BITS, "b1": fp.W1_BITS, "w2": fp.W2_BITS, "b2": fp.Z_BITS}
+
+
+class Supply(Protocol):
+    """Where a party takes the masks of a step from."""
+
+    def take(self, step: int, plan: Plan) -> Mapping[str, Material]: ...
+
+
+class Head(crypten.nn.Module):  # type: ignore[misc,name-defined]
+    """The head as a CrypTen module. Its parameters are shared tensors: w1 [f + 1, h] (the last row is b1), w2 [h], b2."""
+
+    def __init__(self, w1: Tensor, w2: Tensor, b2: Tensor) -> None:
+        super().__init__()
+        self.encrypted = True  # CrypTen: the parameters are shares already
+        self.register_parameter("w1", shared(w1, fp.W1_BITS))
+        self.register_parameter("w2", shared(w2, fp.W2_BITS))
+        self.register_parameter("b2", shared(b2, fp.Z_BITS))
+
+    def forward(self, x: Any, step: Step) -> Any:
+        return x.developers_linear(self.w1, step).relu_dot(self.w2, self.b2, step)
+
+    def update(self) -> None:
+        """Gradient descent. The learning rate is in the gradients already (see `layers`)."""
+        for parameter in self.parameters():
+            parameter.share = parameter.share - parameter.grad.share
+            parameter.grad = None
+
+
+class SecureHead:
+    """The head at one party, on a link to the other and with masks from the dealer.
+
+    Args:
+        channel: the link to the other party. party: DEVELOPER or AUDITOR.
+        supply: this party's masks, step by step.
+        inputs: features of an image. hidden: hidden units.
+    """
+
+    def __init__(self, channel: Channel, party: int, supply: Supply, inputs: int, hidden: int) -> None:
+        self.party, self.inputs, self.hidden = party, inputs, hidden
+        self._channel, self._supply = channel, supply
+        self._rounds = Rounds(channel, party)
+        self._step = 0
+        self._module: Head | None = None
+
+    def __repr__(self) -> str:
+        return f"SecureHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"w1": (self.inputs + 1, self.hidden), "w2": (self.hidden,), "b2": ()}
+
+    def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
+        """Share the initial head, which the auditor alone knows, before the first step.
+
+        Args:
+            weights: w1 [f, h], b1 [h], w2 [h], b2 [] at the auditor; None at the developer.
+            masks: uniformly random int64 of the shapes of w1 [f + 1, h], w2 and b2 at the auditor, used once.
+        """
+        if self.party == DEVELOPER:
+            specs = [(torch.int64, shape) for shape in self._shapes().values()]
+            shares = self._channel.receive("head", 0, *specs)
+        else:
+            if weights is None or masks is None:
+                raise ValueError("the auditor brings the head and its masks")
+            w1 = torch.cat([weights["w1"], weights["b1"][None]])
+            secret = {"w1": w1, "w2": weights["w2"], "b2": weights["b2"]}
+            encoded = {name: fp.encode(value, WEIGHT_BITS[name]) for name, value in secret.items()}
+            self._channel.send("head", 0, *(encoded[name] - masks[name] for name in encoded))
+            shares = [masks[name] for name in encoded]
+        self._module = Head(*shares)
+
+    def open_weights(self) -> dict[str, Tensor] | None:
+        """Open the head to the auditor alone, float64. None at the developer."""
+        mine = {name: getattr(self._ready(), name).share for name in self._shapes()}
+        if self.party == DEVELOPER:
+            self._channel.send("open", 0, *mine.values())
+            return None
+        theirs = self._channel.receive("open", 0, *((torch.int64, shape) for shape in self._shapes().values()))
+        opened = {
+            name: fp.decode(share + other, WEIGHT_BITS[name])
+            for (name, share), other in zip(mine.items(), theirs, strict=True)
+        }
+        return {"w1": opened["w1"][:-1], "b1": opened["w1"][-1], "w2": opened["w2"], "b2": opened["b2"]}
+
+    def train_step(self, x: Tensor | None, targets: Tensor, rate: Rate) -> Tensor | None:
+        """One step of gradient descent on the sum over rows of the binary cross-entropy.
+
+        Args:
+            x: [n, f] at the developer, |x| <= fixed_point.X_LIMIT; None at the auditor.
+            targets: [n] of 0 and 1, public.
+            rate: public step size for the sum (learning rate over rows).
+
+        Returns:
+            At the developer the gradient of the sum by x, [n, f] float64; None at the auditor.
+        """
+        module = self._ready()
+        step = self._begin(train_plan(len(targets), self.inputs + 1, self.hidden, rate), rate)
+        features = self._features(x, len(targets))
+        module.train()
+        z = module(features, step)
+        z.backward(binary_cross_entropy_gradient(z, targets, step))
+        module.update()
+        if self.party == AUDITOR:
+            return None
+        return fp.decode(features.grad.share[:, :-1], DX_REVEALED_BITS)
+
+    def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
+        """Score a batch; the logits go to the auditor alone.
+
+        Args:
+            x: [rows, f] at the developer; None at the auditor.
+
+        Returns:
+            [rows] float64 at the auditor; None at the developer.
+        """
+        module = self._ready()
+        step = self._begin(score_plan(rows, self.inputs + 1, self.hidden), None)
+        module.eval()
+        z = module(self._features(x, rows), step).share
+        opened = step.rounds.hand_over(DEVELOPER, z if self.party == DEVELOPER else None, (rows,), torch.int64)
+        step.rounds.exchange()
+        return None if self.party == DEVELOPER else fp.decode(z + opened.value, fp.Z_BITS)
+
+    def _ready(self) -> Head:
+        if self._module is None:
+            raise RuntimeError("share the weights first")
+        return self._module
+
+    def _begin(self, plan: Plan, rate: Rate | None) -> Step:
+        material = self._supply.take(self._step, plan)
+        self._rounds.begin(self._step)
+        self._step += 1
+        return Step(self._rounds, plan, material, rate)
+
+    def _features(self, x: Tensor | None, rows: int) -> Any:
+        """X with its column of ones, as a shared tensor: X itself at the developer, nothing at the auditor."""
+        if self.party == AUDITOR:
+            return shared_input(torch.zeros(1, dtype=torch.int64))
+        if x is None or x.shape != (rows, self.inputs):
+            raise ProtocolError(f"the head takes features of shape ({rows}, {self.inputs})")
+        if not bool((x.abs() <= fp.X_LIMIT).all()):
+            raise ProtocolError(
+                f"a feature lies outside [-{fp.X_LIMIT:g}, {fp.X_LIMIT:g}], where the head is exact",
+                "standardise and clip the features",
+            )
+        return shared_input(fp.encode(torch.cat([x.double(), torch.ones(rows, 1)], dim=1), fp.X_BITS))
+
+
+def shared_input(share: Tensor) -> Any:
+    tensor = shared(share, fp.X_BITS)
+    tensor.requires_grad = True
+    return tensor

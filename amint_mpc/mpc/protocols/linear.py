@@ -1,0 +1,140 @@
+"""Linear layer whose input one party knows: Y = X W, dX = dY W^T and the update X^T dY', each value masked once.
+
+X [n, f] is the developer's plaintext, W [f, h] and dY [n, h] are additively shared. Sources: Beaver triples in the
+form where every value is opened under one mask and only products of masks are dealt (Turbospeedz, Ben-Efraim,
+Nielsen and Omri 2019; ABY2.0, Patra et al. 2021, section 3); the one-sided products follow from X being known.
+
+Steps
+    1. open c = W - R; the developer sends X - A.
+       Y:   developer X (c + R0) + [A R1]_0,  auditor (X - A) R1 + [A R1]_1.
+    2. open d = dY - S.
+       dX:  developer (d + S0)(c + R0)^T + [M]_0,  auditor d R1^T + S1 (c + R1)^T + [M]_1,
+            with M = S0 R1^T + S1 R0^T from the dealer.
+    3. the auditor sends the top 32 bits of its share of dX; the developer alone has dX.
+    4. open e = dY' - T.
+       X^T dY':  developer X^T (e + T0) + [A^T T1]_0,  auditor (X - A)^T T1 + [A^T T1]_1.
+Who learns what: both see c, d, e and the auditor X - A, all uniform; the developer learns dX, rounded.
+Exact: Y, X^T dY' in the ring; dX to one unit of its top 32 bits.
+Rounds: 1, 1, 1 and 1 (steps 3 and 4 share theirs).
+Bytes: developer 8 (f h + n f + 2 n h), auditor 8 (f h + 2 n h) + 4 n f, dealer 8 (n h + n f + f h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Field, Material
+from amint_mpc.mpc.ring import matmul, small_matmul
+from amint_mpc.mpc.rounds import Opened, Rounds
+
+REVEALED_BITS = 32
+"""Of the 64 bits of each entry of dX, the top ones that are opened to the developer."""
+
+
+@dataclass(frozen=True)
+class LinearMasks:
+    """Masks A, R (and S, T for training) and the shares of their products."""
+
+    rows: int
+    inputs: int
+    outputs: int
+    training: bool = True
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        n, f, h = self.rows, self.inputs, self.outputs
+        fields = {
+            "a": Field((n, f), holders=(DEVELOPER,)),
+            "r": Field((f, h)),
+            "ar": Field((n, h), corrected=True),
+        }
+        if self.training:
+            fields |= {
+                "s": Field((n, h)),
+                "t": Field((n, h)),
+                "sr": Field((n, f), corrected=True),
+                "at": Field((f, h), corrected=True),
+            }
+        return fields
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        made = {"ar": matmul(developer["a"], auditor["r"]) - auditor["ar"]}
+        if self.training:
+            cross = matmul(developer["s"], auditor["r"].T) + matmul(auditor["s"], developer["r"].T)
+            made["sr"] = cross - auditor["sr"]
+            made["at"] = matmul(developer["a"].T, auditor["t"]) - auditor["at"]
+        return made
+
+
+class Linear:
+    """One step of the layer, at one party.
+
+    Args:
+        masks: the sizes. material: this party's part of them for this step.
+    """
+
+    def __init__(self, rounds: Rounds, masks: LinearMasks, material: Material) -> None:
+        self._rounds, self._masks, self._m = rounds, masks, material
+        self._x: Tensor | None = None
+
+    @property
+    def _developer(self) -> bool:
+        return self._rounds.party == DEVELOPER
+
+    def post(self, x: Tensor | None, w: Tensor) -> None:
+        """Step 1. x: [n, f] int64, |x| <= ring.SMALL_LIMIT, at the developer; None at the auditor. w: share."""
+        self._c = self._rounds.open(w - self._m["r"])
+        masked = None
+        if self._developer:
+            if x is None:
+                raise ValueError("the developer brings the input of the layer")
+            self._x = x.double()
+            masked = x - self._m["a"]
+        self._masked_x = self._rounds.hand_over(
+            DEVELOPER, masked, (self._masks.rows, self._masks.inputs), torch.int64
+        )
+
+    def product(self) -> Tensor:
+        """Share of Y = X W, [n, h]."""
+        if self._x is not None:
+            return small_matmul(self._x, self._c.value + self._m["r"]) + self._m["ar"]
+        return matmul(self._masked_x.value, self._m["r"]) + self._m["ar"]
+
+    def post_gradient(self, dy: Tensor) -> None:
+        """Step 2. dy: share of dY, [n, h]."""
+        self._d = self._rounds.open(dy - self._m["s"])
+
+    def post_input_gradient(self) -> Opened:
+        """Step 3: after the exchange the developer may ask `input_gradient`."""
+        c, d, m = self._c.value, self._d.value, self._m
+        shape = (self._masks.rows, self._masks.inputs)
+        if self._developer:
+            self._dx = matmul(d + m["s"], (c + m["r"]).T) + m["sr"]
+            self._top = self._rounds.hand_over(AUDITOR, None, shape, torch.int32)
+        else:
+            dx = matmul(d, m["r"].T) + matmul(m["s"], (c + m["r"]).T) + m["sr"]
+            top = (dx >> (64 - REVEALED_BITS)).to(torch.int32)
+            self._top = self._rounds.hand_over(AUDITOR, top, shape, torch.int32)
+        return self._top
+
+    def input_gradient(self) -> Tensor:
+        """dX at the developer, as int64 with 32 fewer fractional bits; error at most one unit."""
+        mine = (self._dx >> (64 - REVEALED_BITS)).to(torch.int32)
+        return (mine + self._top.value).long()  # int32 sums wrap, as they should
+
+    def post_update(self, scaled: Tensor) -> None:
+        """Step 4. scaled: share of dY', [n, h]."""
+        self._e = self._rounds.open(scaled - self._m["t"])
+
+    def update(self) -> Tensor:
+        """Share of X^T dY', [f, h]."""
+        if self._x is not None:
+            return small_matmul(self._x.T, self._e.value + self._m["t"]) + self._m["at"]
+        return matmul(self._masked_x.value.T, self._m["t"]) + self._m["at"]
+
+
+__all__ = ["Linear", "LinearMasks"]
