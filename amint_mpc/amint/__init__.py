@@ -1,0 +1,19 @@
+"""The method, aMINT (arXiv 2509.07879): joint objective, schedule, training loop, figures."""
+
+from amint_mpc.amint.head import MintHead, PlaintextHead
+from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
+from amint_mpc.amint.schedule import SCORE_BATCH, ScoreSets, TrainStep, schedule
+from amint_mpc.amint.trainer import Trainer
+
+__all__ = [
+    "SCORE_BATCH",
+    "Figure",
+    "MembershipFigures",
+    "MintHead",
+    "PlaintextHead",
+    "ScoreSets",
+    "TrainStep",
+    "Trainer",
+    "membership_figures",
+    "schedule",
+]

@@ -1,0 +1,115 @@
+"""The one seam: what the training loop asks of a membership head, and the head in plaintext.
+
+`PlaintextHead` is the twin that every secure head is compared with: the same function, gradient and update, in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amint_mpc.errors import ProtocolError
+from amint_mpc.models.features import FEATURE_LIMIT
+from amint_mpc.models.head import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, HeadWeights
+from amint_mpc.models.rate import representable_rate
+
+
+class MintHead(Protocol):
+    """A membership head as the developer meets it. Calls come one at a time, in the order of the schedule."""
+
+    def step(self, features: Tensor, members: int) -> Tensor:
+        """Take one training step and return what the classifier needs of it.
+
+        Args:
+            features: float32 [n, F] on the CPU, without a graph; rows 0..members-1 are members, the others external.
+            members: between 1 and n - 1.
+
+        Returns:
+            gradient of L_mint by `features`, float32 [n, F], by the weights before the step.
+        """
+
+    def score(self, features: Tensor) -> Tensor | None:
+        """Membership probabilities, float64 [n], for features [n, F]; None on a party that may not learn them."""
+
+
+class PlaintextHead:
+    """The head in this process, trained by plain gradient descent at a constant rate.
+
+    No momentum and no second moment: on standardised features they brought nothing (docs/decisions.md), and a secure
+    computation pays for each.
+
+    Args:
+        weights: first weights; not changed.
+        learning_rate: one for all four tensors, below 1; the rate used is the nearest one that the secure head can
+            apply exactly (`amint_mpc.models.rate`).
+    """
+
+    def __init__(self, weights: HeadWeights, learning_rate: float) -> None:
+        self.weights = weights.clone()
+        self.learning_rate = learning_rate
+        self.loss = float("nan")  # L_mint of the last step; the secure head never computes it
+
+    def step(self, features: Tensor, members: int) -> Tensor:
+        """See `MintHead.step`.
+
+        Raises:
+            ProtocolError: a value has left the range in which the secure head is exact.
+        """
+        x, w = features.to(torch.float64), self.weights
+        y = w.hidden(x)
+        h = y.relu()
+        z = h @ w.w2 + w.b2
+        _check_forward(x, y, z)
+
+        # L_mint = mean over members of BCE(z, 1) + mean over external of BCE(z, 0)
+        self.loss = float(F.softplus(-z[:members]).mean() + F.softplus(z[members:]).mean())
+        rows = torch.full_like(z, len(z) - members)  # how many rows the mean of a row's class goes over
+        rows[:members] = members
+        label = torch.zeros_like(z)
+        label[:members] = 1
+        gz = (z.sigmoid() - label) / rows
+        gy = gz[:, None] * w.w2 * (y > 0)
+        gx = gy @ w.w1.T
+        _refuse("gradient row", gx * rows[:, None], GRADIENT_LIMIT)
+
+        a, k = representable_rate(self.learning_rate / members)
+        rate = members * a / 2**k
+        self.weights = HeadWeights(
+            w1=w.w1 - rate * x.T @ gy,
+            b1=w.b1 - rate * gy.sum(0),
+            w2=w.w2 - rate * h.T @ gz,
+            b2=w.b2 - rate * gz.sum(),
+        )
+        return gx.to(torch.float32)
+
+    def score(self, features: Tensor) -> Tensor:
+        """See `MintHead.score`.
+
+        Raises:
+            ProtocolError: a value has left the range in which the secure head is exact.
+        """
+        x = features.to(torch.float64)
+        y = self.weights.hidden(x)
+        z = y.relu() @ self.weights.w2 + self.weights.b2
+        _check_forward(x, y, z)
+        return z.sigmoid()
+
+
+def _check_forward(x: Tensor, y: Tensor, z: Tensor) -> None:
+    if not bool((x.abs() <= FEATURE_LIMIT).all()):
+        raise ProtocolError(
+            f"a feature lies outside +-{FEATURE_LIMIT:g}", "Clip features as amint_mpc.models.Features does."
+        )
+    _refuse("hidden pre-activation", y, HIDDEN_LIMIT)
+    _refuse("logit", z, LOGIT_LIMIT)
+
+
+def _refuse(name: str, values: Tensor, limit: float) -> None:
+    if not bool((values.abs() < limit).all()):  # written so that NaN is refused, too
+        raise ProtocolError(
+            f"a {name} of the head reached its limit of {limit:g}, beyond which the secure head is not exact",
+            "Lower head.learning_rate or train for fewer epochs.",
+        )

@@ -1,0 +1,151 @@
+"""Figures of membership and of the task, each with a 95 % bootstrap interval over images.
+
+The positive class is "member"; a score is a membership probability. Members and unseen images count as much as each
+other whatever their numbers (balanced accuracy). Thresholds come from calibration halves, figures from report halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_curve
+from torch import Tensor
+
+RESAMPLES = 1000
+_FALSE_POSITIVES = 0.01
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its 95 % interval (percentile bootstrap, Efron 1979)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class MembershipFigures:
+    """How well members are told from unseen images, on the report halves.
+
+    Args:
+        auc: area under the ROC curve.
+        accuracy: balanced accuracy at threshold 0.5.
+        calibrated_accuracy: the same at `threshold`. Its interval does not count the choice of the threshold.
+        tpr_at_1_fpr: largest true-positive rate at no more than 1 % false positives (Carlini et al. 2022,
+            arXiv 2112.03570); with few unseen images this rests on a handful of them.
+        threshold: the best on the calibration halves.
+        members, external, unseen: mean scores; members and unseen of the report halves, external of all.
+    """
+
+    auc: Figure
+    accuracy: Figure
+    calibrated_accuracy: Figure
+    tpr_at_1_fpr: Figure
+    threshold: float
+    members: Figure
+    external: Figure
+    unseen: Figure
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for a summary."""
+        return asdict(self)
+
+
+def membership_figures(scores: Mapping[str, Tensor], seed: int) -> MembershipFigures:
+    """All figures from the scores of the five sets (`amint_mpc.data.SETS`).
+
+    Args:
+        scores: set name -> membership probabilities [count].
+        seed: of the bootstrap.
+    """
+    threshold = best_threshold(scores["members_calibration"], scores["unseen_calibration"])
+    members, unseen, external = (_array(scores[name]) for name in ("members_report", "unseen_report", "external"))
+
+    def pair(statistic: Callable[[Array, Array], float]) -> Figure:
+        return bootstrap(lambda sets: statistic(sets[0], sets[1]), (members, unseen), seed)
+
+    def mean(values: Array) -> Figure:
+        return bootstrap(lambda sets: float(sets[0].mean()), (values,), seed)
+
+    return MembershipFigures(
+        auc=pair(roc_auc),
+        accuracy=pair(lambda m, u: balanced_accuracy(m, u, 0.5)),
+        calibrated_accuracy=pair(lambda m, u: balanced_accuracy(m, u, threshold)),
+        tpr_at_1_fpr=pair(tpr_at_1_fpr),
+        threshold=threshold,
+        members=mean(members),
+        external=mean(external),
+        unseen=mean(unseen),
+    )
+
+
+def calibration_figures(scores: Mapping[str, Tensor]) -> dict[str, float]:
+    """AUC and balanced accuracy at 0.5 on the calibration halves alone, for watching a run."""
+    members, unseen = _array(scores["members_calibration"]), _array(scores["unseen_calibration"])
+    return {"mint_auc": roc_auc(members, unseen), "mint_accuracy": balanced_accuracy(members, unseen, 0.5)}
+
+
+def accuracy_figure(correct: Tensor, seed: int) -> Figure:
+    """Share of right answers, from one truth value an image [count]."""
+    return bootstrap(lambda sets: float(sets[0].mean()), (_array(correct),), seed)
+
+
+def best_threshold(members: Tensor, unseen: Tensor) -> float:
+    """The threshold of greatest balanced accuracy; a score at or above it means "member".
+
+    It lies midway between two neighbouring scores; of equally good ones, the middle one is taken.
+    """
+    inside, outside = _array(members), _array(unseen)
+    scores = np.concatenate([inside, outside])
+    truth = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
+    false, true, thresholds = roc_curve(truth, scores, drop_intermediate=False)
+    gain = true - false
+    best = np.flatnonzero(gain == gain.max())
+    at = best[len(best) // 2]
+    if at == 0:  # nothing is called a member
+        return 1.0
+    above = float(thresholds[at])
+    below = scores[scores < above]
+    return (above + float(below.max())) / 2 if len(below) else above
+
+
+def roc_auc(members: Array, unseen: Array) -> float:
+    """Area under the ROC curve: the chance that a member scores above an unseen image, ties half.
+
+    Mann and Whitney's count, by binary search: a thousand resamples must not take longer than an epoch.
+    """
+    ordered = np.sort(unseen)
+    below, not_above = np.searchsorted(ordered, members, "left"), np.searchsorted(ordered, members, "right")
+    return float((below + not_above).sum() / (2 * len(members) * len(unseen)))
+
+
+def tpr_at_1_fpr(members: Array, unseen: Array) -> float:
+    """Largest true-positive rate among thresholds with at most 1 % false positives."""
+    allowed = int(_FALSE_POSITIVES * len(unseen))
+    return float((members > np.sort(unseen)[-1 - allowed]).mean())
+
+
+def balanced_accuracy(members: Array, unseen: Array, threshold: float) -> float:
+    """Mean of the shares of members at or above the threshold and of unseen images below it."""
+    return float(((members >= threshold).mean() + (unseen < threshold).mean()) / 2)
+
+
+def bootstrap(statistic: Callable[[tuple[Array, ...]], float], sets: tuple[Array, ...], seed: int) -> Figure:
+    """The statistic with its 95 % percentile interval; every set is resampled by itself, keeping its size."""
+    generator = np.random.default_rng(seed)
+    values = [
+        statistic(tuple(values[generator.integers(len(values), size=len(values))] for values in sets))
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Figure(statistic(sets), float(low), float(high))
+
+
+def _array(values: Tensor) -> Array:
+    return values.detach().cpu().numpy().astype(np.float64)

@@ -1,0 +1,61 @@
+"""The order of everything the head is asked to do. Both parties walk the same list, made from the experiment alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amint_mpc.config import Experiment
+from amint_mpc.data.split import SETS, set_counts
+
+SCORE_BATCH = 256
+"""Rows of a scoring batch; the last batch of a set may be smaller."""
+
+_PERIODIC = ("members_calibration", "unseen_calibration")
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One step of the head.
+
+    Args:
+        index: from 0, over the whole run.
+        epoch: from 1, warm-up epochs counted; the head takes no step in those.
+    """
+
+    index: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class ScoreSets:
+    """Score whole sets, in this order, after the steps of `epoch`.
+
+    Args:
+        sets: (name, number of images).
+        final: true once, at the end, for all five sets.
+    """
+
+    epoch: int
+    sets: tuple[tuple[str, int], ...]
+    final: bool
+
+
+def schedule(experiment: Experiment) -> list[TrainStep | ScoreSets]:
+    """All head steps and scorings of a run, in order."""
+    training, counts = experiment.training, set_counts(experiment.data)
+    items: list[TrainStep | ScoreSets] = []
+    last = training.warmup_epochs + training.epochs
+    for joint in range(1, training.epochs + 1):
+        epoch = training.warmup_epochs + joint
+        first = (joint - 1) * experiment.steps_per_epoch
+        items += [TrainStep(first + step, epoch) for step in range(experiment.steps_per_epoch)]
+        if epoch == last:
+            items.append(ScoreSets(epoch, tuple((name, counts[name]) for name in SETS), final=True))
+        elif training.evaluate_every and joint % training.evaluate_every == 0:
+            items.append(ScoreSets(epoch, tuple((name, counts[name]) for name in _PERIODIC), final=False))
+    return items
+
+
+def score_batches(count: int) -> list[int]:
+    """Sizes of the batches in which a set of `count` images is scored."""
+    return [min(SCORE_BATCH, count - start) for start in range(0, count, SCORE_BATCH)]

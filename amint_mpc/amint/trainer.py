@@ -1,0 +1,210 @@
+"""The training loop, written once: it meets the membership head only through `MintHead` and does not know which one.
+
+Epochs are counted from 1. Warm-up epochs train the classifier on batches of members alone; the head takes no step in
+them, and with distillation the warm classifier's answers on the external images, taken once at their end, are the
+teacher. Every joint step takes as many external images as members through one forward pass, so that batch norms see
+both. Members and external images come in a fresh random order each epoch. Same seed, same number of threads, same
+machine: same result (on the CPU).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amint_mpc.amint.head import MintHead
+from amint_mpc.amint.metrics import Figure, accuracy_figure, calibration_figures
+from amint_mpc.amint.objective import JointObjective
+from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.config import Experiment
+from amint_mpc.data.split import SplitImages
+from amint_mpc.errors import UsageError
+from amint_mpc.events import EpochEvent, Phase, StepEvent
+from amint_mpc.models.classifier import build_classifier
+
+
+class Trainer:
+    """One run of an experiment.
+
+    Args:
+        experiment: the agreed settings.
+        images: members, external and unseen images.
+        head: the membership head; None trains the classifier without it (the task alone, or, if the experiment has
+            distillation, the task with distillation): what the price of the head is measured against.
+        device: of the classifier; "auto" takes an accelerator where there is one.
+
+    Attributes:
+        backbone: the classifier with its taps' features (`amint_mpc.models.Classifier`).
+        scores: after `run`, set name -> membership probabilities [count]; empty where the head tells none.
+        soft_labels: after the warm-up, the teacher's class probabilities for the external images [external, classes],
+            or None without distillation.
+    """
+
+    def __init__(
+        self, experiment: Experiment, images: SplitImages, head: MintHead | None, device: str | torch.device = "auto"
+    ) -> None:
+        self.experiment = experiment
+        self.images = images
+        self.head = head
+        self.device = pick_device(device)
+        self.scores: dict[str, Tensor] = {}
+        self.soft_labels: Tensor | None = None
+        classifier = build_classifier(experiment, tuple(images.members.shape[1:]), images.classes)
+        # channels_last makes a step a quarter faster on a CPU
+        self.backbone = classifier.to(device=self.device).to(memory_format=torch.channels_last)
+        training = experiment.training
+        self._optimizer = torch.optim.Adam(self.backbone.parameters(), lr=training.learning_rate, fused=True)
+        self._objective = JointObjective(training.mint_weight, training.distillation)
+        self._members, self._external = images.members.to(self.device), images.external.to(self.device)
+        self._labels = images.member_labels.to(self.device)
+        # The split draws from the seed itself; the word beside it makes this another stream.
+        self._random = np.random.Generator(np.random.PCG64([experiment.seed, 1]))
+
+    def run(self) -> Iterator[StepEvent | EpochEvent]:
+        """Train, and tell of every step and epoch.
+
+        Raises:
+            ProtocolError: the head refused a value (or, from a secure head, whatever its link raises).
+        """
+        yield from self._warm_up()
+        done = self.experiment.training.warmup_epochs * self.experiment.steps_per_epoch
+        for epoch, items in groupby(schedule(self.experiment), key=lambda item: item.epoch):
+            start, figures = time.perf_counter(), {}
+            members, external = self._epoch_order()
+            for item in items:
+                if isinstance(item, ScoreSets):
+                    figures = self._score(item)
+                    continue
+                at = item.index % self.experiment.steps_per_epoch
+                yield self._joint_step(item, done + item.index + 1, members[at], external[at])
+            yield self._epoch_event(epoch, "joint", start, figures)
+
+    def task_accuracy(self) -> Figure:
+        """Share of unseen report images that are classified rightly."""
+        return accuracy_figure(self._correct("unseen_report"), self.experiment.seed)
+
+    def _warm_up(self) -> Iterator[StepEvent | EpochEvent]:
+        epochs = self.experiment.training.warmup_epochs
+        for epoch in range(1, epochs + 1):
+            start = time.perf_counter()
+            for at, rows in enumerate(self._epoch_order()[0], start=1):
+                step_start = time.perf_counter()
+                total, losses = self._objective.plaintext_part(
+                    self.backbone.logits(self._pixels(rows)), self._labels[rows]
+                )
+                self._update(total)
+                done = (epoch - 1) * self.experiment.steps_per_epoch + at
+                yield self._step_event(done, epoch, "warm-up", step_start, losses)
+            figures = {"task_accuracy": float(self._correct("unseen_calibration").mean())} if epoch == epochs else {}
+            yield self._epoch_event(epoch, "warm-up", start, figures)
+        if self.experiment.training.distillation > 0:
+            logits = torch.cat([logits for logits, _ in self._passes("external")])
+            self.soft_labels = logits.softmax(1)
+
+    def _joint_step(self, item: TrainStep, done: int, members: Tensor, external: Tensor) -> StepEvent:
+        start, secure = time.perf_counter(), 0.0
+        labels = self._labels[members]
+        pixels = self._pixels(members)
+        if self.head is not None or self.soft_labels is not None:
+            pixels = torch.cat([pixels, self._pixels(external, members=False)])
+        logits, features = self.backbone(pixels)
+        soft_labels = None if self.soft_labels is None else self.soft_labels[external]
+        total, losses = self._objective.plaintext_part(logits, labels, soft_labels)
+        if self.head is None:
+            self._update(total)
+        else:
+            secure_start = time.perf_counter()
+            gradient = self.head.step(features.detach().cpu(), len(members))
+            secure = time.perf_counter() - secure_start
+            self._update(total, features, gradient)
+        return self._step_event(done, item.epoch, "joint", start, losses, secure)
+
+    def _update(self, total: Tensor, features: Tensor | None = None, gradient: Tensor | None = None) -> None:
+        self._optimizer.zero_grad()
+        self._objective.backward(total, features, gradient)
+        self._optimizer.step()
+
+    def _score(self, item: ScoreSets) -> dict[str, float]:
+        scores: dict[str, Tensor] = {}
+        figures: dict[str, float] = {}
+        for name, _ in item.sets:
+            parts, logits = [], []
+            for batch_logits, features in self._passes(name):
+                logits.append(batch_logits)
+                part = None if self.head is None else self.head.score(features.cpu())
+                if part is not None:
+                    parts.append(part)
+            if parts:
+                scores[name] = torch.cat(parts)
+            if name == "unseen_calibration":
+                right = torch.cat(logits).argmax(1).cpu() == self.images.unseen_label_half(name)
+                figures["task_accuracy"] = float(right.float().mean())
+        if item.final:
+            self.scores = scores
+        return figures | (calibration_figures(scores) if scores else {})
+
+    @torch.no_grad()
+    def _passes(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits and features of one of the five sets, in scoring batches, with running statistics."""
+        images = self.images.images(name)
+        for batch in torch.split(images, score_batches(len(images))):
+            self.backbone.eval()
+            passed = self.backbone(_unit(batch.to(self.device)))
+            self.backbone.train()
+            yield passed
+
+    def _correct(self, name: str) -> Tensor:
+        logits = torch.cat([logits for logits, _ in self._passes(name)])
+        return (logits.argmax(1).cpu() == self.images.unseen_label_half(name)).double()
+
+    def _epoch_order(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Rows of members and of external images for each step of an epoch, [batch] each."""
+        batch, steps = self.experiment.training.batch, self.experiment.steps_per_epoch
+        orders = []
+        for count in (len(self.images.members), len(self.images.external)):
+            rounds = -(-batch * steps // count)  # fewer external images than members: start them over
+            order = np.concatenate([self._random.permutation(count) for _ in range(rounds)])[: batch * steps]
+            orders.append(list(torch.split(torch.from_numpy(order).to(self.device), batch)))
+        return orders[0], orders[1]
+
+    def _pixels(self, rows: Tensor, *, members: bool = True) -> Tensor:
+        return _unit((self._members if members else self._external)[rows])
+
+    def _step_event(
+        self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, float], secure: float = 0.0
+    ) -> StepEvent:
+        training = self.experiment.training
+        steps = (training.warmup_epochs + training.epochs) * self.experiment.steps_per_epoch
+        return StepEvent(done, steps, epoch, phase, time.perf_counter() - start, losses, secure)
+
+    def _epoch_event(self, epoch: int, phase: Phase, start: float, figures: dict[str, float]) -> EpochEvent:
+        training = self.experiment.training
+        epochs = training.warmup_epochs + training.epochs
+        return EpochEvent(epoch, epochs, phase, time.perf_counter() - start, figures)
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """The device of that name; "auto" is the accelerator if there is one, else the CPU.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    try:
+        if name == "auto":
+            found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+            return found or torch.device("cpu")
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"there is no device {name!r} here", "Set device to auto, cpu or cuda.") from error
+    return device
+
+
+def _unit(pixels: Tensor) -> Tensor:
+    """uint8 -> float32 in [0, 1]."""
+    return pixels.to(torch.float32) / 255

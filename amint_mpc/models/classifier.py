@@ -1,0 +1,84 @@
+"""The developer's model: a backbone by name, and the features of its taps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from amint_mpc.config import Experiment
+from amint_mpc.errors import UsageError
+from amint_mpc.models.backbone import Backbone, Taps
+from amint_mpc.models.features import Features, flatten
+from amint_mpc.models.resnet import ResNetMini
+
+BACKBONES: dict[str, Callable[[int, int, int, Taps], Backbone]] = {"resnet-mini": ResNetMini}
+"""Name -> constructor (image channels, classes, width, taps)."""
+
+
+class Classifier(nn.Module):
+    """A backbone and the features of its taps, computed in one forward pass."""
+
+    def __init__(self, backbone: Backbone, features: Features) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.features = features
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """float32 [n, C, H, W] in [0, 1] -> class logits [n, classes], features [n, F]."""
+        logits, maps = self.backbone(images)
+        return logits, self.features(maps)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Class logits [n, classes] alone; the features' running statistics stay as they are."""
+        logits: Tensor = self.backbone(images)[0]
+        return logits
+
+    def weights(self) -> dict[str, Tensor]:
+        """All weights and running statistics, on the CPU, in the usual memory layout."""
+        return {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+
+    def save(self, path: Path) -> None:
+        """Write `weights` as safetensors."""
+        save_file(self.weights(), path)
+
+
+def build_classifier(experiment: Experiment, shape: tuple[int, ...], classes: int) -> Classifier:
+    """The experiment's classifier, with fresh weights drawn from its seed.
+
+    Args:
+        shape: of one image, (C, H, W).
+        classes: of the task.
+
+    Raises:
+        UsageError: unknown backbone.
+    """
+    count = feature_count(experiment, shape)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator
+        torch.manual_seed(experiment.seed)
+        return Classifier(_backbone(experiment, shape[0], classes), Features(experiment.head.input, count))
+
+
+def feature_count(experiment: Experiment, shape: tuple[int, ...]) -> int:
+    """F, the width of the head's input, for images of `shape` (C, H, W).
+
+    The shape is known by the dataset's name (`amint_mpc.data.dataset(name).shape`), so the auditor, who has no
+    images, finds the same number. The backbone is run on a meta tensor: shapes only, no values and no memory.
+
+    Raises:
+        UsageError: unknown backbone.
+    """
+    with torch.device("meta"), torch.no_grad():
+        backbone = _backbone(experiment, shape[0], classes=2).eval()
+        _, maps = backbone(torch.empty(1, *shape))
+        return flatten(experiment.head.input, maps).shape[1]
+
+
+def _backbone(experiment: Experiment, channels: int, classes: int) -> Backbone:
+    name = experiment.model.backbone
+    if name not in BACKBONES:
+        raise UsageError(f"there is no backbone {name!r}", f"Known backbones: {', '.join(sorted(BACKBONES))}.")
+    return BACKBONES[name](channels, classes, experiment.model.width, experiment.model.taps)
