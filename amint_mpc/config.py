@@ -182,7 +182,6 @@ def load_experiment(source: str | Path | None = None, overrides: Sequence[str] =
     named = str(source) if source is not None else "quickstart"
     path = _find(named)
     values = read_mapping(path)
-    values.setdefault("name", path.stem)
     for assignment in overrides:
         put(values, assignment)
     try:

@@ -1,6 +1,33 @@
+"""The command line. Each command has a file of its own; torch is imported only by those that train."""
+
+from __future__ import annotations
+
 import click
 
+from amint_mpc import __version__
+from amint_mpc.cli.config import config
+from amint_mpc.cli.demo import demo
+from amint_mpc.cli.doctor import doctor
+from amint_mpc.cli.failures import ExplainingGroup
+from amint_mpc.cli.keys import keys
+from amint_mpc.cli.run import run
+from amint_mpc.cli.train import train
 
-@click.group()
+
+@click.group(cls=ExplainingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="amint-mpc %(version)s")
 def main() -> None:
-    """Train with an auditor."""
+    """Train an image classifier together with an auditor who can later tell what it was trained on.
+
+    The developer holds the images and the classifier, the auditor a small membership head; they train at the
+    same time in secure two-party computation, with randomness from a dealer.
+
+    \b
+    Start here:   amint-mpc demo
+    A real run:   amint-mpc doctor, then amint-mpc run --role ... on each machine
+    Completion:   eval "$(_AMINT_MPC_COMPLETE=bash_source amint-mpc)"   (or zsh_source, fish_source)
+    """
+
+
+for command in (demo, run, train, keys, config, doctor):
+    main.add_command(command)

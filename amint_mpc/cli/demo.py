@@ -1,0 +1,171 @@
+"""`amint-mpc demo`: a secure run of all three parties on this machine, beside the same training in the clear."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from amint_mpc.cli import figures, options, result
+from amint_mpc.cli.screen import Screen
+from amint_mpc.config import ROLES, Experiment, Party, load_experiment
+from amint_mpc.errors import UsageError
+from amint_mpc.eventlines import from_record, json_line
+from amint_mpc.events import Event
+
+TITLES = {
+    "secure": "secure",
+    "twin": "plaintext",
+    "task-alone": "task alone",
+    "task-with-distillation": "task + distil.",
+}
+LEGEND = (
+    "secure: head trained in secure computation. plaintext: the same, computed in the clear.\n"
+    "task alone, task + distil.: the classifier never feels the head, so it hides what it was trained on as usual;\n"
+    "distil. adds soft labels of the warmed-up classifier on external images. Small print: 95 % intervals."
+)
+
+
+@click.command()
+@options.config
+@options.overrides
+@options.data
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep party files, keys and run folders in this new folder.  [default: run folders alone, in runs/]",
+)
+@options.as_json
+def demo(source: str | None, overrides: tuple[str, ...], data: Path | None, keep: Path | None, as_json: bool) -> None:
+    """Run developer, auditor and dealer on this machine, then compare.
+
+    Three processes with throw-away keys train one classifier over loopback; then the same training runs in the
+    clear, and the classifier alone, without and with distillation. All of it ends with one table.
+    """
+    experiment = load_experiment(source, overrides)
+    if experiment.insecure:
+        raise UsageError("the demo always runs a dealer", "leave security.correlations as it is")
+    console = result.console(as_json)
+    with _workplace(keep) as folder:
+        runs = keep / "runs" if keep else Path("runs")
+        secure = _secure(console, folder, experiment, data, runs)
+        plain = _plain(console, experiment, data, runs, secure["stamp"])
+    columns = {"secure": secure["figures"], **{key: summary["figures"] for key, (summary, _) in plain.items()}}
+    paths = secure["paths"] | {key: path for key, (_, path) in plain.items()}
+    if as_json:
+        click.echo(json_line(_as_object(experiment, secure, columns, paths)))
+    else:
+        _print(console, experiment, secure, columns, paths)
+
+
+@contextmanager
+def _workplace(keep: Path | None) -> Iterator[Path]:
+    """The folder of keys and party files, entered by this user alone; gone afterwards unless it is to be kept."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="amint-mpc-demo-") as folder:
+            yield Path(folder)
+        return
+    try:
+        keep.mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        raise UsageError(f"{keep} exists already", "give --keep a new folder") from None
+    yield keep
+
+
+def _secure(console: Console, folder: Path, experiment: Experiment, data: Path | None, runs: Path) -> dict[str, Any]:
+    """The three parties as processes. Returns what they reported, joined."""
+    from amint_mpc.roles import local
+
+    stamp = local.stamp()
+    local.prepare(folder, experiment, data)
+    commands: dict[str, list[str]] = {role: local.command(folder, role, runs, f"{stamp}-{role}") for role in ROLES}
+    reports: dict[str, dict[str, Any]] = {}
+    paths: dict[str, Path] = {}
+    console.print(f"[bold]Secure run[/] {experiment.name}: three processes, loopback, TLS 1.3, throw-away keys")
+    with Screen(console, ROLES) as screen, local.Processes(commands, folder) as processes:
+        for role, record in processes.records():
+            if record["event"] == "summary":
+                reports[role], paths[role] = record["summary"], Path(record["folder"])
+            else:
+                screen.show(role, from_record(record))
+    known = {**reports["auditor"].get("figures", {})}
+    known["task_accuracy"] = reports["developer"]["figures"]["task_accuracy"]
+    return {"reports": reports, "figures": known, "paths": paths, "stamp": stamp}
+
+
+def _plain(
+    console: Console, experiment: Experiment, data: Path | None, runs: Path, stamp: str
+) -> dict[str, tuple[dict[str, Any], Path]]:
+    """The same experiment in the clear, and its two baselines, one after another in this process."""
+    from amint_mpc.roles import twin
+    from amint_mpc.runfolder import RunFolder
+
+    party = Party(role="developer", data=data)
+    experiments = {"twin": experiment, **twin.baselines(experiment)}
+    done: dict[str, tuple[dict[str, Any], Path]] = {}
+    console.print("[bold]For comparison[/] in the clear, one after another")
+    with Screen(console, list(experiments)) as screen:
+        for key, variant in experiments.items():
+            with RunFolder.create(runs, variant, "twin", f"{stamp}-{key}") as folder:
+
+                def emit(event: Event, key: str = key, folder: RunFolder = folder) -> None:
+                    folder.record(event)
+                    screen.show(key, event)
+
+                done[key] = twin.run(variant, party, folder, emit), folder.path
+    return done
+
+
+def _print(
+    console: Console,
+    experiment: Experiment,
+    secure: dict[str, Any],
+    columns: dict[str, figures.Figures],
+    paths: dict[str, Path],
+) -> None:
+    reports = secure["reports"]
+    console.print()
+    console.print(figures.table({TITLES[key]: found for key, found in columns.items()}))
+    console.print()
+    console.print(LEGEND, style="dim", soft_wrap=True)
+    console.print()
+    developer = reports["developer"]
+    console.print(f"secure    {', '.join(figures.cost(developer))}", soft_wrap=True)
+    sent = ", ".join(f"{role} {reports[role]['mb_sent_per_step']:.2f} MB" for role in ROLES)
+    console.print(f"sent      {sent} a step")
+    console.print(f"method    {experiment.method}, seed {experiment.seed}")
+    console.print("files", soft_wrap=True)
+    for key, path in paths.items():
+        console.print(f"  {key:22}  {path}", soft_wrap=True)
+
+
+def _as_object(
+    experiment: Experiment, secure: dict[str, Any], columns: dict[str, figures.Figures], paths: dict[str, Path]
+) -> dict[str, Any]:
+    reports, own = secure["reports"], columns["secure"]
+    values = {key: own[key]["value"] for key in (*figures.MEMBERSHIP, "task_accuracy")}
+    return {
+        "experiment": experiment.name,
+        "method": experiment.method,
+        "seed": experiment.seed,
+        "digest": experiment.digest(),
+        **values,
+        "task_accuracy_without_mint": columns["task-alone"]["task_accuracy"]["value"],
+        "task_accuracy_with_distillation_alone": columns["task-with-distillation"]["task_accuracy"]["value"],
+        "twin_mint_auc": columns["twin"]["mint_auc"]["value"],
+        "twin_task_accuracy": columns["twin"]["task_accuracy"]["value"],
+        "steps": reports["developer"]["steps"],
+        "seconds": reports["developer"]["seconds"],
+        "rounds_per_step": reports["developer"]["rounds_per_step"],
+        "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in ROLES},
+        "runs": {key: str(path) for key, path in paths.items()},
+        "intervals": {
+            run: {key: [figure["low"], figure["high"]] for key, figure in found.items()}
+            for run, found in columns.items()
+        },
+    }

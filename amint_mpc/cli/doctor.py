@@ -1,0 +1,48 @@
+"""`amint-mpc doctor`: is this machine ready, and if not, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from amint_mpc.cli import options
+from amint_mpc.config import ROLES, Role
+from amint_mpc.eventlines import json_line
+
+
+@click.command()
+@click.option(
+    "--role", type=click.Choice(ROLES), help="Which party to check.  [default: each that has a party file here]"
+)
+@options.config
+@options.party
+@options.as_json
+@click.pass_context
+def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file: Path | None, as_json: bool) -> None:
+    """Check versions, device, keys, trusted peers, ports and data.
+
+    Ends with code 0 only when everything is well.
+    """
+    from amint_mpc.roles.readiness import examine  # loads torch
+
+    checks = examine(role, source, party_file)
+    if as_json:
+        rows = [{"what": check.what, "ok": check.ok, "found": check.found, "do": check.do} for check in checks]
+        click.echo(json_line({"ok": all(check.ok for check in checks), "checks": rows}))
+    else:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for check in checks:
+            table.add_row("[green]ok[/]" if check.ok else "[red]--[/]", check.what, check.found)
+            if not check.ok:
+                table.add_row("", "", f"[cyan]{check.do}[/]")
+        console = Console(highlight=False)
+        console.print(table)
+        wrong = sum(not check.ok for check in checks)
+        console.print(f"\n{wrong} to do" if wrong else "\nAll is well.")
+    ctx.exit(0 if all(check.ok for check in checks) else 2)

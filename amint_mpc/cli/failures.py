@@ -1,0 +1,32 @@
+"""The one place where an error becomes two lines on stderr and an exit code (the codes: `amint_mpc.errors`)."""
+
+from __future__ import annotations
+
+import click
+
+from amint_mpc.errors import AmintError, Interrupted
+
+
+class ExplainingGroup(click.Group):
+    """A group whose commands end in `error: ...` and `hint: ...`. Other exceptions are bugs: they keep a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            failure: AmintError = Interrupted("interrupted")
+        except AmintError as error:
+            failure = error
+        except BrokenPipeError:
+            raise  # the reader of our output left; click ends quietly
+        except OSError as error:
+            failure = AmintError(f"the system refused: {error}", "is the disk full, or a folder not yours?")
+        explain(failure)
+        return ctx.exit(failure.exit_code)
+
+
+def explain(error: AmintError) -> None:
+    """Print an error: further lines of the message and the hint stand under its first word."""
+    click.echo(click.style("error: ", fg="red", bold=True) + error.message.replace("\n", "\n       "), err=True)
+    if error.hint:
+        click.echo(click.style("hint:  ", fg="cyan") + error.hint.replace("\n", "\n       "), err=True)

@@ -1,0 +1,63 @@
+"""Results on the screen: figures with their 95 % intervals, in words that need no glossary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+MEMBERSHIP = {
+    "mint_accuracy": "accuracy, calibrated threshold",
+    "mint_accuracy_at_half": "accuracy, threshold 0.5",
+    "mint_auc": "area under the ROC curve",
+    "tpr_at_1pct_fpr": "found at 1 % false alarms",
+}
+TASK = {"task_accuracy": "accuracy on unseen images"}
+SCORES = {
+    "mean_score_members": "members",
+    "mean_score_external": "external images",
+    "mean_score_unseen": "unseen images",
+}
+GROUPS = {"Was an image trained on?": MEMBERSHIP, "Mean membership score": SCORES, "The classifier's own task": TASK}
+
+Figures = Mapping[str, Mapping[str, float]]  # name -> value, low, high
+
+
+def table(columns: Mapping[str, Figures]) -> Table:
+    """One column a run; under each value its interval. Rows that no run knows are left out."""
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    grid.add_column("")
+    for title in columns:
+        grid.add_column(title, justify="right")
+    for heading, rows in GROUPS.items():
+        known = {key: label for key, label in rows.items() if any(key in figures for figures in columns.values())}
+        if known:
+            grid.add_row(Text(heading, style="bold"))
+        for key, label in known.items():
+            grid.add_row("  " + label, *(_cell(figures.get(key)) for figures in columns.values()))
+    return grid
+
+
+def _cell(figure: Mapping[str, float] | None) -> Text:
+    if figure is None:
+        return Text("-", style="dim")
+    text = Text(f"{figure['value']:.3f}")
+    return text.append(f"\n{figure['low']:.3f}-{figure['high']:.3f}", style="dim")
+
+
+def cost(summary: Mapping[str, Any]) -> list[str]:
+    """Steps, time, rounds and bytes of a run, as far as its summary knows them."""
+    parts = []
+    if "steps" in summary:
+        parts.append(f"{summary['steps']} steps")
+    if "seconds" in summary:
+        parts.append(f"{summary['seconds']:.1f} s")
+    if "seconds_per_step" in summary:
+        parts.append(f"{1000 * summary['seconds_per_step']:.1f} ms a step")
+    if summary.get("rounds_per_step"):
+        parts.append(f"{summary['rounds_per_step']:g} rounds a step")
+    if summary.get("mb_sent_per_step"):
+        parts.append(f"{summary['mb_sent_per_step']:.2f} MB sent a step")
+    return parts

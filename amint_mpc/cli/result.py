@@ -1,0 +1,33 @@
+"""How `run` and `train` end: the figures for a person, or one JSON line for a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from amint_mpc.cli import figures
+from amint_mpc.eventlines import json_line
+
+
+def console(as_json: bool) -> Console:
+    """Progress goes to stdout, or to stderr when stdout is for a program."""
+    return Console(stderr=as_json, highlight=False)
+
+
+def show(screen: Console, summary: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """Print a finished run."""
+    if as_json:
+        click.echo(json_line({**summary, "folder": str(folder)}))
+        return
+    screen.print()
+    if summary.get("figures"):
+        screen.print(figures.table({summary["role"]: summary["figures"]}))
+        screen.print()
+    if cost := figures.cost(summary):
+        screen.print(", ".join(cost), soft_wrap=True)
+    screen.print(f"files: {folder}", soft_wrap=True)
+    if "insecure" in summary:
+        screen.print(summary["insecure"], style="bold red", soft_wrap=True)

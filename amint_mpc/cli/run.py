@@ -1,0 +1,136 @@
+"""`amint-mpc run`: one party of a secure run, on its own machine."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from amint_mpc.cli import options, result
+from amint_mpc.cli.screen import Screen
+from amint_mpc.config import Experiment, Party, Role, load_experiment, load_party
+from amint_mpc.errors import AmintError, UsageError
+from amint_mpc.eventlines import json_line, to_line
+from amint_mpc.events import Event
+
+INSECURE_FLAG = "--insecure-embedded-dealer"
+
+
+@click.command()
+@options.role
+@options.config
+@options.overrides
+@options.party
+@options.runs
+@options.name
+@click.option(
+    INSECURE_FLAG,
+    is_flag=True,
+    help="For trials: no dealer; the auditor makes the randomness and COULD READ what the developer shares. "
+    "Give it to developer and auditor alike.",
+)
+@options.as_json
+@click.option("--events", "as_events", is_flag=True, hidden=True, help="JSON lines; ends when stdin closes.")
+def run(
+    role: Role,
+    source: str | None,
+    overrides: tuple[str, ...],
+    party_file: Path | None,
+    runs: Path | None,
+    name: str | None,
+    insecure_embedded_dealer: bool,
+    as_json: bool,
+    as_events: bool,
+) -> None:
+    """Take part in a secure run as developer, auditor or dealer.
+
+    All parties give the same experiment; they compare its digest before anything else happens.
+    """
+    extra = ("security.correlations=insecure-embedded-dealer",) if insecure_embedded_dealer else ()
+    experiment = load_experiment(source, overrides + extra)
+    if experiment.insecure and not insecure_embedded_dealer:
+        raise UsageError("this experiment gives up a security claim", f"if that is what you want, add {INSECURE_FLAG}")
+    if experiment.insecure and role == "dealer":
+        raise UsageError("an insecure embedded dealer leaves nothing for a dealer to do", "run developer and auditor")
+    party = load_party(party_file, role)
+    signal.signal(signal.SIGTERM, _interrupt)  # a stopped container tells its peers, as Ctrl-C does
+    if as_events:
+        _for_a_parent(role, experiment, party, runs, name)
+    else:
+        _for_a_person(role, experiment, party, runs, name, as_json)
+
+
+def _for_a_person(
+    role: Role, experiment: Experiment, party: Party, runs: Path | None, name: str | None, as_json: bool
+) -> None:
+    from amint_mpc.runfolder import INSECURE, RunFolder
+
+    console = result.console(as_json)
+    with (
+        RunFolder.create(runs or party.runs, experiment, role, name) as folder,
+        Screen(console, [role], INSECURE if experiment.insecure else "") as screen,
+    ):
+
+        def emit(event: Event) -> None:
+            folder.record(event)
+            screen.show(role, event)
+
+        summary = _take_part(role, experiment, party, folder, emit)
+    result.show(console, summary, folder.path, as_json)
+
+
+def _for_a_parent(role: Role, experiment: Experiment, party: Party, runs: Path | None, name: str | None) -> None:
+    """The same, told to the process that started us: each event a line, at last the summary or the error."""
+    from amint_mpc.runfolder import RunFolder
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def tell(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    try:
+        with RunFolder.create(runs or party.runs, experiment, role, name) as folder:
+
+            def emit(event: Event) -> None:
+                folder.record(event)
+                tell(to_line(event))
+
+            summary = _take_part(role, experiment, party, folder, emit)
+        tell(json_line({"event": "summary", "summary": summary, "folder": str(folder.path)}))
+    except AmintError as error:
+        tell(json_line({"event": "error", "message": error.message, "hint": error.hint, "code": error.exit_code}))
+        raise
+
+
+def _take_part(role: Role, experiment: Experiment, party: Party, folder: Any, emit: Any) -> dict[str, Any]:
+    import torch
+
+    if party.threads:
+        torch.set_num_threads(party.threads)
+    # `role` is one of three fixed words (click.Choice); the engine loads only now.
+    module = importlib.import_module(f"amint_mpc.roles.{role}")
+    summary: dict[str, Any] = module.run(experiment, party, folder, emit)
+    if folder.summary is None:
+        folder.finish(summary)
+    return dict(folder.summary)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """Whatever ends the parent closes our stdin: stop as on Ctrl-C, and for certain a little later."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+    os._exit(130)

@@ -1,0 +1,144 @@
+"""Progress of one or more parties: live lines in a terminal, now and then a plain line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+
+SMOOTHING = 0.1  # weight of the newest step in the shown time
+PLAIN_EVERY_S = 10.0
+
+WORDS = {
+    "task_accuracy": "task accuracy",
+    "mint_accuracy": "MINT accuracy",
+    "mint_accuracy_at_half": "at 0.5",
+    "mint_auc": "MINT AUC",
+    "tpr_at_1pct_fpr": "found at 1 % false alarms",
+    "task": "task loss",
+    "mint": "MINT loss",
+    "distillation": "distillation loss",
+}
+
+
+@dataclass
+class Progress:
+    """What is known of one party's run."""
+
+    who: str
+    step: int = 0
+    steps: int = 0
+    phase: str = ""
+    epoch: str = ""
+    seconds_a_step: float = 0.0
+    rounds: int = 0
+    bytes_sent: int = 0
+    notice: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self.notice = event.text
+        elif isinstance(event, EpochEvent):
+            self.phase, self.epoch = event.phase, f"epoch {event.epoch} of {event.epochs}"
+            self.figures |= event.figures
+        else:
+            self._take_step(event)
+
+    def _take_step(self, event: StepEvent) -> None:
+        if self.phase != event.phase or not self.seconds_a_step:  # steps of another phase cost another time
+            self.seconds_a_step = event.seconds
+        self.seconds_a_step += SMOOTHING * (event.seconds - self.seconds_a_step)
+        self.step, self.steps, self.phase = event.step, event.steps, event.phase
+        self.rounds, self.bytes_sent = event.rounds, event.bytes_sent
+        self.notice = ""
+
+    @property
+    def cost(self) -> list[str]:
+        """Time, rounds and bytes of a step, and the time left; what is not known yet stays empty."""
+        if not self.steps:
+            return ["", "", "", ""]
+        left = (self.steps - self.step) * self.seconds_a_step
+        return [
+            f"{1000 * self.seconds_a_step:.0f} ms a step",
+            f"{self.rounds} rounds" if self.rounds else "",
+            f"{self.bytes_sent / 1e6:.1f} MB" if self.bytes_sent else "",
+            f"{int(left) // 60}:{int(left) % 60:02} left" if left >= 1 else "",
+        ]
+
+    @property
+    def story(self) -> str:
+        if self.notice:
+            return self.notice
+        shown = [f"{WORDS.get(key, key.replace('_', ' '))} {value:.3f}" for key, value in self.figures.items()]
+        return ", ".join(filter(None, [self.phase, self.epoch, *shown[:3]]))
+
+
+class Screen:
+    """Use as a context; `show` takes every event of a party.
+
+    Args:
+        console: where to; the live form needs a terminal.
+        parties: a line each, in this order.
+        warning: a red line that stays on the screen ("" for none).
+    """
+
+    def __init__(self, console: Console, parties: Sequence[str], warning: str = "") -> None:
+        self.console = console
+        self.warning = warning
+        self.parties = {who: Progress(who) for who in parties}
+        self._last_line = dict.fromkeys(parties, 0.0)
+        live = console.is_terminal
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8) if live else None
+
+    def show(self, who: str, event: Event) -> None:
+        progress = self.parties[who]
+        progress.take(event)
+        if self._live is None:
+            self._plain(progress, event)
+
+    def _plain(self, progress: Progress, event: Event) -> None:
+        now = time.monotonic()
+        last = isinstance(event, StepEvent) and event.step == event.steps
+        if isinstance(event, Notice):
+            self._line(progress, event.text)
+        elif last or (isinstance(event, EpochEvent) and now - self._last_line[progress.who] > PLAIN_EVERY_S):
+            self._last_line[progress.who] = now
+            counted = f"{progress.step}/{progress.steps} steps"
+            self._line(progress, ", ".join(filter(None, [counted, *progress.cost, progress.story])))
+
+    def _line(self, progress: Progress, text: str) -> None:
+        self.console.print(f"{progress.who:10} {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def _table(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1, 0, 0))
+        for place in ("left", "left", "right", "right", "right", "right", "right"):
+            table.add_column(justify=place, no_wrap=True)
+        stories = Table.grid(padding=(0, 1, 0, 0))
+        for progress in self.parties.values():
+            bar = ProgressBar(total=progress.steps or None, completed=progress.step, width=14, pulse=not progress.steps)
+            counted = f"{progress.step}/{progress.steps}" if progress.steps else ""
+            table.add_row(Text(progress.who, style="bold"), bar, counted, *progress.cost)
+            stories.add_row(Text(progress.who, style="dim"), Text(progress.story, style="dim"))
+        head = [Text(self.warning, style="bold red")] if self.warning else []
+        return Group(*head, table, stories)
+
+    def __enter__(self) -> Screen:
+        if self._live is not None:
+            self._live.start()
+        elif self.warning:
+            self.console.print(self.warning, style="bold red", soft_wrap=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()

@@ -1,0 +1,51 @@
+"""`amint-mpc train`: the same training without any cryptography, for development and comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from amint_mpc.cli import options, result
+from amint_mpc.cli.screen import Screen
+from amint_mpc.config import Party, load_experiment
+from amint_mpc.events import Event
+
+
+@click.command()
+@options.config
+@options.overrides
+@options.data
+@options.runs
+@options.name
+@options.as_json
+def train(
+    source: str | None,
+    overrides: tuple[str, ...],
+    data: Path | None,
+    runs: Path | None,
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Train classifier and membership head in one process, in the clear (the plaintext twin).
+
+    It shows what a secure run of the same experiment should reach. Nothing is hidden from anybody.
+    """
+    experiment = load_experiment(source, overrides)
+    party = Party(role="developer", data=data)
+
+    from amint_mpc.roles import twin
+    from amint_mpc.runfolder import RunFolder
+
+    console = result.console(as_json)
+    with (
+        RunFolder.create(runs or Path("runs"), experiment, "twin", name) as folder,
+        Screen(console, ["twin"]) as screen,
+    ):
+
+        def emit(event: Event) -> None:
+            folder.record(event)
+            screen.show("twin", event)
+
+        summary = twin.run(experiment, party, folder, emit)
+    result.show(console, summary, folder.path, as_json)

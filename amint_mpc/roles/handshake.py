@@ -1,0 +1,183 @@
+"""Two parties agree on terms before anything else crosses their link.
+
+    1. Both send a hello: protocol version, role, experiment and its digest, versions of the software, a fresh nonce.
+    2. Each checks the other's: same protocol, the expected role, fitting versions, the same digest.
+    3. Both derive the session id: HKDF-SHA256 (RFC 5869), salt = digest, input = both nonces, info = both roles.
+
+One round. The hello holds nothing secret; that it comes from the peer is TLS's part (`amint_mpc.mpc.tls`).
+
+Guarantees
+    Two runs never share a session id, for each party contributes 32 random bytes.
+    Who does not agree learns which settings differ, both values beside each other.
+    What the peer wrote is shown cut to a bounded length and to printable ASCII.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Annotated, Literal
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from amint_mpc.config import ROLES, Experiment, Role
+from amint_mpc.errors import PeerError, ProtocolError
+from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.frames import JsonValue
+
+PROTOCOL = 1
+_SHOWN_KEYS = 8
+_SHOWN_CHARACTERS = 40
+_Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What both ends of a link know after they agreed.
+
+    Args:
+        id: 32 bytes, equal at both ends, never the same twice. Not a secret.
+        peer: role of the other end.
+    """
+
+    id: bytes = field(repr=False)
+    peer: Role
+
+
+class _Versions(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    amint_mpc: str = Field(max_length=64)
+    crypten: str = Field(max_length=64)
+    torch: str = Field(max_length=64)
+    python: str = Field(max_length=64)
+
+
+class _Hello(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    protocol: Literal[1] = PROTOCOL
+    role: Role
+    experiment: dict[str, object]
+    digest: _Hex32
+    versions: _Versions
+    nonce: _Hex32
+
+
+def handshake(channel: Channel, role: Role, peer: Role, experiment: Experiment) -> Session:
+    """Agree with `peer` on protocol, roles, software and experiment; `role` is ours.
+
+    Raises:
+        PeerError: the peer has another role, version or experiment; the message says which.
+        ProtocolError: what came is no hello.
+    """
+    ours = _Hello(
+        role=role,
+        experiment=experiment.model_dump(mode="json"),
+        digest=experiment.digest(),
+        versions=versions(),
+        nonce=secrets.token_hex(32),
+    )
+    channel.send_json("hello", ours.model_dump(mode="json"))
+    theirs = _read_hello(channel.receive_json("hello"), peer)
+    if theirs.role != peer:
+        raise PeerError(
+            f"expected the {peer} and met a party with the role {theirs.role}", "check the addresses in the party file"
+        )
+    _check_versions(ours.versions, theirs.versions, peer)
+    _check_experiments(ours, theirs, peer)
+    return Session(_session_id(ours, theirs), peer)
+
+
+def versions() -> _Versions:
+    """The software that this party runs."""
+    return _Versions(
+        amint_mpc=metadata.version("amint-mpc"),
+        crypten=metadata.version("crypten"),
+        torch=metadata.version("torch"),
+        python=platform.python_version(),
+    )
+
+
+def _read_hello(value: JsonValue, peer: Role) -> _Hello:
+    if not isinstance(value, dict):
+        raise ProtocolError(f"the {peer}'s hello is malformed")
+    if (protocol := value.get("protocol")) != PROTOCOL:  # first, for another version's hello may look different
+        raise PeerError(
+            f"protocol: here {PROTOCOL}, {peer} {_printable(protocol)}", "install the same version on both machines"
+        )
+    try:
+        return _Hello.model_validate(value)
+    except ValidationError:
+        raise ProtocolError(f"the {peer}'s hello is malformed") from None
+
+
+def _check_versions(ours: _Versions, theirs: _Versions, peer: Role) -> None:
+    """Our own package and CrypTen define the messages and must be the same. Ring arithmetic is exact in every torch,
+    so its patch release and build may differ; operators change between minor releases, so those must not. Python is
+    free."""
+    rows = [
+        ("amint_mpc", ours.amint_mpc, theirs.amint_mpc, ours.amint_mpc == theirs.amint_mpc),
+        ("crypten", ours.crypten, theirs.crypten, ours.crypten == theirs.crypten),
+        ("torch", ours.torch, theirs.torch, ours.torch.split(".")[:2] == theirs.torch.split(".")[:2]),
+    ]
+    wrong = [f"{name}: here {a}, {peer} {_printable(b)}" for name, a, b, fits in rows if not fits]
+    if wrong:
+        raise PeerError("versions differ: " + "; ".join(wrong), "install the same version on both machines")
+
+
+def _check_experiments(ours: _Hello, theirs: _Hello, peer: Role) -> None:
+    if ours.digest == theirs.digest:
+        return
+    here, there = dict(_flat(ours.experiment)), dict(_flat(theirs.experiment))
+    different = [key for key in sorted({*here, *there}) if here.get(key, _ABSENT) != there.get(key, _ABSENT)]
+    if not different:
+        raise ProtocolError(f"the {peer}'s digest does not belong to the experiment it sent")
+    shown = [
+        f"{_clean(key, 64)}: here {_printable(here.get(key, _ABSENT))}, {peer} {_printable(there.get(key, _ABSENT))}"
+        for key in different[:_SHOWN_KEYS]
+    ]
+    more = [f"and {len(different) - _SHOWN_KEYS} more"] if len(different) > _SHOWN_KEYS else []
+    raise PeerError(
+        "the experiments differ: " + "; ".join(shown + more),
+        "agree on one experiment file and start all parties with it",
+    )
+
+
+class _Absent:
+    """Stands where one side has no such key."""
+
+
+_ABSENT = _Absent()
+
+
+def _flat(value: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """`{"training": {"epochs": 40}}` as `("training.epochs", 40)`."""
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _printable(value: object) -> str:
+    return "nothing" if isinstance(value, _Absent) else _clean(json.dumps(value), _SHOWN_CHARACTERS)
+
+
+def _clean(text: str, length: int) -> str:
+    text = re.sub(r"[^ -~]", "?", text)
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _session_id(ours: _Hello, theirs: _Hello) -> bytes:
+    first, second = sorted((ours, theirs), key=lambda hello: ROLES.index(hello.role))
+    info = f"amint-mpc {PROTOCOL} session {first.role} {second.role}".encode()
+    hkdf = HKDF(algorithm=SHA256(), length=32, salt=bytes.fromhex(ours.digest), info=info)
+    return hkdf.derive(bytes.fromhex(first.nonce + second.nonce))

@@ -1,0 +1,113 @@
+"""What developer and auditor have in common around a run: links that end in order, masks, a common session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from amint_mpc.config import Experiment, Role
+from amint_mpc.errors import DataError, PeerError, ProtocolError
+from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.correlations.base import corrected
+from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.roles import engine, handshake
+
+DEALT = "dealt masks"
+SESSION_BYTES = 16
+
+AnyChannel = TypeVar("AnyChannel", bound=Channel)
+
+
+class Links:
+    """The links of one party: each shaken hands on, all closed with a goodbye, or, after an error, with its reason."""
+
+    def __init__(self, experiment: Experiment, role: Role, say: Callable[[str], None]) -> None:
+        self._experiment, self._role, self._say = experiment, role, say
+        self._channels: list[Channel] = []
+
+    def add(self, channel: AnyChannel) -> AnyChannel:
+        """Take charge of a link and compare terms on it.
+
+        Raises:
+            PeerError: the peer has another experiment or version.
+        """
+        self._channels.append(channel)
+        handshake.shake_hands(channel, self._experiment, self._role)
+        self._say(f"connected to the {channel.peer}; same experiment {self._experiment.digest()[:12]}")
+        return channel
+
+    def __enter__(self) -> Links:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for channel in self._channels:
+            if error is None:
+                channel.close()
+            else:
+                channel.abort(_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    for kind, code in ((PeerError, "peer"), (ProtocolError, "protocol"), (DataError, "data")):
+        if isinstance(error, kind):
+            return code
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def receive_seed(dealer: Channel) -> tuple[bytes, SecretStream]:
+    """The dealer's session number, and this party's stream of masks."""
+    number, seed = dealer.receive("seed", 0, (torch.uint8, (SESSION_BYTES,)), (torch.uint8, (SEED_BYTES,)))
+    return number.numpy().tobytes(), SecretStream(seed.numpy().tobytes(), DEALT)
+
+
+def same_session(peer: Channel, number: bytes) -> None:
+    """Developer and auditor make sure that one dealer serves both, in one session.
+
+    Raises:
+        PeerError: the other party is with another dealer, or in another session of it.
+    """
+    mine = torch.frombuffer(bytearray(number), dtype=torch.uint8)
+    peer.send("session", 0, mine)
+    (theirs,) = peer.receive("session", 0, (torch.uint8, (SESSION_BYTES,)))
+    if not torch.equal(mine, theirs):
+        raise PeerError(
+            f"the {peer.peer} is connected to another dealer, or to another session of it",
+            "start all three parties again, with the same dealer",
+        )
+
+
+def train_bytes(experiment: Experiment) -> int:
+    """Bytes of corrections that the dealer sends for one training step."""
+    plan = next(iter(engine.plans(experiment)))
+    return sum(torch.Size(field.shape).numel() * field.dtype.itemsize for _, _, field in corrected(plan))
+
+
+def check_figures(told: Any) -> dict[str, dict[str, float]]:
+    """Figures that a peer sent: a few names, each a value with its interval, all numbers in [0, 1].
+
+    Raises:
+        ProtocolError: anything else.
+    """
+    keys = {"value", "low", "high"}
+    good = isinstance(told, dict) and len(told) <= 32
+    good = good and all(
+        isinstance(name, str)
+        and name.isidentifier()
+        and len(name) <= 40
+        and isinstance(figure, dict)
+        and set(figure) == keys
+        and all(isinstance(number, (int, float)) and 0 <= number <= 1 for number in figure.values())
+        for name, figure in told.items()
+    )
+    if not good:
+        raise ProtocolError("the auditor's figures are not what was agreed", "use the same version on both sides")
+    return {name: {key: float(figure[key]) for key in keys} for name, figure in told.items()}
+
+
+def uniform_like(stream: SecretStream, shapes: list[tuple[int, ...]]) -> list[Tensor]:
+    """Uniform ring elements for sharing values that this party alone knows."""
+    return stream.draw(0, [(torch.int64, shape) for shape in shapes])

@@ -1,0 +1,93 @@
+"""The plaintext twin: the same training with the head in this process. Nothing is hidden from anybody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from amint_mpc.amint.head import PlaintextHead
+from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
+from amint_mpc.amint.trainer import Trainer
+from amint_mpc.config import Experiment, Party
+from amint_mpc.data.split import SplitImages, load_split
+from amint_mpc.events import Event, StepEvent
+from amint_mpc.models.classifier import feature_count
+from amint_mpc.models.head import init_head
+from amint_mpc.runfolder import RunFolder
+
+USUAL_DISTILLATION = 0.3  # for the baseline of an experiment that has none
+
+
+def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Train, and return the summary (it also goes to summary.json).
+
+    With `training.mint_weight` 0 there is no head: the classifier is trained on its task alone.
+    """
+    images = load_split(experiment, party.data)
+    head = None if experiment.training.mint_weight == 0 else _head(experiment, images)
+    trainer = Trainer(experiment, images, head, party.device)
+    start, joint = time.perf_counter(), []
+    for event in trainer.run():
+        emit(event)
+        if isinstance(event, StepEvent) and event.phase == "joint":
+            joint.append(event)
+    seconds = time.perf_counter() - start
+    folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
+    membership = None
+    if head is not None:
+        folder.save_tensors("head.safetensors", head.weights.tensors())
+        folder.save_tensors("scores.safetensors", trainer.scores)
+        membership = membership_figures(trainer.scores, experiment.seed)
+    summary = {
+        "steps": len(joint),
+        "seconds": seconds,
+        "seconds_per_step": sum(event.seconds for event in joint) / len(joint),
+        "head_seconds_per_step": sum(event.secure_seconds for event in joint) / len(joint),
+        "images": images.digest(),
+        "figures": named_figures(membership, trainer.task_accuracy()),
+    }
+    folder.finish(summary)
+    return folder.summary or summary
+
+
+def baselines(experiment: Experiment) -> dict[str, Experiment]:
+    """What the price of the head is measured against: the same classifier without it, without and with distillation."""
+    training = experiment.training
+    weight = training.distillation or USUAL_DISTILLATION
+    return {
+        "task-alone": _with(experiment, mint_weight=0.0, distillation=0.0),
+        "task-with-distillation": _with(
+            experiment, mint_weight=0.0, distillation=weight, warmup_epochs=max(1, training.warmup_epochs)
+        ),
+    }
+
+
+def named_figures(membership: MembershipFigures | None, task: Figure | None) -> dict[str, dict[str, float]]:
+    """The figures of a summary, each a value with its interval, under the names that screens and reports use."""
+    figures: dict[str, Figure] = {}
+    if membership is not None:
+        figures = {
+            "mint_accuracy": membership.calibrated_accuracy,
+            "mint_accuracy_at_half": membership.accuracy,
+            "mint_auc": membership.auc,
+            "tpr_at_1pct_fpr": membership.tpr_at_1_fpr,
+            "mean_score_members": membership.members,
+            "mean_score_external": membership.external,
+            "mean_score_unseen": membership.unseen,
+        }
+    if task is not None:
+        figures["task_accuracy"] = task
+    return {name: {"value": f.value, "low": f.low, "high": f.high} for name, f in figures.items()}
+
+
+def _head(experiment: Experiment, images: SplitImages) -> PlaintextHead:
+    count = feature_count(experiment, tuple(images.members.shape[1:]))
+    generator = torch.Generator().manual_seed(experiment.seed)
+    return PlaintextHead(init_head(count, experiment.head.hidden, generator), experiment.head.learning_rate)
+
+
+def _with(experiment: Experiment, **changes: Any) -> Experiment:
+    return experiment.model_copy(update={"training": experiment.training.model_copy(update=changes)})
