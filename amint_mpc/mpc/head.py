@@ -81,7 +81,9 @@ class SecureHead:
     def __repr__(self) -> str:
         return f"SecureHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the shared parameters, in the order in which they travel. The last row of w1 is b1."""
         return {"w1": (self.inputs + 1, self.hidden), "w2": (self.hidden,), "b2": ()}
 
     def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
@@ -92,7 +94,7 @@ class SecureHead:
             masks: uniformly random int64 of the shapes of w1 [f + 1, h], w2 and b2 at the auditor, used once.
         """
         if self.party == DEVELOPER:
-            specs = [(torch.int64, shape) for shape in self._shapes().values()]
+            specs = [(torch.int64, shape) for shape in self.shapes.values()]
             shares = self._channel.receive("head", 0, *specs)
         else:
             if weights is None or masks is None:
@@ -106,11 +108,11 @@ class SecureHead:
 
     def open_weights(self) -> dict[str, Tensor] | None:
         """Open the head to the auditor alone, float64. None at the developer."""
-        mine = {name: getattr(self._ready(), name).share for name in self._shapes()}
+        mine = {name: getattr(self._ready(), name).share for name in self.shapes}
         if self.party == DEVELOPER:
             self._channel.send("open", 0, *mine.values())
             return None
-        theirs = self._channel.receive("open", 0, *((torch.int64, shape) for shape in self._shapes().values()))
+        theirs = self._channel.receive("open", 0, *((torch.int64, shape) for shape in self.shapes.values()))
         opened = {
             name: fp.decode(share + other, WEIGHT_BITS[name])
             for (name, share), other in zip(mine.items(), theirs, strict=True)

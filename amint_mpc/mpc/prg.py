@@ -49,6 +49,12 @@ class SecretStream:
     def __repr__(self) -> str:
         return f"SecretStream(next={self._next})"
 
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, float64, from the next step of the stream (inverse distribution function)."""
+        (words,) = self.draw(self._next, [(torch.int64, shape)])
+        uniform = (((words >> 12) & (2**52 - 1)).double() + 0.5) * 2.0**-52
+        return torch.special.ndtri(uniform)
+
     def draw(self, step: int, specs: Sequence[tuple[torch.dtype, tuple[int, ...]]]) -> list[Tensor]:
         """Uniform tensors for one step, in the order of `specs`.
 

@@ -92,11 +92,16 @@ def serve(channel: DealerLink, streams: tuple[SecretStream, SecretStream], plans
     """
     step = -1
     for step, plan in enumerate(plans):
-        block = _pack(_fields(plan), deal(plan, streams, step))
-        channel.flush()
-        channel.send(TAG, step, *block)
+        serve_step(channel, streams, step, plan)
     channel.flush()
     return step + 1
+
+
+def serve_step(channel: DealerLink, streams: tuple[SecretStream, SecretStream], step: int, plan: Plan) -> None:
+    """Make the block of one step while the last one leaves, then send it."""
+    block = _pack(_fields(plan), deal(plan, streams, step))
+    channel.flush()
+    channel.send(TAG, step, *block)
 
 
 class LocalDealer:
