@@ -19,8 +19,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,8 @@ INLINE_BYTES = 32768  # larger frames go to the sender thread, which encrypts th
 LAST_WORDS_S = 1.0  # how long to look for the peer's reason once it is gone
 GOODBYE_S = 10.0
 MIB = 1 << 20
+
+_NUMPY = {dtype: torch.empty(0, dtype=dtype).numpy().dtype for dtype in frames.DTYPES}
 
 # Why a peer stopped, by the code in its abort frame. Codes, not text: a peer's text never reaches the screen.
 REASONS = {
@@ -83,11 +86,14 @@ class Channel(Protocol):
     def abort(self, code: str) -> None: ...
 
 
-@dataclass(frozen=True)
-class _Frame:
+class _Frame(NamedTuple):
     head: Head
     tensors: list[Tensor]
     json: bytes = b""
+
+
+class _SilenceError(PeerError):
+    """The peer sends nothing."""
 
 
 class FramedChannel:
@@ -294,16 +300,17 @@ class FramedChannel:
             if head.kind == frames.BYE:
                 return _Frame(head, [])
             if head.shapes:
-                specs = frames.decode_specs(self._read(head.shapes))
-                head = Head(head.kind, head.tag, head.step, head.depth, head.shapes, head.data, specs)
+                head = head._replace(specs=frames.decode_specs(self._read(head.shapes)))
             frames.check_lengths(head)
             check(head)
             if head.kind == frames.JSON:
                 return _Frame(head, [], self._read(head.data))
-            tensors = [torch.empty(shape, dtype=dtype) for dtype, shape in head.specs]
-            for tensor in tensors:
-                if tensor.numel():
-                    self._read_into(tensor.view(-1).view(torch.uint8).numpy().data)
+            tensors = []
+            for dtype, shape in head.specs:
+                array = np.empty(shape, _NUMPY[dtype])
+                if array.size:
+                    self._read_into(array.data.cast("B"))
+                tensors.append(torch.from_numpy(array))
             return _Frame(head, tensors)
 
     def _read(self, size: int) -> bytes:
@@ -439,9 +446,8 @@ class FramedChannel:
         )
 
     def _silent(self) -> PeerError:
-        limit = self._idle_timeout if self._idle_timeout is not None else LAST_WORDS_S
-        return PeerError(
-            f"the {self.peer} was lost: silent for {limit:g} s",
+        return _SilenceError(
+            f"the {self.peer} was lost: silent for {self._idle_timeout or 0:g} s",
             f"see whether the {self.peer} still runs and can be reached; idle_timeout_s in the party file is the limit",
         )
 
@@ -462,6 +468,8 @@ class FramedChannel:
                 while self._next(self._check_last).head.kind != frames.BYE:
                     pass
                 self._receive_error = PeerError(f"the {self.peer} ended the session", error.hint)
+            except _SilenceError:
+                self._receive_error = error
             except AmintError as found:
                 self._receive_error = found
             finally:

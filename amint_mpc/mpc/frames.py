@@ -19,9 +19,8 @@ import re
 import struct
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import NoReturn, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
@@ -47,14 +46,12 @@ JSON_DEPTH = 16
 DTYPES: tuple[torch.dtype, ...] = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.float32)
 _CODE_OF = {dtype: code for code, dtype in enumerate(DTYPES, start=1)}
 _DTYPE_OF = dict(enumerate(DTYPES, start=1))
-_SIZE_OF = {dtype: dtype.itemsize for dtype in DTYPES}
 _MAX_SHAPES = MAX_TENSORS * (2 + 4 * MAX_DIMENSIONS)
 _TAG = re.compile(rb"[A-Za-z0-9_.:/+-]{1,24}")
 _HINT = "the peer runs another version of the protocol, or a message was damaged"
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """All of a frame but its data. `shapes` and `data` are lengths in bytes."""
 
     kind: int
@@ -71,19 +68,23 @@ class Head:
         return HEADER.size + self.shapes + self.data
 
 
-def nbytes(spec: Spec) -> int:
-    """Bytes of a tensor's elements."""
-    return math.prod(spec[1]) * _SIZE_OF[spec[0]]
+@lru_cache(maxsize=1024)
+def data_length(specs: tuple[Spec, ...]) -> int:
+    """Bytes of the elements of all tensors."""
+    return sum(math.prod(shape) * dtype.itemsize for dtype, shape in specs)
 
 
 def encode_tensors(tag: str, step: int, depth: int, tensors: Sequence[Tensor]) -> bytes:
     """A frame of tensors. The elements are copied, so the tensors may be changed right after."""
-    parts = [tensor.detach().cpu().contiguous() for tensor in tensors]
-    shapes = encode_specs(tuple((part.dtype, tuple(part.shape)) for part in parts))
-    size = sum(part.nbytes for part in parts)
-    return b"".join(
-        (_header(TENSORS, tag, step, depth, len(shapes), size), shapes, *(part.numpy().data for part in parts))
-    )
+    specs = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in tensors)
+    shapes = encode_specs(specs)
+    header = _header(TENSORS, tag, step, depth, len(shapes), data_length(specs))
+    return b"".join((header, shapes, *(_elements(tensor) for tensor in tensors)))
+
+
+def _elements(tensor: Tensor) -> memoryview:
+    array = tensor.numpy(force=True)  # also from a graph or a device
+    return array.data if array.flags.c_contiguous else array.copy().data
 
 
 def encode_json(tag: str, depth: int, value: JsonValue) -> bytes:
@@ -99,10 +100,25 @@ def encode_control(kind: int, code: str = "-") -> bytes:
 
 
 def _header(kind: int, tag: str, step: int, depth: int, shapes: int, data: int) -> bytes:
+    if not 0 <= step < 2**64:
+        raise ProtocolError(f"no frame can carry step {step}")
+    return HEADER.pack(MAGIC, VERSION, kind, shapes, depth, step, data, _encode_tag(tag))
+
+
+@lru_cache(maxsize=1024)
+def _encode_tag(tag: str) -> bytes:
     name = tag.encode("ascii", "replace")
-    if not _TAG.fullmatch(name) or not 0 <= step < 2**64:
-        raise ProtocolError(f"no frame can carry tag {tag!r} and step {step}")
-    return HEADER.pack(MAGIC, VERSION, kind, shapes, depth, step, data, name)
+    if not _TAG.fullmatch(name):
+        raise ProtocolError(f"no frame can carry the tag {tag!r}")
+    return name
+
+
+@lru_cache(maxsize=1024)
+def _decode_tag(padded: bytes) -> str:
+    name = padded.rstrip(b"\0")
+    if not _TAG.fullmatch(name):
+        _malformed("has a tag of other than printable characters")
+    return name.decode()
 
 
 @lru_cache(maxsize=1024)
@@ -122,20 +138,18 @@ def decode_header(raw: bytes) -> Head:
         ProtocolError: the bytes are no header of this version of the protocol.
     """
     magic, version, kind, shapes, depth, step, data, padded = HEADER.unpack(raw)
-    tag = padded.rstrip(b"\0")
     if magic != MAGIC:
         _malformed("does not start with the protocol's mark")
     if version != VERSION:
         raise ProtocolError(f"the peer speaks version {version} of the link, this program {VERSION}", _HINT)
     if kind not in (TENSORS, JSON, BYE, ABORT, HEARTBEAT):
         _malformed(f"has the unknown kind {kind}")
-    if not _TAG.fullmatch(tag):
-        _malformed("has a tag of other than printable characters")
+    tag = _decode_tag(padded)
     if shapes > _MAX_SHAPES:
         _malformed(f"announces {shapes} bytes of shapes; at most {_MAX_SHAPES} are allowed")
     if (kind != TENSORS and (shapes or step)) or (kind > JSON and data):
         _malformed("carries parts that its kind does not have")
-    return Head(kind, tag.decode(), step, depth, shapes, data)
+    return Head(kind, tag, step, depth, shapes, data)
 
 
 @lru_cache(maxsize=1024)
@@ -204,7 +218,7 @@ def _check_json(value: JsonValue, depth: int) -> None:
 
 def check_lengths(head: Head) -> None:
     """Refuse a frame of tensors whose data is not as long as its shapes say."""
-    if head.kind == TENSORS and sum(map(nbytes, head.specs)) != head.data:
+    if head.kind == TENSORS and data_length(head.specs) != head.data:
         _malformed(f"announces {head.data} bytes of data for {_describe(head.specs)}")
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import secrets
 import select
 import socket
@@ -159,9 +160,9 @@ class Listener:
             self._links.clear()
             strangers = dict(self._strangers)
             self._changed.notify_all()
-        for sock in strangers.values():
+        for waiting in (self._socket, *strangers.values()):
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # wakes the thread that handles it, which closes it
+                socket.socket.shutdown(waiting, socket.SHUT_RDWR)  # wakes the thread that waits on it
         for sock in open_now:
             sock.close()
         for thread in (self._thread, *strangers):
@@ -175,11 +176,14 @@ class Listener:
         self.close()
 
     def _accept_loop(self) -> None:
-        self._socket.settimeout(0.2)
+        self._socket.settimeout(0.5)  # where shutting the socket does not wake it
         while not self._closed:
             try:
                 sock, address = self._socket.accept()
-            except OSError:
+            except TimeoutError:
+                continue
+            except OSError:  # closed here, or too many open files for now
+                time.sleep(0.05)
                 continue
             thread = threading.Thread(target=self._greet, args=(sock, f"{address[0]}:{address[1]}"), daemon=True)
             with self._changed:
@@ -360,8 +364,6 @@ def _handshake(context: ssl.SSLContext, raw: socket.socket, server_side: bool) -
 
 
 def _peer_mark(sock: ssl.SSLSocket) -> bytes:
-    import hashlib
-
     return b"sha256:" + hashlib.sha256(sock.getpeercert(binary_form=True) or b"").hexdigest().encode()
 
 

@@ -21,7 +21,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -32,7 +32,7 @@ from amint_mpc.errors import PeerError, ProtocolError
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.frames import JsonValue
 
-PROTOCOL = 1
+PROTOCOL: Final = 1
 _SHOWN_KEYS = 8
 _SHOWN_CHARACTERS = 40
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -111,7 +111,8 @@ def _read_hello(value: JsonValue, peer: Role) -> _Hello:
         raise ProtocolError(f"the {peer}'s hello is malformed")
     if (protocol := value.get("protocol")) != PROTOCOL:  # first, for another version's hello may look different
         raise PeerError(
-            f"protocol: here {PROTOCOL}, {peer} {_printable(protocol)}", "install the same version on both machines"
+            f"protocol: here {PROTOCOL}, {peer} {_clean(json.dumps(protocol))}",
+            "install the same version on both machines",
         )
     try:
         return _Hello.model_validate(value)
@@ -128,7 +129,7 @@ def _check_versions(ours: _Versions, theirs: _Versions, peer: Role) -> None:
         ("crypten", ours.crypten, theirs.crypten, ours.crypten == theirs.crypten),
         ("torch", ours.torch, theirs.torch, ours.torch.split(".")[:2] == theirs.torch.split(".")[:2]),
     ]
-    wrong = [f"{name}: here {a}, {peer} {_printable(b)}" for name, a, b, fits in rows if not fits]
+    wrong = [f"{name}: here {a}, {peer} {_clean(b)}" for name, a, b, fits in rows if not fits]
     if wrong:
         raise PeerError("versions differ: " + "; ".join(wrong), "install the same version on both machines")
 
@@ -137,11 +138,11 @@ def _check_experiments(ours: _Hello, theirs: _Hello, peer: Role) -> None:
     if ours.digest == theirs.digest:
         return
     here, there = dict(_flat(ours.experiment)), dict(_flat(theirs.experiment))
-    different = [key for key in sorted({*here, *there}) if here.get(key, _ABSENT) != there.get(key, _ABSENT)]
+    different = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
     if not different:
         raise ProtocolError(f"the {peer}'s digest does not belong to the experiment it sent")
     shown = [
-        f"{_clean(key, 64)}: here {_printable(here.get(key, _ABSENT))}, {peer} {_printable(there.get(key, _ABSENT))}"
+        f"{_clean(key, 64)}: here {here.get(key, 'nothing')}, {peer} {_clean(there.get(key, 'nothing'))}"
         for key in different[:_SHOWN_KEYS]
     ]
     more = [f"and {len(different) - _SHOWN_KEYS} more"] if len(different) > _SHOWN_KEYS else []
@@ -151,27 +152,16 @@ def _check_experiments(ours: _Hello, theirs: _Hello, peer: Role) -> None:
     )
 
 
-class _Absent:
-    """Stands where one side has no such key."""
-
-
-_ABSENT = _Absent()
-
-
-def _flat(value: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """`{"training": {"epochs": 40}}` as `("training.epochs", 40)`."""
+def _flat(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """`{"training": {"epochs": 40}}` as `("training.epochs", "40")`; values as JSON, so that 1 is not true."""
     if isinstance(value, dict) and value:
         for name, item in value.items():
             yield from _flat(item, f"{key}.{name}" if key else str(name))
     else:
-        yield key, value
+        yield key, json.dumps(value)
 
 
-def _printable(value: object) -> str:
-    return "nothing" if isinstance(value, _Absent) else _clean(json.dumps(value), _SHOWN_CHARACTERS)
-
-
-def _clean(text: str, length: int) -> str:
+def _clean(text: str, length: int = _SHOWN_CHARACTERS) -> str:
     text = re.sub(r"[^ -~]", "?", text)
     return text if len(text) <= length else text[: length - 3] + "..."
 
