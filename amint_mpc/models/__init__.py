@@ -3,7 +3,15 @@
 from amint_mpc.models.backbone import Backbone, Taps
 from amint_mpc.models.classifier import BACKBONES, Classifier, build_classifier, feature_count
 from amint_mpc.models.features import FEATURE_LIMIT, Features
-from amint_mpc.models.head import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, HeadWeights, init_head, load_head
+from amint_mpc.models.head import (
+    GRADIENT_LIMIT,
+    HIDDEN_LIMIT,
+    LOGIT_LIMIT,
+    HeadWeights,
+    init_head,
+    load_head,
+    seeded_normal,
+)
 
 __all__ = [
     "BACKBONES",
@@ -20,4 +28,5 @@ __all__ = [
     "feature_count",
     "init_head",
     "load_head",
+    "seeded_normal",
 ]

@@ -6,6 +6,7 @@ z = relu(X w1 + b1) . w2 + b2          X [n, F] features, z [n] logits; sigmoid(
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from amint_mpc.errors import DataError
+
+Normal = Callable[..., Tensor]
+"""normal(*shape) -> standard normal numbers of that shape, float64."""
 
 # The ranges in which the secure engine is exact. Beyond them it would give plausible garbage, so the plaintext head
 # refuses what leaves them. Features: `amint_mpc.models.features.FEATURE_LIMIT`.
@@ -66,14 +70,20 @@ class HeadWeights:
         save_file({name: value.contiguous() for name, value in self.tensors().items()}, path)
 
 
-def init_head(features: int, hidden: int, generator: torch.Generator) -> HeadWeights:
-    """Random first weights.
+def seeded_normal(seed: int) -> Normal:
+    """Standard normal numbers from a reproducible generator. Not for a head that must stay secret."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def init_head(features: int, hidden: int, normal: Normal) -> HeadWeights:
+    """Random first weights, from standard normal numbers that the caller's generator draws.
 
     w1 after He et al. 2015 (arXiv 1502.01852), biases 0, w2 a tenth of 1/sqrt(hidden): the first logits are close to
     0, so that L_mint starts at 2 ln 2, the public constant that the joint objective divides it by.
     """
-    w1 = torch.randn(features, hidden, generator=generator, dtype=torch.float64) * math.sqrt(2 / features)
-    w2 = torch.randn(hidden, generator=generator, dtype=torch.float64) * 0.1 / math.sqrt(hidden)
+    w1 = normal(features, hidden) * math.sqrt(2 / features)
+    w2 = normal(hidden) * 0.1 / math.sqrt(hidden)
     return HeadWeights(w1, torch.zeros_like(w2), w2, torch.zeros((), dtype=torch.float64))
 
 

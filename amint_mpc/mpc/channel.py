@@ -32,7 +32,7 @@ from amint_mpc.mpc.wire import Wire, memory_wires
 
 INLINE_BYTES = 32768  # larger frames go to the sender thread, which encrypts them while the caller computes
 LAST_WORDS_S = 1.0  # how long to look for the peer's reason once it is gone
-GOODBYE_S = 10.0
+JOIN_S = 10.0
 MIB = 1 << 20
 
 _NUMPY = {dtype: torch.empty(0, dtype=dtype).numpy().dtype for dtype in frames.DTYPES}
@@ -346,6 +346,16 @@ class FramedChannel:
         self._heard = time.monotonic()
         return count
 
+    def check(self) -> None:
+        """On a link that is read ahead: raise if its peer is known to be lost. Takes no frame.
+
+        Raises:
+            PeerError: the peer is gone without a goodbye, or stopped with a reason.
+        """
+        with self._arrived:
+            if self._receive_error:
+                raise _again(self._receive_error)
+
     # ----------------------------------------------------------- reading ahead
 
     def _read_ahead(self) -> None:
@@ -398,14 +408,15 @@ class FramedChannel:
     # ------------------------------------------------------------------ ending
 
     def close(self) -> None:
-        """Send what is queued and a goodbye, then let go of the link. Never raises; a second call does nothing."""
-        self._end_link(frames.encode_control(frames.BYE), drop=False, patience=GOODBYE_S)
+        """Send what is queued and a goodbye, then let go of the link; waits at most `send_timeout_s` for the peer to
+        take it. Never raises; a second call does nothing."""
+        self._end_link(frames.encode_control(frames.BYE), drop=False, patience=self._send_timeout)
 
     def abort(self, code: str) -> None:
         """Tell the peer why we stop (a key of `REASONS`) and let go of the link; what is queued is dropped."""
         self._end_link(frames.encode_control(frames.ABORT, code), drop=True, patience=LAST_WORDS_S)
 
-    def _end_link(self, last: bytes, drop: bool, patience: float) -> None:
+    def _end_link(self, last: bytes, drop: bool, patience: float | None) -> None:
         with self._sending:
             if self._closing:
                 return
@@ -421,7 +432,7 @@ class FramedChannel:
             self._arrived.notify_all()
         for thread in (self._sender, self._reader):
             if thread is not None:
-                thread.join(GOODBYE_S)
+                thread.join(JOIN_S)
         with self._receiving:  # whoever is in `receive` has been woken
             self._wire.close()
 

@@ -43,7 +43,7 @@ class Supply(Protocol):
 
 
 class Head(crypten.nn.Module):  # type: ignore[misc,name-defined]
-    """The head as a CrypTen module. Its parameters are shared tensors: w1 [f + 1, h] (the last row is b1), w2 [h], b2."""
+    """The head as a CrypTen module. Its parameters are shared: w1 [f + 1, h] (the last row is b1), w2 [h], b2 []."""
 
     def __init__(self, w1: Tensor, w2: Tensor, b2: Tensor) -> None:
         super().__init__()

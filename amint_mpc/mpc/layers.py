@@ -21,7 +21,7 @@ from amint_mpc.mpc.protocols import truncate
 from amint_mpc.mpc.protocols.linear import REVEALED_BITS, Linear, LinearMasks
 from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
 from amint_mpc.mpc.protocols.sigmoid import INPUT_BITS, Sigmoid, SigmoidTables
-from amint_mpc.mpc.rounds import Opened, Rounds
+from amint_mpc.mpc.rounds import Rounds
 
 DX_REVEALED_BITS = fp.DX_BITS - (64 - REVEALED_BITS)
 """Fractional bits of the input gradient as the developer gets it."""
@@ -110,10 +110,8 @@ class DevelopersLinear(crypten.gradients.AutogradFunction):  # type: ignore[misc
         linear.post_input_gradient()
         linear.post_update(scaled.result())
         step.rounds.exchange()
-        if step.rounds.party == DEVELOPER:
-            dx = linear.input_gradient()
-        else:
-            dx = torch.zeros(1, dtype=torch.int64)  # the developer's share is the whole value
+        # the developer's share is the whole value, the auditor's is zero
+        dx = linear.input_gradient() if step.rounds.party == DEVELOPER else torch.zeros(1, dtype=torch.int64)
         return shared(dx, DX_REVEALED_BITS), shared(linear.update(), fp.W1_BITS)
 
 
@@ -169,6 +167,3 @@ def binary_cross_entropy_gradient(z: Any, targets: Tensor, step: Step) -> Any:
     if step.rounds.party == DEVELOPER:
         g = g - (targets.long() << fp.G_BITS)
     return shared(g, fp.G_BITS)
-
-
-__all__ = ["SigmoidTables", "Opened", "Rate", "Step", "binary_cross_entropy_gradient", "score_plan", "shared", "train_plan"]

@@ -55,11 +55,37 @@ def head_steps(experiment: Experiment) -> int:
     return sum(isinstance(item, TrainStep) for item in schedule(experiment))
 
 
+class Meter:
+    """Rounds and bytes of the head's training steps on the link between developer and auditor."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._rounds, self._bytes = 0, 0
+        self.last_rounds, self.last_bytes = 0, 0
+        self.steps, self.rounds, self.bytes = 0, 0, 0
+
+    def start(self) -> None:
+        """Leave out what was sent since the last step."""
+        self._rounds, self._bytes = self._channel.stats.rounds, self._channel.stats.bytes_sent
+
+    def stop(self) -> None:
+        """Count what happened since `start` as one step."""
+        self.last_rounds = self._channel.stats.rounds - self._rounds
+        self.last_bytes = self._channel.stats.bytes_sent - self._bytes
+        self.steps += 1
+        self.rounds += self.last_rounds
+        self.bytes += self.last_bytes
+
+    def summary(self) -> dict[str, Any]:
+        steps = max(self.steps, 1)
+        return {"rounds_per_step": self.rounds / steps, "mb_sent_per_step": self.bytes / steps / 1e6}
+
+
 class SecureMintHead:
     """The developer's view of the secure head (`amint_mpc.amint.head.MintHead`)."""
 
-    def __init__(self, head: SecureHead, experiment: Experiment) -> None:
-        self._head = head
+    def __init__(self, head: SecureHead, experiment: Experiment, meter: Meter) -> None:
+        self._head, self._meter = head, meter
         self._rate = head_rate(experiment)
         self._members = experiment.training.batch
 
@@ -70,7 +96,9 @@ class SecureMintHead:
                 f"a step takes {self._members} members and as many external images, as agreed",
                 "set training.batch to the batches of your loop",
             )
+        self._meter.start()
         gradient = self._head.train_step(features.double(), targets(members), self._rate)
+        self._meter.stop()
         assert gradient is not None
         return (gradient / members).to(features.dtype)
 
@@ -78,32 +106,6 @@ class SecureMintHead:
         """The auditor alone learns the scores."""
         self._head.logits(features.double(), len(features))
         return None
-
-
-class Meter:
-    """Rounds and bytes of the head's training steps on the link between developer and auditor."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._rounds, self._bytes = 0, 0
-        self.steps, self.rounds, self.bytes = 0, 0, 0
-
-    def start(self) -> None:
-        """Leave out what was sent since the last step."""
-        self._rounds, self._bytes = self._channel.stats.rounds, self._channel.stats.bytes_sent
-
-    def stop(self) -> tuple[int, int]:
-        """Rounds and bytes sent since `start`, counted as one step."""
-        rounds = self._channel.stats.rounds - self._rounds
-        sent = self._channel.stats.bytes_sent - self._bytes
-        self.steps += 1
-        self.rounds += rounds
-        self.bytes += sent
-        return rounds, sent
-
-    def summary(self) -> dict[str, Any]:
-        steps = max(self.steps, 1)
-        return {"rounds_per_step": self.rounds / steps, "mb_sent_per_step": self.bytes / steps / 1e6}
 
 
 def joint_steps(events: list[StepEvent]) -> dict[str, Any]:

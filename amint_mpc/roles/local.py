@@ -27,7 +27,7 @@ from amint_mpc.config import ROLES, Experiment, Role
 from amint_mpc.errors import AmintError
 
 GRACE_S = 5.0  # for a process that was asked to stop
-ECHO_S = 3.0  # in which the others' errors may still arrive, after one party has failed
+ECHO_S = 10.0  # in which the others' errors may still arrive, after one party has failed
 
 
 def stamp() -> str:

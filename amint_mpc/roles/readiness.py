@@ -54,8 +54,8 @@ def _machine() -> Iterator[Check]:
             yield Check(package, True, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             yield Check(package, False, "not installed", "pip install amint-mpc")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
-    yield Check("device", True, device)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    yield Check("device", True, f"{device}, threads: {torch.get_num_threads()}")
 
 
 def _party(role: Role, experiment: str | None, party_file: Path | None) -> Iterator[Check]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from amint_mpc.amint.schedule import ScoreSets, schedule
 from amint_mpc.config import Experiment, Role
 from amint_mpc.errors import DataError, PeerError, ProtocolError
-from amint_mpc.mpc.channel import Channel
-from amint_mpc.mpc.correlations.base import corrected
+from amint_mpc.mpc.channel import Channel, FramedChannel
+from amint_mpc.mpc.correlations.base import AUDITOR, Plan, corrected
+from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.roles import engine, handshake
 
@@ -36,7 +38,7 @@ class Links:
             PeerError: the peer has another experiment or version.
         """
         self._channels.append(channel)
-        handshake.shake_hands(channel, self._experiment, self._role)
+        handshake.handshake(channel, self._role, cast(Role, channel.peer), self._experiment)
         self._say(f"connected to the {channel.peer}; same experiment {self._experiment.digest()[:12]}")
         return channel
 
@@ -80,6 +82,28 @@ def same_session(peer: Channel, number: bytes) -> None:
         )
 
 
+class WatchedSupply(Supply):
+    """The auditor's masks. Nothing comes from the dealer's link after the seed; a loss of it ends the run."""
+
+    def __init__(self, stream: SecretStream, dealer: FramedChannel) -> None:
+        super().__init__(stream, AUDITOR)
+        self._dealer = dealer
+
+    def take(self, step: int, plan: Plan) -> dict[str, dict[str, Tensor]]:
+        """See `Supply.take`.
+
+        Raises:
+            PeerError: the dealer was lost before it had dealt everything.
+        """
+        self._dealer.check()
+        return super().take(step, plan)
+
+
+def epochs_with_figures(experiment: Experiment) -> set[int]:
+    """The epochs after which the auditor has figures that are not final."""
+    return {item.epoch for item in schedule(experiment) if isinstance(item, ScoreSets) and not item.final}
+
+
 def train_bytes(experiment: Experiment) -> int:
     """Bytes of corrections that the dealer sends for one training step."""
     plan = next(iter(engine.plans(experiment)))
@@ -106,8 +130,3 @@ def check_figures(told: Any) -> dict[str, dict[str, float]]:
     if not good:
         raise ProtocolError("the auditor's figures are not what was agreed", "use the same version on both sides")
     return {name: {key: float(figure[key]) for key in keys} for name, figure in told.items()}
-
-
-def uniform_like(stream: SecretStream, shapes: list[tuple[int, ...]]) -> list[Tensor]:
-    """Uniform ring elements for sharing values that this party alone knows."""
-    return stream.draw(0, [(torch.int64, shape) for shape in shapes])

@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import SplitImages, load_split
-from amint_mpc.events import Event, StepEvent
+from amint_mpc.events import Event, Notice, StepEvent
 from amint_mpc.models.classifier import feature_count
-from amint_mpc.models.head import init_head
+from amint_mpc.models.head import init_head, seeded_normal
 from amint_mpc.runfolder import RunFolder
 
 USUAL_DISTILLATION = 0.3  # for the baseline of an experiment that has none
@@ -26,6 +24,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
 
     With `training.mint_weight` 0 there is no head: the classifier is trained on its task alone.
     """
+    emit(Notice(f"reading {experiment.data.dataset}"))
     images = load_split(experiment, party.data)
     head = None if experiment.training.mint_weight == 0 else _head(experiment, images)
     trainer = Trainer(experiment, images, head, party.device)
@@ -85,8 +84,9 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
 
 def _head(experiment: Experiment, images: SplitImages) -> PlaintextHead:
     count = feature_count(experiment, tuple(images.members.shape[1:]))
-    generator = torch.Generator().manual_seed(experiment.seed)
-    return PlaintextHead(init_head(count, experiment.head.hidden, generator), experiment.head.learning_rate)
+    return PlaintextHead(
+        init_head(count, experiment.head.hidden, seeded_normal(experiment.seed)), experiment.head.learning_rate
+    )
 
 
 def _with(experiment: Experiment, **changes: Any) -> Experiment:

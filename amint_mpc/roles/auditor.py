@@ -1,0 +1,155 @@
+"""The auditor: owns the head, and learns its scores and in the end its weights; never images or activations.
+
+1. Listen for the developer; connect to the dealer; agree on the experiment and the session.
+2. Draw the head, alone, and share it: both shares are uniformly random.
+3. Walk the same schedule as the developer: take part in every step, learn the scores of every scoring.
+4. Open the head, save it; choose the threshold on calibration images and read the report images once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amint_mpc import identity
+from amint_mpc.amint.metrics import calibration_figures, membership_figures
+from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.config import Experiment, Party
+from amint_mpc.errors import UsageError
+from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.models.head import HeadWeights, init_head
+from amint_mpc.mpc.channel import Channel, FramedChannel
+from amint_mpc.mpc.correlations.base import AUDITOR
+from amint_mpc.mpc.correlations.feed import Supply
+from amint_mpc.mpc.head import SecureHead
+from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.tls import Listener, connect
+from amint_mpc.roles import embedded, engine, session
+from amint_mpc.roles.twin import named_figures
+from amint_mpc.runfolder import RunFolder
+
+
+def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Take part in one run. Returns the summary."""
+    own = identity.load(party.keys, "auditor")
+    if party.listen is None:
+        raise UsageError("the auditor's party file has no address to listen on", "add listen: {host: ..., port: ...}")
+    if party.dealer is None and not experiment.insecure:
+        raise UsageError(
+            "the party file has no address of a dealer",
+            "add dealer: {host: ..., port: ...}; for a trial without one, give --insecure-embedded-dealer to both",
+        )
+
+    def say(text: str) -> None:
+        emit(Notice(text))
+
+    with (
+        Listener(party.listen, own, ["developer"], notify=say) as listener,
+        session.Links(experiment, "auditor", say) as links,
+    ):
+        dealer: FramedChannel | None = None
+        if not experiment.insecure:
+            assert party.dealer is not None
+            say(f"connecting to the dealer at {party.dealer.host}:{party.dealer.port}")
+            # read by a thread although nothing more will come, so that the loss of the dealer is noticed
+            dealer = links.add(
+                connect(
+                    party.dealer, own, "dealer", party.connect_timeout_s, say, idle_timeout_s=None, prefetch_bytes=4096
+                )
+            )
+            number, stream = session.receive_seed(dealer)
+        say(f"waiting for the developer at {listener.address.host}:{listener.address.port}")
+        developer = links.add(
+            listener.accept("developer", party.connect_timeout_s, idle_timeout_s=party.idle_timeout_s)
+        )
+        if dealer is None:
+            supply: Supply = embedded.auditors_supply(developer)
+        else:
+            session.same_session(developer, number)
+            supply = session.WatchedSupply(stream, dealer)
+        return _train(experiment, folder, emit, developer, supply)
+
+
+def _train(
+    experiment: Experiment, folder: RunFolder, emit: Callable[[Event], None], developer: Channel, supply: Supply
+) -> dict[str, Any]:
+    head = SecureHead(developer, AUDITOR, supply, engine.head_inputs(experiment), experiment.head.hidden)
+    draw_and_share(head)
+    start, steps = time.perf_counter(), []
+    meter, rate, labels = (
+        engine.Meter(developer),
+        engine.head_rate(experiment),
+        engine.targets(experiment.training.batch),
+    )
+    total = engine.head_steps(experiment)
+    epochs = experiment.training.warmup_epochs + experiment.training.epochs
+    epoch_start, scores = start, {}
+    for item in schedule(experiment):
+        if isinstance(item, TrainStep):
+            step_start = time.perf_counter()
+            meter.start()
+            head.train_step(None, labels, rate)
+            meter.stop()
+            seconds = time.perf_counter() - step_start
+            steps.append(
+                StepEvent(
+                    item.index + 1,
+                    total,
+                    item.epoch,
+                    "joint",
+                    seconds,
+                    {},
+                    seconds,
+                    meter.last_rounds,
+                    meter.last_bytes,
+                )
+            )
+            emit(steps[-1])
+            continue
+        scores = score(head, item)
+        known = calibration_figures(scores)
+        if not item.final and experiment.disclosure.epoch_figures:
+            exact = {name: {"value": value, "low": value, "high": value} for name, value in known.items()}
+            developer.send_json("figures", exact)  # type: ignore[arg-type]
+        emit(EpochEvent(item.epoch, epochs, "score", time.perf_counter() - epoch_start, known))
+        epoch_start = time.perf_counter()
+    opened = head.open_weights()
+    assert opened is not None
+    seconds = time.perf_counter() - start
+    folder.save_tensors("head.safetensors", HeadWeights(**opened).tensors())
+    folder.save_tensors("scores.safetensors", scores)
+    membership = membership_figures(scores, experiment.seed)
+    figures = named_figures(membership, None)
+    if experiment.disclosure.final_figures:
+        developer.send_json("figures", figures)  # type: ignore[arg-type]
+    summary = {
+        "seconds": seconds,
+        "threshold": membership.threshold,
+        **engine.joint_steps(steps),
+        **meter.summary(),
+        "figures": figures,
+    }
+    folder.finish(summary)
+    return folder.summary or summary
+
+
+def draw_and_share(head: SecureHead) -> None:
+    """Draw the first weights and the masks that share them, from this machine's randomness alone."""
+    secret = os.urandom(SEED_BYTES)
+    weights = init_head(head.inputs, head.hidden, SecretStream(secret, "first head").normal)
+    masks = SecretStream(secret, "shares of the head").draw(0, [(torch.int64, s) for s in head.shapes.values()])
+    head.share_weights(weights.tensors(), dict(zip(head.shapes, masks, strict=True)))
+
+
+def score(head: SecureHead, item: ScoreSets) -> dict[str, Tensor]:
+    """Membership probabilities of whole sets, float64 [count] each."""
+    scores = {}
+    for name, count in item.sets:
+        logits = [head.logits(None, rows) for rows in score_batches(count)]
+        scores[name] = torch.cat([part for part in logits if part is not None]).sigmoid()
+    return scores

@@ -1,0 +1,44 @@
+"""INSECURE: the auditor plays the dealer itself, for trials on one's own machine.
+
+The auditor then knows every mask and could read all that the developer shares: activations, gradients, scores. The
+messages and the computation are those of the secure run; only the protection is missing. The blocks travel on the
+link between the two, each before the step that uses it.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.correlations.feed import Supply, serve_step
+from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.roles.session import DEALT
+
+
+class EmbeddedDealer(Supply):
+    """The auditor's masks, with the dealer's work done before each step."""
+
+    def __init__(self, developer: Channel, seeds: tuple[bytes, bytes]) -> None:
+        super().__init__(SecretStream(seeds[AUDITOR], DEALT), AUDITOR)
+        self._developer = developer
+        self._streams = SecretStream(seeds[DEVELOPER], DEALT), SecretStream(seeds[AUDITOR], DEALT)
+
+    def take(self, step: int, plan: Plan) -> dict[str, dict[str, torch.Tensor]]:
+        serve_step(self._developer, self._streams, step, plan)
+        return super().take(step, plan)
+
+
+def auditors_supply(developer: Channel) -> Supply:
+    """Make both seeds and send the developer its own."""
+    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    developer.send("seed", 0, torch.frombuffer(bytearray(seeds[DEVELOPER]), dtype=torch.uint8))
+    return EmbeddedDealer(developer, seeds)
+
+
+def developers_supply(auditor: Channel) -> Supply:
+    """Receive the seed; blocks come on the same link."""
+    (seed,) = auditor.receive("seed", 0, (torch.uint8, (SEED_BYTES,)))
+    return Supply(SecretStream(seed.numpy().tobytes(), DEALT), DEVELOPER, auditor)
