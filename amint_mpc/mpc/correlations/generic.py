@@ -1,0 +1,123 @@
+"""Correlated randomness for CrypTen's own protocols: one class for each kind of request that it makes.
+
+All of it is Beaver's (1991): random operands, drawn by the parties from their seeds, and a function of them whose
+shares must fit. Only the developer's share of the function is corrected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from amint_mpc.mpc.correlations.base import Field, Material
+
+Option = str | int | tuple[int, ...]
+
+BILINEAR: Mapping[str, Callable[..., Tensor]] = {
+    "mul": torch.mul,
+    "matmul": torch.matmul,
+    "conv1d": torch.conv1d,
+    "conv2d": torch.conv2d,
+    "conv_transpose1d": torch.conv_transpose1d,
+    "conv_transpose2d": torch.conv_transpose2d,
+}
+
+
+@dataclass(frozen=True)
+class Product:
+    """A triple a, b, c = operation(a, b) over Z_2^64.
+
+    Args:
+        operation: a key of `BILINEAR`.
+        left, right: shapes of a and b.
+        options: keyword arguments of the operation, sorted by name.
+    """
+
+    operation: str
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    options: tuple[tuple[str, Option], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.operation not in BILINEAR:
+            raise ValueError(f"no triple for {self.operation}; there are {', '.join(BILINEAR)}")
+
+    def apply(self, a: Tensor, b: Tensor) -> Tensor:
+        return BILINEAR[self.operation](a, b, **dict(self.options))
+
+    @cached_property
+    def fields(self) -> Mapping[str, Field]:
+        product = self.apply(torch.empty(self.left, device="meta"), torch.empty(self.right, device="meta"))
+        return {"a": Field(self.left), "b": Field(self.right), "c": Field(tuple(product.shape), corrected=True)}
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        a, b = developer["a"] + auditor["a"], developer["b"] + auditor["b"]
+        return {"c": self.apply(a, b) - auditor["c"]}
+
+
+@dataclass(frozen=True)
+class Square:
+    """A pair r, r2 = r^2 over Z_2^64."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return {"r": Field(self.shape), "r2": Field(self.shape, corrected=True)}
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        r = developer["r"] + auditor["r"]
+        return {"r2": r * r - auditor["r2"]}
+
+
+@dataclass(frozen=True)
+class AndTriple:
+    """XOR-shared words a, b, c = a & b."""
+
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        shape = tuple(torch.broadcast_shapes(self.left, self.right))  # type: ignore[no-untyped-call]
+        return {"a": Field(self.left), "b": Field(self.right), "c": Field(shape, corrected=True)}
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        a, b = developer["a"] ^ auditor["a"], developer["b"] ^ auditor["b"]
+        return {"c": (a & b) ^ auditor["c"]}
+
+
+@dataclass(frozen=True)
+class SharedBit:
+    """A random bit in both kinds of sharing. Its XOR shares are the low bits of `word`; `ring` adds up to it."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return {"word": Field(self.shape, torch.uint8), "ring": Field(self.shape, corrected=True)}
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        bit = (developer["word"] ^ auditor["word"]) & 1
+        return {"ring": bit.long() - auditor["ring"]}
+
+
+@dataclass(frozen=True)
+class Wraps:
+    """A random r, and theta: how often the sum of its two signed shares leaves [-2^63, 2^63), with sign."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return {"r": Field(self.shape), "theta": Field(self.shape, corrected=True)}
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        mine, theirs = developer["r"], auditor["r"]
+        total = mine + theirs
+        theta = ((mine >= 0) & (theirs >= 0) & (total < 0)).long() - ((mine < 0) & (theirs < 0) & (total >= 0)).long()
+        return {"theta": theta - auditor["theta"]}
