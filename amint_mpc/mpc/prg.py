@@ -53,7 +53,8 @@ class SecretStream:
         """Standard normal numbers, float64, from the next step of the stream (inverse distribution function)."""
         (words,) = self.draw(self._next, [(torch.int64, shape)])
         uniform = (((words >> 12) & (2**52 - 1)).double() + 0.5) * 2.0**-52
-        return torch.special.ndtri(uniform)
+        normal: Tensor = torch.special.ndtri(uniform)
+        return normal
 
     def draw(self, step: int, specs: Sequence[tuple[torch.dtype, tuple[int, ...]]]) -> list[Tensor]:
         """Uniform tensors for one step, in the order of `specs`.
@@ -76,7 +77,7 @@ class SecretStream:
         stream = Cipher(algorithms.AES(self._key), modes.CTR(counter)).encryptor()
         total = sum(padded)
         buffer = torch.zeros(total + _BLOCK, dtype=torch.uint8)
-        view = memoryview(buffer.numpy())
+        view = buffer.numpy().data
         stream.update_into(view[:total], view)
         tensors, start = [], 0
         for (dtype, shape), size, space in zip(specs, sizes, padded, strict=True):

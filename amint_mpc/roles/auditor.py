@@ -80,12 +80,9 @@ def _train(
 ) -> dict[str, Any]:
     head = SecureHead(developer, AUDITOR, supply, engine.head_inputs(experiment), experiment.head.hidden)
     draw_and_share(head)
+    meter, rate = engine.Meter(developer), engine.head_rate(experiment)
+    labels = engine.targets(experiment.training.batch)
     start, steps = time.perf_counter(), []
-    meter, rate, labels = (
-        engine.Meter(developer),
-        engine.head_rate(experiment),
-        engine.targets(experiment.training.batch),
-    )
     total = engine.head_steps(experiment)
     epochs = experiment.training.warmup_epochs + experiment.training.epochs
     epoch_start, scores = start, {}
@@ -96,19 +93,8 @@ def _train(
             head.train_step(None, labels, rate)
             meter.stop()
             seconds = time.perf_counter() - step_start
-            steps.append(
-                StepEvent(
-                    item.index + 1,
-                    total,
-                    item.epoch,
-                    "joint",
-                    seconds,
-                    {},
-                    seconds,
-                    meter.last_rounds,
-                    meter.last_bytes,
-                )
-            )
+            counted = meter.last_rounds, meter.last_bytes
+            steps.append(StepEvent(item.index + 1, total, item.epoch, "joint", seconds, {}, seconds, *counted))
             emit(steps[-1])
             continue
         scores = score(head, item)
