@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +24,13 @@ TITLES = {
     "secure": "secure",
     "twin": "plaintext",
     "task-alone": "task alone",
-    "task-with-distillation": "task + distil.",
+    "task-with-distillation": "task +\ndistillation",
 }
 LEGEND = (
-    "secure: head trained in secure computation. plaintext: the same, computed in the clear.\n"
-    "task alone, task + distil.: the classifier never feels the head, so it hides what it was trained on as usual;\n"
-    "distil. adds soft labels of the warmed-up classifier on external images. Small print: 95 % intervals."
+    "secure: head and classifier trained by two parties, in secure computation.\n"
+    "plaintext: the same training in the clear; both should agree.\n"
+    "task alone, task + distillation: the same classifier without a head: what the head costs.\n"
+    "Thresholds are chosen on other images than these figures; ranges are 95 % intervals."
 )
 
 
@@ -37,6 +40,7 @@ LEGEND = (
 @options.data
 @click.option(
     "--keep",
+    metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep party files, keys and run folders in this new folder.  [default: run folders alone, in runs/]",
 )
@@ -52,15 +56,15 @@ def demo(source: str | None, overrides: tuple[str, ...], data: Path | None, keep
         raise UsageError("the demo always runs a dealer", "leave security.correlations as it is")
     console = result.console(as_json)
     with _workplace(keep) as folder:
-        runs = keep / "runs" if keep else Path("runs")
+        runs = keep / "runs" if keep else Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
         secure = _secure(console, folder, experiment, data, runs)
-        plain = _plain(console, experiment, data, runs, secure["stamp"])
+        plain = _plain(console, experiment, data, runs)
     columns = {"secure": secure["figures"], **{key: summary["figures"] for key, (summary, _) in plain.items()}}
     paths = secure["paths"] | {key: path for key, (_, path) in plain.items()}
     if as_json:
         click.echo(json_line(_as_object(experiment, secure, columns, paths)))
     else:
-        _print(console, experiment, secure, columns, paths)
+        _print(console, experiment, secure, columns, runs)
 
 
 @contextmanager
@@ -81,9 +85,8 @@ def _secure(console: Console, folder: Path, experiment: Experiment, data: Path |
     """The three parties as processes. Returns what they reported, joined."""
     from amint_mpc.roles import local
 
-    stamp = local.stamp()
     local.prepare(folder, experiment, data)
-    commands: dict[str, list[str]] = {role: local.command(folder, role, runs, f"{stamp}-{role}") for role in ROLES}
+    commands: dict[str, list[str]] = {role: local.command(folder, role, runs, role) for role in ROLES}
     reports: dict[str, dict[str, Any]] = {}
     paths: dict[str, Path] = {}
     console.print(f"[bold]Secure run[/] {experiment.name}: three processes, loopback, TLS 1.3, throw-away keys")
@@ -95,11 +98,11 @@ def _secure(console: Console, folder: Path, experiment: Experiment, data: Path |
                 screen.show(role, from_record(record))
     known = {**reports["auditor"].get("figures", {})}
     known["task_accuracy"] = reports["developer"]["figures"]["task_accuracy"]
-    return {"reports": reports, "figures": known, "paths": paths, "stamp": stamp}
+    return {"reports": reports, "figures": known, "paths": paths}
 
 
 def _plain(
-    console: Console, experiment: Experiment, data: Path | None, runs: Path, stamp: str
+    console: Console, experiment: Experiment, data: Path | None, runs: Path
 ) -> dict[str, tuple[dict[str, Any], Path]]:
     """The same experiment in the clear, and its two baselines, one after another in this process."""
     from amint_mpc.roles import twin
@@ -111,7 +114,7 @@ def _plain(
     console.print("[bold]For comparison[/] in the clear, one after another")
     with Screen(console, list(experiments)) as screen:
         for key, variant in experiments.items():
-            with RunFolder.create(runs, variant, "twin", f"{stamp}-{key}") as folder:
+            with RunFolder.create(runs, variant, "twin", key) as folder:
 
                 def emit(event: Event, key: str = key, folder: RunFolder = folder) -> None:
                     folder.record(event)
@@ -126,7 +129,7 @@ def _print(
     experiment: Experiment,
     secure: dict[str, Any],
     columns: dict[str, figures.Figures],
-    paths: dict[str, Path],
+    runs: Path,
 ) -> None:
     reports = secure["reports"]
     console.print()
@@ -136,12 +139,10 @@ def _print(
     console.print()
     developer = reports["developer"]
     console.print(f"secure    {', '.join(figures.cost(developer))}", soft_wrap=True)
-    sent = ", ".join(f"{role} {reports[role]['mb_sent_per_step']:.2f} MB" for role in ROLES)
+    sent = ", ".join(f"{role} {figures.size(reports[role]['mb_sent_per_step'])}" for role in ROLES)
     console.print(f"sent      {sent} a step")
     console.print(f"method    {experiment.method}, seed {experiment.seed}")
-    console.print("files", soft_wrap=True)
-    for key, path in paths.items():
-        console.print(f"  {key:22}  {path}", soft_wrap=True)
+    console.print(f"files     {runs}{os.sep}: {', '.join([*ROLES, *list(columns)[1:]])}", soft_wrap=True)
 
 
 def _as_object(

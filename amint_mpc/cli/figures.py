@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 MEMBERSHIP = {
-    "mint_accuracy": "accuracy, calibrated threshold",
-    "mint_accuracy_at_half": "accuracy, threshold 0.5",
-    "mint_auc": "area under the ROC curve",
+    "mint_accuracy": "accuracy (calibrated)",
+    "mint_accuracy_at_half": "accuracy at 0.5",
+    "mint_auc": "area under ROC curve",
     "tpr_at_1pct_fpr": "found at 1 % false alarms",
 }
-TASK = {"task_accuracy": "accuracy on unseen images"}
+TASK = {"task_accuracy": "accuracy, unseen images"}
 SCORES = {
     "mean_score_members": "members",
     "mean_score_external": "external images",
@@ -26,25 +26,26 @@ Figures = Mapping[str, Mapping[str, float]]  # name -> value, low, high
 
 
 def table(columns: Mapping[str, Figures]) -> Table:
-    """One column a run; under each value its interval. Rows that no run knows are left out."""
+    """One column a run; each value with its interval, under it where there are many. Unknown rows are left out."""
+    between = "\n" if len(columns) > 1 else "  "
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    grid.add_column("")
+    grid.add_column("", no_wrap=True)
     for title in columns:
-        grid.add_column(title, justify="right")
+        grid.add_column(title, justify="right", no_wrap=True)
     for heading, rows in GROUPS.items():
         known = {key: label for key, label in rows.items() if any(key in figures for figures in columns.values())}
         if known:
             grid.add_row(Text(heading, style="bold"))
         for key, label in known.items():
-            grid.add_row("  " + label, *(_cell(figures.get(key)) for figures in columns.values()))
+            grid.add_row("  " + label, *(_cell(figures.get(key), between) for figures in columns.values()))
     return grid
 
 
-def _cell(figure: Mapping[str, float] | None) -> Text:
+def _cell(figure: Mapping[str, float] | None, between: str) -> Text:
     if figure is None:
         return Text("-", style="dim")
     text = Text(f"{figure['value']:.3f}")
-    return text.append(f"\n{figure['low']:.3f}-{figure['high']:.3f}", style="dim")
+    return text.append(f"{between}{figure['low']:.3f}-{figure['high']:.3f}", style="dim")
 
 
 def cost(summary: Mapping[str, Any]) -> list[str]:
@@ -58,6 +59,9 @@ def cost(summary: Mapping[str, Any]) -> list[str]:
         parts.append(f"{1000 * summary['seconds_per_step']:.1f} ms a step")
     if summary.get("rounds_per_step"):
         parts.append(f"{summary['rounds_per_step']:g} rounds a step")
-    if summary.get("mb_sent_per_step"):
-        parts.append(f"{summary['mb_sent_per_step']:.2f} MB sent a step")
     return parts
+
+
+def size(megabytes: float) -> str:
+    """Bytes in a unit that suits them; 1 MB is a million bytes."""
+    return f"{megabytes:.1f} MB" if megabytes >= 1 else f"{1000 * megabytes:.0f} kB"

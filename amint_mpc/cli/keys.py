@@ -14,6 +14,7 @@ from amint_mpc.errors import IdentityError
 _folder = click.option(
     "--keys",
     "folder",
+    metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="AMINT_MPC_KEYS",
     help="Folder of the keys.  [default: as the party file says]",

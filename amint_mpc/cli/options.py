@@ -26,6 +26,7 @@ overrides = click.option(
 party = click.option(
     "--party",
     "party_file",
+    metavar="FILE",
     type=click.Path(path_type=Path),
     envvar="AMINT_MPC_PARTY",
     help="This machine's addresses and paths.  [default: parties/ROLE/party.yaml]",
@@ -33,6 +34,7 @@ party = click.option(
 
 data = click.option(
     "--data",
+    metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="AMINT_MPC_DATA",
     help="Where image files lie, for data sets that come with no package.",
@@ -40,6 +42,7 @@ data = click.option(
 
 runs = click.option(
     "--runs",
+    metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="AMINT_MPC_RUNS",
     help="Where run folders go.  [default: as the party file says, or runs/]",

@@ -130,7 +130,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _end_with_parent() -> None:
     """Whatever ends the parent closes our stdin: stop as on Ctrl-C, and for certain a little later."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # the bare descriptor: a thread inside sys.stdin would block our own end
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)
     os._exit(130)

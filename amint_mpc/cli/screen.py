@@ -13,12 +13,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from amint_mpc.cli.figures import size
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 
 SMOOTHING = 0.1  # weight of the newest step in the shown time
 PLAIN_EVERY_S = 10.0
 
 WORDS = {
+    "joint": "joint training",
+    "score": "scoring",
     "task_accuracy": "task accuracy",
     "mint_accuracy": "MINT accuracy",
     "mint_accuracy_at_half": "at 0.5",
@@ -42,7 +45,7 @@ class Progress:
     seconds_a_step: float = 0.0
     rounds: int = 0
     bytes_sent: int = 0
-    notice: str = ""
+    notice: str = "waiting"
     figures: dict[str, float] = field(default_factory=dict)
 
     def take(self, event: Event) -> None:
@@ -60,7 +63,8 @@ class Progress:
         self.seconds_a_step += SMOOTHING * (event.seconds - self.seconds_a_step)
         self.step, self.steps, self.phase = event.step, event.steps, event.phase
         self.rounds, self.bytes_sent = event.rounds, event.bytes_sent
-        self.notice = ""
+        if event.epoch:  # a dealer knows of none: its last notice says more than "joint training"
+            self.notice = ""
 
     @property
     def cost(self) -> list[str]:
@@ -71,7 +75,7 @@ class Progress:
         return [
             f"{1000 * self.seconds_a_step:.0f} ms a step",
             f"{self.rounds} rounds" if self.rounds else "",
-            f"{self.bytes_sent / 1e6:.1f} MB" if self.bytes_sent else "",
+            size(self.bytes_sent / 1e6) if self.bytes_sent else "",
             f"{int(left) // 60}:{int(left) % 60:02} left" if left >= 1 else "",
         ]
 
@@ -80,7 +84,7 @@ class Progress:
         if self.notice:
             return self.notice
         shown = [f"{WORDS.get(key, key.replace('_', ' '))} {value:.3f}" for key, value in self.figures.items()]
-        return ", ".join(filter(None, [self.phase, self.epoch, *shown[:3]]))
+        return ", ".join(filter(None, [WORDS.get(self.phase, self.phase), self.epoch, *shown[:3]]))
 
 
 class Screen:
@@ -96,6 +100,7 @@ class Screen:
         self.console = console
         self.warning = warning
         self.parties = {who: Progress(who) for who in parties}
+        self._width = max(map(len, parties))
         self._last_line = dict.fromkeys(parties, 0.0)
         live = console.is_terminal
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8) if live else None
@@ -117,7 +122,7 @@ class Screen:
             self._line(progress, ", ".join(filter(None, [counted, *progress.cost, progress.story])))
 
     def _line(self, progress: Progress, text: str) -> None:
-        self.console.print(f"{progress.who:10} {text}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"{progress.who:{self._width}} {text}", markup=False, highlight=False, soft_wrap=True)
 
     def _table(self) -> RenderableType:
         table = Table.grid(padding=(0, 1, 0, 0))

@@ -27,9 +27,9 @@ def train(
     name: str | None,
     as_json: bool,
 ) -> None:
-    """Train classifier and membership head in one process, in the clear (the plaintext twin).
+    """Train the same in the clear, in one process.
 
-    It shows what a secure run of the same experiment should reach. Nothing is hidden from anybody.
+    This plaintext twin shows what a secure run of the same experiment should reach. Nothing is hidden from anybody.
     """
     experiment = load_experiment(source, overrides)
     party = Party(role="developer", data=data)

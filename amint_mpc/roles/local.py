@@ -30,11 +30,6 @@ GRACE_S = 5.0  # for a process that was asked to stop
 ECHO_S = 10.0  # in which the others' errors may still arrive, after one party has failed
 
 
-def stamp() -> str:
-    """A name for this demo's run folders."""
-    return time.strftime("demo-%Y%m%d-%H%M%S")
-
-
 def prepare(folder: Path, experiment: Experiment, data: Path | None) -> None:
     """Write keys, party files and the experiment for all three roles into `folder` (private to this user)."""
     auditor, dealer = free_ports(2)
