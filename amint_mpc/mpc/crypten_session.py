@@ -8,6 +8,7 @@ put in place once, below, look there first; threads without a session see CrypTe
     PRZS, PRSS, rand            masks from AES-CTR instead of MT19937 with a 32-bit seed
     crypten.generators          "global" (dropout; public by nature) is the session's own; the others are refused
     ArithmeticSharedTensor.div_ one opening instead of a local division that is now and then wrong by 2^48
+    beaver.matmul               the same protocol with products from BLAS (ring.py), two of them instead of three
     CrypTensor.AUTOGRAD_ENABLED, CrypTenConfig.config   a value for each thread, so that two parties in one process
                                 do not switch each other's autograd and settings
 
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
+from amint_mpc.mpc import ring
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.communicator import TwoPartyCommunicator
 from amint_mpc.mpc.correlations.base import Plan
@@ -177,6 +179,7 @@ def _install() -> None:
     crypten.generators = _Generators(crypten.generators)  # type: ignore[attr-defined]
     _hook_masks()
     _hook_division()
+    _hook_products()
     _hook_thread_values()
 
 
@@ -241,6 +244,22 @@ def _hook_division() -> None:
         return self
 
     Arithmetic.div_ = Arithmetic.__itruediv__ = div_
+
+
+def _hook_products() -> None:
+    beaver = crypten.mpc.primitives.beaver
+    own = beaver.matmul
+
+    def matmul(x: Any, y: Any) -> Any:
+        """Beaver's product [x y] = [c] + e [b] + [a] d + e d, where e = x - a and d = y - b are opened."""
+        if (binding := current()) is None or x.share.dim() != 2 or y.share.dim() != 2:
+            return own(x, y)
+        a, b, c = (t.share for t in binding.provider.generate_additive_triple(x.size(), y.size(), "matmul"))
+        e, d = binding.communicator.all_reduce([x.share - a, y.share - b], batched=True)
+        right = b + d if binding.communicator.get_rank() == 0 else b  # e d is added by one party
+        return Arithmetic.from_shares(c + ring.matmul(e, right) + ring.matmul(a, d), precision=0)
+
+    beaver.matmul = matmul
 
 
 def _whole(y: Any) -> int | None:

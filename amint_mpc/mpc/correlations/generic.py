@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from amint_mpc.mpc import ring
 from amint_mpc.mpc.correlations.base import Field, Material
 
 Option = str | int | tuple[int, ...]
@@ -47,6 +48,9 @@ class Product:
             raise ValueError(f"no triple for {self.operation}; there are {', '.join(BILINEAR)}")
 
     def apply(self, a: Tensor, b: Tensor) -> Tensor:
+        """operation(a, b) mod 2^64."""
+        if self.operation == "matmul" and a.dim() == b.dim() == 2 and not a.is_meta:
+            return ring.matmul(a, b)
         return BILINEAR[self.operation](a, b, **dict(self.options))
 
     @cached_property
@@ -81,7 +85,7 @@ class AndTriple:
     left: tuple[int, ...]
     right: tuple[int, ...]
 
-    @property
+    @cached_property
     def fields(self) -> Mapping[str, Field]:
         shape = tuple(torch.broadcast_shapes(self.left, self.right))  # type: ignore[no-untyped-call]
         return {"a": Field(self.left), "b": Field(self.right), "c": Field(shape, corrected=True)}
