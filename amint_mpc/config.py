@@ -48,6 +48,7 @@ class Head(_Model):
 
     input: Literal["pooled", "maps"] = "pooled"
     hidden: int = Field(64, ge=1)
+    features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
     learning_rate: float = Field(0.03, gt=0)
 
 

@@ -5,12 +5,15 @@
 3. Train. In every joint step the features go into the secure head and their gradient comes back, to the developer
    alone. When the schedule says so, features of whole sets are scored; the scores go to the auditor alone.
 4. Give the share of the head back to the auditor, and learn the figures that the experiment says are shared.
+
+`joined` does 1 and 2 and gives the head to any training loop (examples/own_loop.py); `run` is the loop of this program.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -30,24 +33,29 @@ from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
 
-def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
-    """Take part in one run. Returns the summary."""
+@contextmanager
+def joined(
+    experiment: Experiment, party: Party, say: Callable[[str], None] = lambda _: None
+) -> Iterator[engine.SecureMintHead]:
+    """The secure head of a run with auditor and dealer, for as long as the context lasts.
+
+    Leaving it ends the links: with a goodbye, or after an error with its reason.
+
+    Args:
+        say: told what happens, a sentence at a time.
+
+    Raises:
+        PeerError: a peer is absent, is not the one whose certificate is pinned, or has another experiment.
+    """
     own = identity.load(party.keys, "developer")
-    images = load_split(experiment, party.data)
-
-    def say(text: str) -> None:
-        emit(Notice(text))
-
     with session.Links(experiment, "developer", say) as links:
 
         def link(peer: Role, address: Address | None, prefetch_mb: float = 0) -> Channel:
             if address is None:
-                raise UsageError(
-                    f"the party file has no address of the {peer}", f"add {peer}: {{host: ..., port: ...}}"
-                )
+                raise UsageError(f"the party file has no address of the {peer}", f"add {peer}: {{port: ...}}")
             say(f"connecting to the {peer} at {address.host}:{address.port}")
-            timeouts = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": int(prefetch_mb * 2**20)}
-            return links.add(connect(address, own, peer, party.connect_timeout_s, say, **timeouts))
+            options = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": int(prefetch_mb * 2**20)}
+            return links.add(connect(address, own, peer, party.connect_timeout_s, say, **options))
 
         if experiment.insecure:
             auditor = link("auditor", party.auditor)
@@ -58,45 +66,32 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
             auditor = link("auditor", party.auditor)
             session.same_session(auditor, number)
             supply = Supply(stream, DEVELOPER, dealer)
-        return _train(experiment, party, folder, emit, images, auditor, supply)
+        head = SecureHead(auditor, DEVELOPER, supply, engine.head_inputs(experiment), experiment.head.hidden)
+        head.share_weights(None, None)
+        yield engine.SecureMintHead(head, auditor, experiment)
 
 
-def _train(
-    experiment: Experiment,
-    party: Party,
-    folder: RunFolder,
-    emit: Callable[[Event], None],
-    images: Any,
-    auditor: Channel,
-    supply: Supply,
-) -> dict[str, Any]:
-    head = SecureHead(auditor, DEVELOPER, supply, engine.head_inputs(experiment), experiment.head.hidden)
-    head.share_weights(None, None)
-    meter = engine.Meter(auditor)
-    trainer = Trainer(experiment, images, engine.SecureMintHead(head, experiment, meter), party.device)
-    start, joint = time.perf_counter(), []
-    periodic = session.epochs_with_figures(experiment)
-    for event in trainer.run():
-        if isinstance(event, StepEvent) and event.phase == "joint":
-            joint.append(event)
-            event = replace(event, rounds=meter.last_rounds, bytes_sent=meter.last_bytes)
-        if isinstance(event, EpochEvent):
-            folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
-            if event.epoch in periodic and experiment.disclosure.epoch_figures:
-                told = session.check_figures(auditor.receive_json("figures"))
-                event = replace(event, figures=event.figures | {name: f["value"] for name, f in told.items()})
-        emit(event)
-    head.open_weights()
-    seconds = time.perf_counter() - start
-    figures = named_figures(None, trainer.task_accuracy())
-    if experiment.disclosure.final_figures:
-        figures |= session.check_figures(auditor.receive_json("figures"))
-    summary = {
-        "seconds": seconds,
-        "images": images.digest(),
-        **engine.joint_steps(joint),
-        **meter.summary(),
-        "figures": figures,
-    }
+def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
+    """Take part in one run. Returns the summary."""
+    images = load_split(experiment, party.data)
+    with joined(experiment, party, lambda text: emit(Notice(text))) as head:
+        trainer = Trainer(experiment, images, head, party.device)
+        start, joint = time.perf_counter(), []
+        for event in trainer.run():
+            if isinstance(event, StepEvent) and event.phase == "joint":
+                joint.append(event)
+                event = replace(event, rounds=head.meter.last_rounds, bytes_sent=head.meter.last_bytes)
+            if isinstance(event, EpochEvent):
+                folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
+                event = replace(event, figures=event.figures | head.epoch_figures(event.epoch))
+            emit(event)
+        told = head.finish()
+        summary = {
+            "seconds": time.perf_counter() - start,
+            "images": images.digest(),
+            **engine.joint_steps(joint),
+            **head.meter.summary(),
+            "figures": named_figures(None, trainer.task_accuracy()) | told,
+        }
     folder.finish(summary)
     return folder.summary or summary

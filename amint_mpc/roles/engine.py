@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
 from amint_mpc.config import Experiment
 from amint_mpc.data.registry import dataset
-from amint_mpc.errors import UsageError
+from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import StepEvent
 from amint_mpc.models.classifier import feature_count
 from amint_mpc.models.rate import representable_rate
@@ -26,7 +26,7 @@ from amint_mpc.mpc.layers import Rate, score_plan, train_plan
 
 def head_inputs(experiment: Experiment) -> int:
     """Features of an image, known to every party from the experiment alone."""
-    return feature_count(experiment, dataset(experiment.data.dataset).shape)
+    return experiment.head.features or feature_count(experiment, dataset(experiment.data.dataset).shape)
 
 
 def head_rate(experiment: Experiment) -> Rate:
@@ -82,30 +82,82 @@ class Meter:
 
 
 class SecureMintHead:
-    """The developer's view of the secure head (`amint_mpc.amint.head.MintHead`)."""
+    """The developer's view of the secure head (`amint_mpc.amint.head.MintHead`), and the end of its run."""
 
-    def __init__(self, head: SecureHead, experiment: Experiment, meter: Meter) -> None:
-        self._head, self._meter = head, meter
+    def __init__(self, head: SecureHead, auditor: Channel, experiment: Experiment) -> None:
+        self._head, self._auditor, self._experiment = head, auditor, experiment
         self._rate = head_rate(experiment)
-        self._members = experiment.training.batch
+        self.meter = Meter(auditor)
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`. Every batch has the agreed size, half of it members."""
-        if members != self._members or len(features) != 2 * members:
+        agreed = self._experiment.training.batch
+        if members != agreed or len(features) != 2 * members:
             raise UsageError(
-                f"a step takes {self._members} members and as many external images, as agreed",
+                f"a step takes {agreed} members and as many external images, as agreed",
                 "set training.batch to the batches of your loop",
             )
-        self._meter.start()
+        self.meter.start()
         gradient = self._head.train_step(features.double(), targets(members), self._rate)
-        self._meter.stop()
+        self.meter.stop()
         assert gradient is not None
         return (gradient / members).to(features.dtype)
 
     def score(self, features: Tensor) -> Tensor | None:
-        """The auditor alone learns the scores."""
+        """The auditor alone learns the scores. At most SCORE_BATCH rows, in the order of the schedule."""
         self._head.logits(features.double(), len(features))
         return None
+
+    def score_sets(self, features: Mapping[str, Tensor]) -> None:
+        """Score the five sets at the end of a loop of one's own: set name -> features [count, F]."""
+        final = schedule(self._experiment)[-1]
+        assert isinstance(final, ScoreSets)
+        for name, count in final.sets:
+            if len(features[name]) != count:
+                raise UsageError(f"{name} has {len(features[name])} images, the experiment says {count}")
+            for batch in torch.split(features[name], score_batches(count)):
+                self.score(batch)
+
+    def epoch_figures(self, epoch: int) -> dict[str, float]:
+        """What the auditor tells after an epoch: nothing, unless the experiment says so."""
+        if not self._experiment.disclosure.epoch_figures or epoch not in epochs_with_figures(self._experiment):
+            return {}
+        told = check_figures(self._auditor.receive_json("figures"))
+        return {name: figure["value"] for name, figure in told.items()}
+
+    def finish(self) -> dict[str, dict[str, float]]:
+        """Open the head to the auditor. Returns the figures that it shares, by name with value, low and high."""
+        self._head.open_weights()
+        if not self._experiment.disclosure.final_figures:
+            return {}
+        return check_figures(self._auditor.receive_json("figures"))
+
+
+def epochs_with_figures(experiment: Experiment) -> set[int]:
+    """The epochs after which the auditor has figures that are not final."""
+    return {item.epoch for item in schedule(experiment) if isinstance(item, ScoreSets) and not item.final}
+
+
+def check_figures(told: Any) -> dict[str, dict[str, float]]:
+    """Figures that a peer sent: a few names, each a value with its interval, all numbers in [0, 1].
+
+    Raises:
+        ProtocolError: anything else.
+    """
+    keys = {"value", "low", "high"}
+    good = isinstance(told, dict) and len(told) <= 32
+    good = good and all(
+        isinstance(name, str)
+        and name.isidentifier()
+        and len(name) <= 40
+        and isinstance(figure, dict)
+        and set(figure) == keys
+        and all(isinstance(number, (int, float)) and 0 <= number <= 1 for number in figure.values())
+        for name, figure in told.items()
+    )
+    if not good:
+        raise ProtocolError("the auditor's figures are not what was agreed", "use the same version on both sides")
+    return {name: {key: float(figure[key]) for key in keys} for name, figure in told.items()}
 
 
 def joint_steps(events: list[StepEvent]) -> dict[str, Any]:
@@ -116,6 +168,3 @@ def joint_steps(events: list[StepEvent]) -> dict[str, Any]:
         "seconds_per_step": sum(event.seconds for event in events) / count,
         "head_seconds_per_step": sum(event.secure_seconds for event in events) / count,
     }
-
-
-__all__ = ["Meter", "ScoreSets", "SecureMintHead", "head_inputs", "head_rate", "head_steps", "plans", "targets"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.schedule import ScoreSets, schedule
 from amint_mpc.config import Experiment, Role
 from amint_mpc.errors import DataError, PeerError, ProtocolError
 from amint_mpc.mpc.channel import Channel, FramedChannel
@@ -99,34 +98,7 @@ class WatchedSupply(Supply):
         return super().take(step, plan)
 
 
-def epochs_with_figures(experiment: Experiment) -> set[int]:
-    """The epochs after which the auditor has figures that are not final."""
-    return {item.epoch for item in schedule(experiment) if isinstance(item, ScoreSets) and not item.final}
-
-
 def train_bytes(experiment: Experiment) -> int:
     """Bytes of corrections that the dealer sends for one training step."""
     plan = next(iter(engine.plans(experiment)))
     return sum(torch.Size(field.shape).numel() * field.dtype.itemsize for _, _, field in corrected(plan))
-
-
-def check_figures(told: Any) -> dict[str, dict[str, float]]:
-    """Figures that a peer sent: a few names, each a value with its interval, all numbers in [0, 1].
-
-    Raises:
-        ProtocolError: anything else.
-    """
-    keys = {"value", "low", "high"}
-    good = isinstance(told, dict) and len(told) <= 32
-    good = good and all(
-        isinstance(name, str)
-        and name.isidentifier()
-        and len(name) <= 40
-        and isinstance(figure, dict)
-        and set(figure) == keys
-        and all(isinstance(number, (int, float)) and 0 <= number <= 1 for number in figure.values())
-        for name, figure in told.items()
-    )
-    if not good:
-        raise ProtocolError("the auditor's figures are not what was agreed", "use the same version on both sides")
-    return {name: {key: float(figure[key]) for key in keys} for name, figure in told.items()}
