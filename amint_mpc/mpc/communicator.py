@@ -11,18 +11,29 @@ Guarantees
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.distributed import ReduceOp
 
 from amint_mpc.errors import ProtocolError
-from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.channel import ChannelStats
 from amint_mpc.mpc.crypten_compat import crypten
-from amint_mpc.mpc.frames import JsonValue
+from amint_mpc.mpc.frames import JsonValue, Spec
 
 Tensors: TypeAlias = "Tensor | list[Tensor]"
+
+
+class Link(Protocol):
+    """The part of a `Channel` that is used here."""
+
+    stats: ChannelStats
+
+    def send(self, tag: str, step: int, *tensors: Tensor) -> None: ...
+    def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]: ...
+    def send_json(self, tag: str, value: JsonValue) -> None: ...
+    def receive_json(self, tag: str) -> JsonValue: ...
 
 
 class _Later:
@@ -45,7 +56,7 @@ class TwoPartyCommunicator(crypten.communicator.Communicator):  # type: ignore[m
         party: 0 or 1; CrypTen's rank.
     """
 
-    def __init__(self, channel: Channel, party: int) -> None:
+    def __init__(self, channel: Link, party: int) -> None:
         if party not in (0, 1):
             raise ValueError(f"two parties are numbered 0 and 1, not {party}")
         self._channel = channel

@@ -24,9 +24,7 @@ from amint_mpc.mpc.provider import RecordingProvider
 
 
 class _Nobody:
-    """A channel whose other end sends zeros."""
-
-    peer = "nobody"
+    """A link whose other end sends zeros."""
 
     def __init__(self) -> None:
         self.stats = ChannelStats()
@@ -40,20 +38,11 @@ class _Nobody:
     def send_json(self, tag: str, value: JsonValue) -> None:
         pass
 
-    def receive_json(self, tag: str, limit: int = 0) -> JsonValue:
+    def receive_json(self, tag: str) -> JsonValue:
         raise ProtocolError(
             "a step waits for an object of the other party, so that its plan cannot be known beforehand",
             "give sizes in the experiment instead of sending them (no broadcast_size)",
         )
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def abort(self, code: str) -> None:
-        pass
 
 
 def trace(step: Callable[[], Any], party: int = DEVELOPER) -> dict[str, Correlation]:
