@@ -204,7 +204,7 @@ def _own_certificate(folder: Path, role: Role) -> x509.Certificate:
 
 
 def _no_keys(folder: Path, role: Role) -> IdentityError:
-    return IdentityError(f"no keys of the {role} in {folder}", f"make them: amint-mpc keys create {role}")
+    return IdentityError(f"no keys of the {role} in {folder}", f"make them: amint-mpc keys new --role {role}")
 
 
 def _read_certificate(file: Path) -> x509.Certificate | None:

@@ -103,7 +103,8 @@ class FramedChannel:
         wire: ordered bytes to and from the peer.
         peer: role of the other end, for messages.
         idle_timeout_s: a peer that sends nothing for so long, while we wait for it, is lost. None: wait for ever.
-        send_timeout_s: the same for a peer that takes nothing while our queue waits.
+        send_timeout_s: the same for a peer that takes nothing while our queue waits. None, for a peer may well be
+            busy, or have enough; TCP finds out when it is gone.
         queue_bytes: outgoing frames held at most; a `send` beyond it waits.
         prefetch_bytes: 0 reads in `receive`. Otherwise a thread reads ahead, at most so many bytes and one frame.
         heartbeat_s: send a sign of life after so much silence, so that a long computation is not taken for a loss.
@@ -115,7 +116,7 @@ class FramedChannel:
         peer: str,
         *,
         idle_timeout_s: float | None = 300.0,
-        send_timeout_s: float | None = 300.0,
+        send_timeout_s: float | None = None,
         queue_bytes: int = 256 * MIB,
         prefetch_bytes: int = 0,
         heartbeat_s: float | None = None,
@@ -173,15 +174,15 @@ class FramedChannel:
         size = len(frame)
         with self._sending:
             self._depth_sent = self.stats.rounds + 1
-            room = self._sending.wait_for(lambda: self._stuck() or self._has_room(size), self._send_timeout)
-            if not self._stuck() and room:
+            self._sending.wait_for(lambda: self._stuck() or self._has_room(size))
+            if not self._stuck():
                 self._enqueue(frame)
                 self.stats.frames_sent += 1
                 self.stats.bytes_sent += size
                 return
         if self._closing:
             raise PeerError(f"the link to the {self.peer} is closed")
-        raise self._why_lost(self._send_error or self._took_nothing())
+        raise self._why_lost()
 
     def _stuck(self) -> bool:
         return self._closing or self._send_error is not None
@@ -242,10 +243,9 @@ class FramedChannel:
             PeerError: the peer is gone, or takes nothing.
         """
         with self._sending:
-            done = self._sending.wait_for(lambda: not self._queue or self._send_error is not None, self._send_timeout)
-            error = self._send_error if done else self._took_nothing()
-        if error:
-            raise self._why_lost(error)
+            self._sending.wait_for(lambda: not self._queue or self._send_error is not None)
+        if self._send_error:
+            raise self._why_lost()
 
     # -------------------------------------------------------------- receiving
 
@@ -346,16 +346,6 @@ class FramedChannel:
         self._heard = time.monotonic()
         return count
 
-    def check(self) -> None:
-        """On a link that is read ahead: raise if its peer is known to be lost. Takes no frame.
-
-        Raises:
-            PeerError: the peer is gone without a goodbye, or stopped with a reason.
-        """
-        with self._arrived:
-            if self._receive_error:
-                raise _again(self._receive_error)
-
     # ----------------------------------------------------------- reading ahead
 
     def _read_ahead(self) -> None:
@@ -378,9 +368,10 @@ class FramedChannel:
                 self._arrived.notify_all()
 
     def _check_size(self, head: Head) -> None:
-        if head.size > self._prefetch_bytes:
+        limit = max(self._prefetch_bytes, 2 * frames.JSON_LIMIT)
+        if head.size > limit:
             raise ProtocolError(
-                f"the {self.peer} sends '{head.tag}' of {head.size} bytes; this link takes {self._prefetch_bytes}",
+                f"the {self.peer} sends '{head.tag}' of {head.size} bytes; this link takes {limit}",
                 "raise dealer_memory_mb in the party file, or use smaller batches",
             )
 
@@ -468,8 +459,9 @@ class FramedChannel:
             f"see whether the {self.peer} still runs and can be reached",
         )
 
-    def _why_lost(self, error: AmintError) -> AmintError:
-        """The reason that the peer gave before it went, if one stands unread in our direction; else `error`."""
+    def _why_lost(self) -> AmintError:
+        """The reason that the peer gave before it went, if one stands unread for us; else what sending met."""
+        error = self._send_error or self._lost(None)
         if self._prefetch_bytes:
             with self._arrived:
                 self._arrived.wait_for(lambda: self._receive_error is not None, LAST_WORDS_S)

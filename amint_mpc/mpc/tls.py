@@ -354,10 +354,11 @@ def _listen(address: Address) -> socket.socket:
 def _handshake(context: ssl.SSLContext, raw: socket.socket, server_side: bool) -> ssl.SSLSocket:
     raw.settimeout(HANDSHAKE_S)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A vanished machine sends no reset; probes find it in about two minutes. Buffers are left to the kernel, which
-    # fits them to the path; a fixed size would turn that off.
+    # A vanished machine sends no reset; probes find it in about two minutes. (TCP_USER_TIMEOUT would also end the link
+    # to a living peer that reads nothing for so long.) Buffers are left to the kernel, which fits them to the path; a
+    # fixed size would turn that off.
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 120_000)):
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return context.wrap_socket(raw, server_side=server_side)
