@@ -139,7 +139,7 @@ class SecureHead:
         module.update()
         if self.party == AUDITOR:
             return None
-        return fp.decode(features.grad.share[:, :-1], DX_REVEALED_BITS)
+        return fp.decode(features.grad.share, DX_REVEALED_BITS)
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """Score a batch; the logits go to the auditor alone.

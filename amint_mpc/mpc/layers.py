@@ -48,7 +48,7 @@ class Step:
 def train_plan(rows: int, inputs: int, hidden: int, rate: Rate) -> dict[str, Correlation]:
     """What one training step of the head needs from the dealer. inputs: with the column of ones."""
     return {
-        "linear": LinearMasks(rows, inputs, hidden),
+        "linear": LinearMasks(rows, inputs, hidden, constants=1),
         "relu": ReluMasks(rows, hidden),
         "sigmoid": SigmoidTables(rows),
         "dy": truncate.TruncationMasks((rows, hidden), fp.DY_BITS + rate.shift - fp.UPDATE_BITS),

@@ -14,9 +14,11 @@ Steps
     4. open e = dY' - T.
        X^T dY':  developer X^T (e + T0) + [A^T T1]_0,  auditor (X - A)^T T1 + [A^T T1]_1.
 Who learns what: both see c, d, e and the auditor X - A, all uniform; the developer learns dX, rounded.
+A column of ones that carries a bias is part of X, but its gradient, dY b^T, would say more of the head than the
+gradient by the developer's own features: dX leaves such columns out, so its width f' is less than f.
 Exact: Y, X^T dY' in the ring; dX to one unit of its top 32 bits.
 Rounds: 1, 1, 1 and 1 (steps 3 and 4 share theirs).
-Bytes: developer 8 (f h + n f + 2 n h), auditor 8 (f h + 2 n h) + 4 n f, dealer 8 (n h + n f + f h).
+Bytes: developer 8 (f h + n f + 2 n h), auditor 8 (f h + 2 n h) + 4 n f', dealer 8 (n h + n f' + f h).
 """
 
 from __future__ import annotations
@@ -37,12 +39,23 @@ REVEALED_BITS = 32
 
 @dataclass(frozen=True)
 class LinearMasks:
-    """Masks A, R (and S, T for training) and the shares of their products."""
+    """Masks A, R (and S, T for training) and the shares of their products.
+
+    Args:
+        rows, inputs, outputs: n, f, h.
+        constants: how many of the inputs, the last ones, are public constants without a gradient.
+    """
 
     rows: int
     inputs: int
     outputs: int
     training: bool = True
+    constants: int = 0
+
+    @property
+    def features(self) -> int:
+        """f', the inputs that have a gradient."""
+        return self.inputs - self.constants
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -56,7 +69,7 @@ class LinearMasks:
             fields |= {
                 "s": Field((n, h)),
                 "t": Field((n, h)),
-                "sr": Field((n, f), corrected=True),
+                "sr": Field((n, self.features), corrected=True),
                 "at": Field((f, h), corrected=True),
             }
         return fields
@@ -64,7 +77,8 @@ class LinearMasks:
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
         made = {"ar": matmul(developer["a"], auditor["r"]) - auditor["ar"]}
         if self.training:
-            cross = matmul(developer["s"], auditor["r"].T) + matmul(auditor["s"], developer["r"].T)
+            mine, theirs = developer["r"][: self.features].T, auditor["r"][: self.features].T
+            cross = matmul(developer["s"], theirs) + matmul(auditor["s"], mine)
             made["sr"] = cross - auditor["sr"]
             made["at"] = matmul(developer["a"].T, auditor["t"]) - auditor["at"]
         return made
@@ -94,9 +108,7 @@ class Linear:
                 raise ValueError("the developer brings the input of the layer")
             self._x = x.double()
             masked = x - self._m["a"]
-        self._masked_x = self._rounds.hand_over(
-            DEVELOPER, masked, (self._masks.rows, self._masks.inputs), torch.int64
-        )
+        self._masked_x = self._rounds.hand_over(DEVELOPER, masked, (self._masks.rows, self._masks.inputs), torch.int64)
 
     def product(self) -> Tensor:
         """Share of Y = X W, [n, h]."""
@@ -110,19 +122,20 @@ class Linear:
 
     def post_input_gradient(self) -> Opened:
         """Step 3: after the exchange the developer may ask `input_gradient`."""
-        c, d, m = self._c.value, self._d.value, self._m
-        shape = (self._masks.rows, self._masks.inputs)
+        d, m, features = self._d.value, self._m, self._masks.features
+        c, r = self._c.value[:features], m["r"][:features]
+        shape = (self._masks.rows, features)
         if self._developer:
-            self._dx = matmul(d + m["s"], (c + m["r"]).T) + m["sr"]
+            self._dx = matmul(d + m["s"], (c + r).T) + m["sr"]
             self._top = self._rounds.hand_over(AUDITOR, None, shape, torch.int32)
         else:
-            dx = matmul(d, m["r"].T) + matmul(m["s"], (c + m["r"]).T) + m["sr"]
+            dx = matmul(d, r.T) + matmul(m["s"], (c + r).T) + m["sr"]
             top = (dx >> (64 - REVEALED_BITS)).to(torch.int32)
             self._top = self._rounds.hand_over(AUDITOR, top, shape, torch.int32)
         return self._top
 
     def input_gradient(self) -> Tensor:
-        """dX at the developer, as int64 with 32 fewer fractional bits; error at most one unit."""
+        """dX [n, f'] at the developer, as int64 with 32 fewer fractional bits; error at most one unit."""
         mine = (self._dx >> (64 - REVEALED_BITS)).to(torch.int32)
         return (mine + self._top.value).long()  # int32 sums wrap, as they should
 
