@@ -43,10 +43,10 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         session.Links(experiment, "dealer", say) as links,
     ):
         say(f"waiting for developer and auditor at {listener.address.host}:{listener.address.port}")
-        auditor = links.add(listener.accept("auditor", party.connect_timeout_s, idle_timeout_s=party.idle_timeout_s))
-        developer = links.add(
-            listener.accept("developer", party.connect_timeout_s, idle_timeout_s=party.idle_timeout_s)
-        )
+        # A developer in its warm-up takes no blocks for as long as that lasts: only a broken link ends the dealer then.
+        wait, options = party.connect_timeout_s, {"idle_timeout_s": party.idle_timeout_s, "send_timeout_s": None}
+        auditor = links.add(listener.accept("auditor", wait, **options))
+        developer = links.add(listener.accept("developer", wait, **options))
         streams = hand_out_seeds(developer, auditor)
         say("dealing")
         start = time.perf_counter()
