@@ -31,8 +31,10 @@ from amint_mpc.mpc.layers import (
     shared,
     train_plan,
 )
+from amint_mpc.mpc.protocols.linear import REVEALED_BITS
 from amint_mpc.mpc.rounds import Rounds
 
+LOGIT_BITS = fp.Z_BITS - (64 - REVEALED_BITS)
 WEIGHT_BITS = {"w1": fp.W1_BITS, "b1": fp.W1_BITS, "w2": fp.W2_BITS, "b2": fp.Z_BITS}
 
 
@@ -148,15 +150,17 @@ class SecureHead:
             x: [rows, f] at the developer; None at the auditor.
 
         Returns:
-            [rows] float64 at the auditor; None at the developer.
+            [rows] float64 at the auditor, to 2^-LOGIT_BITS: the low bits, which would say more of an image than its
+            score, never leave the developer. None at the developer.
         """
         module = self._ready()
         step = self._begin(score_plan(rows, self.inputs + 1, self.hidden), None)
         module.eval()
         z = module(self._features(x, rows), step).share
-        opened = step.rounds.hand_over(DEVELOPER, z if self.party == DEVELOPER else None, (rows,), torch.int64)
+        top = (z >> (64 - REVEALED_BITS)).to(torch.int32)
+        opened = step.rounds.hand_over(DEVELOPER, top if self.party == DEVELOPER else None, (rows,), torch.int32)
         step.rounds.exchange()
-        return None if self.party == DEVELOPER else fp.decode(z + opened.value, fp.Z_BITS)
+        return None if self.party == DEVELOPER else fp.decode((top + opened.value).long(), LOGIT_BITS)
 
     def _ready(self) -> Head:
         if self._module is None:
