@@ -193,7 +193,8 @@ class ReluDot:
 
     def post_sign(self) -> None:
         """Step 3: s = [Y >= 0] under the one-time bit beta."""
-        counted = _COUNTS[self._opened_bits.value.long()] & self._m["gate_words"]
+        opened = self._opened_bits.value.long() & (2**_INPUTS - 1)  # a peer may send any 16 bits
+        counted = _COUNTS[opened] & self._m["gate_words"]
         sign = self._plain_sign ^ _parity(counted) ^ self._first
         self._opened_sign = self._rounds.open_bits(_pack(sign) ^ self._m["flip"])
 
