@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amint_mpc.errors import UsageError
 from amint_mpc.mpc import fixed_point as fp
 from amint_mpc.mpc.correlations.base import DEVELOPER, Correlation, Material, Plan
 from amint_mpc.mpc.crypten_compat import crypten
@@ -27,12 +28,28 @@ DX_REVEALED_BITS = fp.DX_BITS - (64 - REVEALED_BITS)
 """Fractional bits of the input gradient as the developer gets it."""
 
 
+MAX_NUMERATOR = 15
+MAX_SHIFT = 62 - (fp.DW2_BITS - fp.W2_BITS)  # a truncation drops at most 62 bits; that of dw2 is the largest
+
+
 @dataclass(frozen=True)
 class Rate:
-    """A public learning rate a / 2^k."""
+    """A public learning rate a / 2^k, 1 <= a <= 15 and 0 <= k <= 26.
+
+    Raises:
+        UsageError: another a or k, which the truncations of the gradients could not apply.
+    """
 
     numerator: int
     shift: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.numerator <= MAX_NUMERATOR and 0 <= self.shift <= MAX_SHIFT):
+            raise UsageError(
+                f"the secure head applies a learning rate a / 2^k with 1 <= a <= {MAX_NUMERATOR} and "
+                f"0 <= k <= {MAX_SHIFT}, not {self.numerator} / 2^{self.shift}",
+                f"take a learning rate over rows between 2^{3 - MAX_SHIFT} and 1",
+            )
 
 
 @dataclass
