@@ -63,11 +63,11 @@ class RunFolder:
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name[:60]!r} is no name for a run", "letters, digits, dots, dashes; no folders")
         path = root / name
+        if path.exists():
+            raise UsageError(f"{path} exists already", "give another --name; a run never writes over another")
         try:
             root.mkdir(parents=True, exist_ok=True)
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            raise UsageError(f"{path} exists already", "give another --name; a run never writes over another") from None
+            path.mkdir(mode=0o700)  # fails when another run has made it meanwhile
         except OSError as error:
             raise UsageError(f"cannot make {path}: {error.strerror}", "give another place with --runs") from None
         return cls(path, experiment, role)

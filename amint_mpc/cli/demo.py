@@ -21,16 +21,16 @@ from amint_mpc.eventlines import from_record, json_line
 from amint_mpc.events import Event
 
 TITLES = {
-    "secure": "secure",
-    "twin": "plaintext",
-    "task-alone": "task alone",
+    "secure": "\nsecure",
+    "twin": "\nplaintext",
+    "task-alone": "task\nalone",
     "task-with-distillation": "task +\ndistillation",
 }
 LEGEND = (
     "secure: head and classifier trained by two parties, in secure computation.\n"
     "plaintext: the same training in the clear; both should agree.\n"
-    "task alone, task + distillation: the same classifier without a head: what the head costs.\n"
-    "Thresholds are chosen on other images than these figures; ranges are 95 % intervals."
+    "task alone, task + distillation: no head, to show what the head costs.\n"
+    "Thresholds are chosen on other images; ranges are 95 % intervals."
 )
 
 
@@ -91,11 +91,15 @@ def _secure(console: Console, folder: Path, experiment: Experiment, data: Path |
     paths: dict[str, Path] = {}
     console.print(f"[bold]Secure run[/] {experiment.name}: three processes, loopback, TLS 1.3, throw-away keys")
     with Screen(console, ROLES) as screen, local.Processes(commands, folder) as processes:
-        for role, record in processes.records():
-            if record["event"] == "summary":
-                reports[role], paths[role] = record["summary"], Path(record["folder"])
-            else:
-                screen.show(role, from_record(record))
+        try:
+            for role, record in processes.records():
+                if record["event"] == "summary":
+                    reports[role], paths[role] = record["summary"], Path(record["folder"])
+                else:
+                    screen.show(role, from_record(record))
+        except KeyboardInterrupt:
+            console.print("stopping the three processes")
+            raise
     known = {**reports["auditor"].get("figures", {})}
     known["task_accuracy"] = reports["developer"]["figures"]["task_accuracy"]
     return {"reports": reports, "figures": known, "paths": paths}

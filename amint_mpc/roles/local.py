@@ -83,6 +83,7 @@ class Processes:
         self._commands = commands
         self._logs = logs
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._readers: list[threading.Thread] = []
         self._told: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()  # b"": that stdout has closed
 
     def __enter__(self) -> Processes:
@@ -137,12 +138,14 @@ class Processes:
                 start_new_session=True,  # Ctrl-C reaches us alone, and we stop them in order
             )
         self._children[name] = child
-        threading.Thread(target=self._read, args=(name, child), daemon=True).start()
+        self._readers.append(threading.Thread(target=self._read, args=(name, child), daemon=True))
+        self._readers[-1].start()
 
     def _read(self, name: str, child: subprocess.Popen[bytes]) -> None:
         assert child.stdout is not None
-        for line in child.stdout:
-            self._told.put((name, line))
+        with child.stdout:
+            for line in child.stdout:
+                self._told.put((name, line))
         self._told.put((name, b""))
 
     @staticmethod
@@ -185,6 +188,8 @@ class Processes:
                 child.wait()
                 if child.stdin is not None:
                     child.stdin.close()
+            for reader in self._readers:
+                reader.join(GRACE_S)
 
 
 def _failure(name: str, record: dict[str, Any]) -> AmintError:

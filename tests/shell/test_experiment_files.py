@@ -1,0 +1,122 @@
+"""Experiments and party files: what comes with the program is right, and what is wrong is said in words."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from amint_mpc.cli import main
+from amint_mpc.config import ROLES, list_experiments, load_experiment, load_party
+from amint_mpc.errors import UsageError
+from amint_mpc.reading import MAX_BYTES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", list_experiments())
+def test_each_experiment_starts_with_its_command(name: str) -> None:
+    path = list_experiments()[name]
+    first, second, *_ = path.read_text().splitlines()
+    program, command, *arguments = shlex.split(first.removeprefix("# "))
+    assert (program, load_experiment(name).name) == ("amint-mpc", name)
+    parsed = main.commands[command].make_context(command, arguments)
+    assert parsed.params["source"] == name
+    assert second.startswith("# ")
+
+
+def test_the_experiments_of_the_checkout_are_listed() -> None:
+    assert list_experiments() == {path.stem: path for path in sorted((ROOT / "configs").glob("*.yaml"))}
+    assert "quickstart" in list_experiments()
+
+
+def test_set_changes_a_value_in_order() -> None:
+    found = load_experiment("smoke", ["training.epochs=3", "training.learning_rate=1e-3", "training.epochs=4"])
+    assert (found.training.epochs, found.training.learning_rate) == (4, 0.001)
+    assert found.digest() != load_experiment("smoke").digest()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message", "hint"),
+    [
+        ("training.epoch=3", "training.epoch is no key", "did you mean training.epochs?"),
+        ("epochs=3", "epochs is no key", "did you mean training.epochs?"),
+        ("hiden=3", "hiden is no key", "did you mean head.hidden?"),
+        ("zzz.yyy=3", "zzz is no key", "known keys: data"),
+        ("training.epochs=0", "training.epochs: 0 should be greater than or equal to 1", "config show"),
+        ("model.taps=late", 'model.taps: "late" is none of entry, middle or output', "config show"),
+        ("training.learning_rate=.inf", "should be a finite number", ""),
+        ("training.learning_rate=.nan", "should be", ""),
+        ("data=4", "data: 4 should be keys of its own", ""),
+        ("seed.x=4", "seed holds a value", ""),
+        ("training.batch=100000", "training.batch must not exceed", ""),
+        ("nothing", '"nothing" is not KEY=VALUE', "--set training.epochs=10"),
+        ("a..b=1", "is not KEY=VALUE", ""),
+        ("seed=[1", "line 1", ""),
+        ("seed=2026-13-45", "no YAML we read", ""),
+        ("seed=" + "9" * 5000, "no YAML we read", ""),
+        ("seed=" + "[" * 1100, "no YAML we read", ""),
+        ("seed=!!python/name:os.system", "could not determine a constructor", ""),
+        ("name=&a [*a]", "anchors and aliases are not allowed", ""),
+    ],
+)
+def test_a_wrong_setting_names_key_value_and_what_is_allowed(setting: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_experiment("smoke", [setting])
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seed: 1\nseed: 2\n", 'line 2: the key "seed" stands twice'),
+        (b"training:\n  epochs: 1\n  epochs: 2\n", "line 3"),
+        (b"seed: 1\n  name: x\n", "line 2"),
+        (b"- 1\n", "no `key: value` lines"),
+        (b"3: 1\n", "no `key: value` lines"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"seed: \x00", "no YAML"),
+        (b"#" * (MAX_BYTES + 1), "longer than"),
+        (b"bogus: 1\nother: 2\nseed: x\n", 'seed: "x" should be a valid integer'),
+    ],
+)
+def test_a_malformed_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        load_experiment(path)
+    assert message in caught.value.message
+    assert "wrong.yaml" in caught.value.message
+
+
+def test_an_absent_experiment_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        load_experiment(tmp_path / "none.yaml")
+    with pytest.raises(UsageError, match='no experiment "quickstrat"') as caught:
+        load_experiment("quickstrat")
+    assert "quickstart" in caught.value.hint
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_party_files_fit_the_loopback_defaults(role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ROOT / "parties" / role
+    written = load_party(folder / "party.yaml", role)
+    assert (written.keys, written.runs) == (folder / "keys", folder / "runs")
+    monkeypatch.chdir(tmp_path)  # no party file here
+    default = load_party(None, role)
+    assert default.keys == tmp_path / "parties" / role / "keys"
+    assert default.model_copy(update={"keys": written.keys, "runs": written.runs}) == written
+
+
+def test_a_party_file_of_another_role_is_refused() -> None:
+    with pytest.raises(UsageError, match="is for the auditor, not for the dealer"):
+        load_party(ROOT / "parties/auditor/party.yaml", "dealer")
+
+
+def test_a_wrong_party_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "party.yaml").write_text("listen: {prot: 1}\n")
+    with pytest.raises(UsageError) as caught:
+        load_party(tmp_path / "party.yaml", "auditor")
+    assert "listen.prot is no key" in caught.value.message
+    assert "did you mean listen.port" in caught.value.hint

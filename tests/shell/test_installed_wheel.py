@@ -1,0 +1,42 @@
+"""The program from an installed wheel, in an empty folder: configs/ must have come along as package data.
+
+`long`, for building a wheel makes pip fetch hatchling into an environment of its own.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amint_mpc.config import list_experiments
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.long
+def test_an_installed_wheel_has_the_experiments(tmp_path: Path) -> None:
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=empty,
+            env={**os.environ, "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    empty, site = tmp_path / "empty", tmp_path / "site"
+    empty.mkdir()
+    run("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT))
+    (wheel,) = tmp_path.glob("*.whl")
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel))
+    assert run("-c", "import amint_mpc; print(amint_mpc.__file__)").startswith(str(site))
+    listed = run("-m", "amint_mpc", "config", "list")
+    assert [line.split()[0] for line in listed.splitlines()] == list(list_experiments())
+    assert "name: quickstart" in run("-m", "amint_mpc", "config", "show")
+    run("-m", "amint_mpc", "train", "--config", "smoke", "--name", "installed", "--json")
+    assert (empty / "runs" / "installed" / "summary.json").is_file()
