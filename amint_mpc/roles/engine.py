@@ -70,11 +70,12 @@ class Meter:
 
     def stop(self) -> None:
         """Count what happened since `start` as one step."""
-        self.last_rounds = self._channel.stats.rounds - self._rounds
         self.last_bytes = self._channel.stats.bytes_sent - self._bytes
         self.steps += 1
-        self.rounds += self.last_rounds
+        self.rounds += self._channel.stats.rounds - self._rounds
         self.bytes += self.last_bytes
+        # The mean: the two clocks overtake each other by one, so that a single step may show one more or less.
+        self.last_rounds = round(self.rounds / self.steps)
 
     def summary(self) -> dict[str, Any]:
         steps = max(self.steps, 1)
