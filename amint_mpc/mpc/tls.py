@@ -2,7 +2,7 @@
 
 A link is two connections, one a direction, for one TLS object must not be read and written by two threads at once. The
 connecting side opens both and says in each, inside TLS: link id (16 random bytes), direction, own role, peer's role.
-The listening side joins the two with the same id and the same certificate, and answers one byte on each; after that
+The listening side answers one byte on each and joins the two with the same id and the same certificate; after that
 the first carries frames from the connecting side only, the second frames to it only.
 
 Guarantees
@@ -38,6 +38,7 @@ from amint_mpc.identity import Identity
 from amint_mpc.mpc.channel import FramedChannel
 
 HANDSHAKE_S = 10.0
+PARTING_S = 1.0
 HEARTBEAT_S = 15.0
 MAX_STRANGERS = 64  # connections whose other end is not known yet
 MAX_HALVES = 8  # links of which only one connection has come
@@ -182,8 +183,9 @@ class Listener:
                 sock, address = self._socket.accept()
             except TimeoutError:
                 continue
-            except OSError:  # closed here, or too many open files for now
-                time.sleep(0.05)
+            except OSError:
+                if not self._closed:  # too many open files, for now
+                    time.sleep(0.05)
                 continue
             thread = threading.Thread(target=self._greet, args=(sock, f"{address[0]}:{address[1]}"), daemon=True)
             with self._changed:
@@ -200,9 +202,10 @@ class Listener:
         sock: socket.socket = raw
         kept = False
         try:
-            sock = secure = _handshake(self._context, raw, server_side=True)
+            sock = secure = _wrap(self._context, raw, server_side=True)
             with self._changed:
                 self._strangers[threading.current_thread()] = secure
+            secure.do_handshake()
             role = self._pins.get(_peer_mark(secure))
             if role is None:
                 raise IdentityError("its certificate is not the pinned one")
@@ -214,7 +217,7 @@ class Listener:
             self._refused(where, error)
         finally:
             if not kept:
-                sock.close()
+                _turn_away(sock)
             with self._changed:
                 self._strangers.pop(threading.current_thread(), None)
 
@@ -226,14 +229,13 @@ class Listener:
                 if not half:
                     del self._halves[role, link]
                 return False
+            sock.send(_ACCEPTED)
             half[direction] = sock
             stale: list[ssl.SSLSocket] = []
             if len(half) == 2:
                 del self._halves[role, link]
                 stale += self._links.pop(role, ())  # the peer tried again: its newest attempt is the living one
                 self._links[role] = (half[_TO_CONNECTOR], half[_TO_LISTENER])
-                for one in half.values():
-                    one.send(_ACCEPTED)
                 self._changed.notify_all()
             elif len(self._halves) > MAX_HALVES:
                 stale += self._halves.pop(next(iter(self._halves))).values()
@@ -304,16 +306,16 @@ def _connect_once(
             left = max(deadline - time.monotonic(), 0.05)
             raw = socket.create_connection((address.host, address.port), timeout=min(left, HANDSHAKE_S))
             undo.callback(raw.close)
-            sock = _handshake(context, raw, server_side=False)
+            sock = _wrap(context, raw, server_side=False)
             undo.callback(sock.close)
+            sock.do_handshake()
             if _peer_mark(sock) not in pins:
                 raise _not_the_peer(peer, f"{address.host}:{address.port}")
             sock.sendall(_PREAMBLE.pack(_MAGIC, _VERSION, link, direction, role.encode(), peer.encode()))
-            socks.append(sock)
-        for sock in socks:
             # In TLS 1.3 a client learns only from the first bytes it reads whether its certificate was accepted.
             if sock.recv(1) != _ACCEPTED:
                 raise ConnectionRefusedError(errno.ECONNREFUSED, "it closed the connection")
+            socks.append(sock)
         undo.pop_all()
     return _channel(socks[_TO_LISTENER], socks[_TO_CONNECTOR], peer, options)
 
@@ -351,7 +353,7 @@ def _listen(address: Address) -> socket.socket:
         ) from None
 
 
-def _handshake(context: ssl.SSLContext, raw: socket.socket, server_side: bool) -> ssl.SSLSocket:
+def _wrap(context: ssl.SSLContext, raw: socket.socket, server_side: bool) -> ssl.SSLSocket:
     raw.settimeout(HANDSHAKE_S)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A vanished machine sends no reset; probes find it in about two minutes. (TCP_USER_TIMEOUT would also end the link
@@ -361,7 +363,19 @@ def _handshake(context: ssl.SSLContext, raw: socket.socket, server_side: bool) -
     for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return context.wrap_socket(raw, server_side=server_side)
+    return context.wrap_socket(raw, server_side=server_side, do_handshake_on_connect=False)
+
+
+def _turn_away(sock: socket.socket) -> None:
+    """Close, but read what is on its way first: with it unread, a reset would overtake the alert that says why."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_WR)
+        deadline = time.monotonic() + PARTING_S
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            if not socket.socket.recv(sock, 4096):  # the plain bytes: the TLS object is done
+                break
+    sock.close()
 
 
 def _peer_mark(sock: ssl.SSLSocket) -> bytes:
