@@ -346,6 +346,16 @@ class FramedChannel:
         self._heard = time.monotonic()
         return count
 
+    def check(self) -> None:
+        """Raise if a link that is read ahead is known to be broken; takes no frame and never waits.
+
+        Raises:
+            PeerError: the peer is gone without a goodbye, or stopped with a reason.
+        """
+        with self._arrived:
+            if self._receive_error:
+                raise _again(self._receive_error)
+
     # ----------------------------------------------------------- reading ahead
 
     def _read_ahead(self) -> None:
