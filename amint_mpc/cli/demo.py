@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from amint_mpc.cli import figures, options, result
+from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
 from amint_mpc.config import ROLES, Experiment, Party, load_experiment
 from amint_mpc.errors import UsageError
@@ -54,11 +55,19 @@ def demo(source: str | None, overrides: tuple[str, ...], data: Path | None, keep
     experiment = load_experiment(source, overrides)
     if experiment.insecure:
         raise UsageError("the demo always runs a dealer", "leave security.correlations as it is")
+    if keep is not None and keep.exists():
+        raise UsageError(f"{keep} exists already", "give --keep a new folder")
+    end_as_interrupted()
+
+    from amint_mpc.roles import twin  # loads torch
+
     console = result.console(as_json)
+    party = Party(role="developer", data=data)
+    twin.check(experiment, party)
     with _workplace(keep) as folder:
         runs = keep / "runs" if keep else Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
         secure = _secure(console, folder, experiment, data, runs)
-        plain = _plain(console, experiment, data, runs)
+        plain = _plain(console, experiment, party, runs)
     columns = {"secure": secure["figures"], **{key: summary["figures"] for key, (summary, _) in plain.items()}}
     paths = secure["paths"] | {key: path for key, (_, path) in plain.items()}
     if as_json:
@@ -74,10 +83,7 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="amint-mpc-demo-") as folder:
             yield Path(folder)
         return
-    try:
-        keep.mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        raise UsageError(f"{keep} exists already", "give --keep a new folder") from None
+    keep.mkdir(parents=True, mode=0o700)
     yield keep
 
 
@@ -106,13 +112,12 @@ def _secure(console: Console, folder: Path, experiment: Experiment, data: Path |
 
 
 def _plain(
-    console: Console, experiment: Experiment, data: Path | None, runs: Path
+    console: Console, experiment: Experiment, party: Party, runs: Path
 ) -> dict[str, tuple[dict[str, Any], Path]]:
     """The same experiment in the clear, and its two baselines, one after another in this process."""
     from amint_mpc.roles import twin
     from amint_mpc.runfolder import RunFolder
 
-    party = Party(role="developer", data=data)
     experiments = {"twin": experiment, **twin.baselines(experiment)}
     done: dict[str, tuple[dict[str, Any], Path]] = {}
     console.print("[bold]For comparison[/] in the clear, one after another")
@@ -146,7 +151,7 @@ def _print(
     sent = ", ".join(f"{role} {figures.size(reports[role]['mb_sent_per_step'])}" for role in ROLES)
     console.print(f"sent      {sent} a step")
     console.print(f"method    {experiment.method}, seed {experiment.seed}")
-    console.print(f"files     {runs}{os.sep}: {', '.join([*ROLES, *list(columns)[1:]])}", soft_wrap=True)
+    console.print(f"files     {runs}{os.sep}: {', '.join([*ROLES, *list(columns)[1:]])}", soft_wrap=True, markup=False)
 
 
 def _as_object(

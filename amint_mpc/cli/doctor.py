@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from amint_mpc.cli import options
 from amint_mpc.config import ROLES, Role
+from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
 
 
@@ -26,6 +28,9 @@ def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file
 
     Ends with code 0 only when everything is well.
     """
+    if party_file and not role:
+        raise UsageError("--party names one party's file", "say whose: add --role")
+
     from amint_mpc.roles.readiness import examine  # loads torch
 
     checks = examine(role, source, party_file)
@@ -38,9 +43,10 @@ def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for check in checks:
-            table.add_row("[green]ok[/]" if check.ok else "[red]--[/]", check.what, check.found)
+            mark = Text("ok", style="green") if check.ok else Text("--", style="red")
+            table.add_row(mark, check.what, Text(check.found))  # Text: what was found is no markup
             if not check.ok:
-                table.add_row("", "", f"[cyan]{check.do}[/]")
+                table.add_row("", "", Text(check.do, style="cyan"))
         console = Console(highlight=False)
         console.print(table)
         wrong = sum(not check.ok for check in checks)

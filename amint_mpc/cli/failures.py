@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
+
 import click
 
 from amint_mpc.errors import AmintError, Interrupted
@@ -23,6 +26,15 @@ class ExplainingGroup(click.Group):
             failure = AmintError(f"the system refused: {error}", "is the disk full, or a folder not yours?")
         explain(failure)
         return ctx.exit(failure.exit_code)
+
+
+def end_as_interrupted() -> None:
+    """Let SIGTERM do what Ctrl-C does: a stopped container tells its peers, the demo stops its processes."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def explain(error: AmintError) -> None:

@@ -30,6 +30,6 @@ def show(screen: Console, summary: dict[str, Any], folder: Path, as_json: bool) 
         screen.print(", ".join(cost), soft_wrap=True)
     if summary.get("mb_sent_per_step"):
         screen.print(f"sent: {figures.size(summary['mb_sent_per_step'])} a step")
-    screen.print(f"files: {folder}", soft_wrap=True)
+    screen.print(f"files: {folder}", soft_wrap=True, markup=False)
     if "insecure" in summary:
         screen.print(summary["insecure"], style="bold red", soft_wrap=True)

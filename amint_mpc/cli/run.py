@@ -9,12 +9,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from amint_mpc.cli import options, result
+from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
 from amint_mpc.config import Experiment, Party, Role, load_experiment, load_party
 from amint_mpc.errors import AmintError, UsageError
@@ -61,7 +61,7 @@ def run(
     if experiment.insecure and role == "dealer":
         raise UsageError("an insecure embedded dealer leaves nothing for a dealer to do", "run developer and auditor")
     party = load_party(party_file, role)
-    signal.signal(signal.SIGTERM, _interrupt)  # a stopped container tells its peers, as Ctrl-C does
+    end_as_interrupted()
     if as_events:
         _for_a_parent(role, experiment, party, runs, name)
     else:
@@ -122,10 +122,6 @@ def _take_part(role: Role, experiment: Experiment, party: Party, folder: Any, em
     if folder.summary is None:
         folder.finish(summary)
     return dict(folder.summary)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from amint_mpc.cli import options, result
+from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
 from amint_mpc.config import Party, load_experiment
 from amint_mpc.events import Event
@@ -37,6 +38,7 @@ def train(
     from amint_mpc.roles import twin
     from amint_mpc.runfolder import RunFolder
 
+    end_as_interrupted()
     console = result.console(as_json)
     with (
         RunFolder.create(runs or Path("runs"), experiment, "twin", name) as folder,

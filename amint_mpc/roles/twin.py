@@ -52,6 +52,16 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     return folder.summary or summary
 
 
+def check(experiment: Experiment, party: Party) -> None:
+    """Read the images and size the head, before anything dear starts.
+
+    Raises:
+        UsageError, DataError: as a run would, later.
+    """
+    images = load_split(experiment, party.data)
+    feature_count(experiment, tuple(images.members.shape[1:]))
+
+
 def baselines(experiment: Experiment) -> dict[str, Experiment]:
     """What the price of the head is measured against: the same classifier without it, without and with distillation."""
     training = experiment.training

@@ -119,6 +119,18 @@ def test_doctor_is_content_when_all_is_there(cli, tmp_path: Path) -> None:
     assert "chmod 600" in bad.output.replace("\n", " ")
 
 
+def test_what_was_found_is_no_markup(cli) -> None:
+    result = cli("doctor", "--role", "dealer", "--party", "[/red].yaml")
+    assert "[/red].yaml" in result.output
+
+
+def test_the_demo_sees_too_few_images_before_it_starts(cli, tmp_path: Path) -> None:
+    result = cli("demo", "--config", "smoke", "--set", "data.members=4990")
+    assert result.exit_code == 5
+    assert "5000 images" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_train_prints_figures_and_one_json_line(cli, tmp_path: Path) -> None:
     result = cli("train", *SMOKE, "--name", "first", "--json")
     assert result.exit_code == 0, result.output
