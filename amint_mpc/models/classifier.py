@@ -66,15 +66,14 @@ def feature_count(experiment: Experiment, shape: tuple[int, ...]) -> int:
     """F, the width of the head's input, for images of `shape` (C, H, W).
 
     The shape is known by the dataset's name (`amint_mpc.data.dataset(name).shape`), so the auditor, who has no
-    images, finds the same number. The backbone is run on a meta tensor: shapes only, no values and no memory.
+    images, finds the same number: by one black image, run through a backbone that is then forgotten.
 
     Raises:
         UsageError: unknown backbone.
     """
-    with torch.device("meta"), torch.no_grad():
-        backbone = _backbone(experiment, shape[0], classes=2).eval()
-        _, maps = backbone(torch.empty(1, *shape))
-        return flatten(experiment.head.input, maps).shape[1]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        _, maps = _backbone(experiment, shape[0], classes=2).eval()(torch.zeros(1, *shape))
+    return flatten(experiment.head.input, maps).shape[1]
 
 
 def _backbone(experiment: Experiment, channels: int, classes: int) -> Backbone:
