@@ -49,13 +49,13 @@ class Head(_Model):
     input: Literal["pooled", "maps"] = "pooled"
     hidden: int = Field(64, ge=1)
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
-    learning_rate: float = Field(0.03, gt=0)
+    learning_rate: float = Field(0.05, gt=0, lt=1, description="plain gradient descent, one rate for all weights")
 
 
 class Training(_Model):
     """The joint objective and its schedule (aMINT, arXiv 2509.07879, section 3)."""
 
-    epochs: int = Field(40, ge=1, description="epochs of the joint loss, after the warm-up")
+    epochs: int = Field(25, ge=1, description="epochs of the joint loss, after the warm-up")
     warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
     batch: int = Field(64, ge=1, description="members in a step; as many external images go with them")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, for the classifier")
