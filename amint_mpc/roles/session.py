@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from amint_mpc.config import Experiment, Role
-from amint_mpc.errors import DataError, PeerError, ProtocolError
-from amint_mpc.mpc.channel import Channel, FramedChannel
+from amint_mpc.errors import PeerError
+from amint_mpc.mpc.channel import Channel, FramedChannel, abort_code
 from amint_mpc.mpc.correlations.base import AUDITOR, Plan, corrected
 from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
@@ -49,14 +49,7 @@ class Links:
             if error is None:
                 channel.close()
             else:
-                channel.abort(_reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    for kind, code in ((PeerError, "peer"), (ProtocolError, "protocol"), (DataError, "data")):
-        if isinstance(error, kind):
-            return code
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                channel.abort(abort_code(error))
 
 
 def receive_seed(dealer: Channel) -> tuple[bytes, SecretStream]:
