@@ -11,6 +11,7 @@ The scales are chosen so that no large product needs a truncation: a product's s
     dY = g s w2        26
     dX = dY W1^T       56   |dx| < 128, before division by the number of rows
     scaled dY          22   learning rate included; X^T of it has the scale of W1
+    dw2                50   |sum_i g_i h_ij| < 4096 / a, for a learning rate a / 2^k
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ X_LIMIT = SMALL_LIMIT / 2**X_BITS
 Y_LIMIT = 128.0
 Z_LIMIT = 496.0
 DX_LIMIT = 2.0 ** (63 - DX_BITS)
+DW2_LIMIT = 2.0 ** (62 - DW2_BITS)  # of a dw2, which is truncated: beyond it an update of w2 is garbage
 
 
 def encode(x: Tensor, bits: int) -> Tensor:

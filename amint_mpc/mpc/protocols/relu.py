@@ -15,9 +15,10 @@ Steps
        z = sum_j s Y w2 are public polynomials in dealt products of (beta, r, rho): no further opening.
     4. backward: open e = g - gamma. dY = g s w2 and dw2 = sum_i g s Y follow in the same way.
 Who learns what: c, c2, the gate's masked bits, v and e are uniform at both.
-Exact: for |y| < 128, s is right wherever |y| >= 2^-16 (below that it may be wrong by the carry of the dropped bits).
+Exact: for -128 <= y <= 128 - 2^-16, s is right for y >= 0 and for y <= -2^-16; in between, the carry of the dropped
+bits may make it 1. Given s, all results are exact in the ring.
 Rounds: 3 forward, 1 backward. Bytes, each party: 8 n h + 8 h + 2 n h + n h / 8 forward, 8 n backward.
-Dealer: 40 n h for the sign, 88 n h for the products.
+Dealer: 40 n h for the sign, 40 n h for the logits, 40 n h for the gradients.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Steps
 Who learns what: t and the 14 masked bits, all uniform.
 Error: mean over the rounding: |E p - sigmoid(z)| <= 2^-11 (table 2^-13, interpolation 2^-14, saturation 2^-11.5);
 one draw: at most 1/64 more. Saturates to 0 and 1 beyond |z| = 16; between 8 and 16 it may already have.
-Rounds: 2. Bytes, each party: 10 n; dealer 1,376 n.
+Rounds: 2. Bytes, each party: 10 n; dealer 1,360 n.
 """
 
 from __future__ import annotations
