@@ -16,7 +16,7 @@ from __future__ import annotations
 import datetime
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +150,22 @@ def trust(folder: Path, role: Role, certificate_file: Path, show: Callable[[str]
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}") from None
     return mark
+
+
+def create_for_one_machine(folders: Mapping[Role, Path]) -> None:
+    """Make a key pair for each role in its own folder, each trusting all others: for trials on one machine.
+
+    Raises:
+        UsageError: one of them has keys already; nothing is made then.
+    """
+    for role, folder in folders.items():
+        if (folder / f"{role}.key").exists():
+            raise UsageError(f"there are keys of the {role} in {folder}", "use them, or move them away first")
+    for role, folder in folders.items():
+        create(folder, role)
+    for role, folder in folders.items():
+        for peer in folders.keys() - {role}:
+            trust(folder, peer, folders[peer] / f"{peer}.pem")
 
 
 def trusted(folder: Path, role: Role) -> x509.Certificate:

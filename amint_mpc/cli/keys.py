@@ -79,5 +79,15 @@ def trust(role: Role, peer: Role, certificate: Path, party_file: Path | None, fo
     click.echo(f"Compare it with what `amint-mpc keys show --role {peer}` prints on the {peer}'s machine.")
 
 
+@keys.command()
+def local() -> None:
+    """For trials: keys for all three roles on this machine, each trusting the others."""
+    folders = {role: load_party(None, role).keys for role in ROLES}
+    identity.create_for_one_machine(folders)
+    for role, folder in folders.items():
+        click.echo(f"{role:10} {folder}")
+    click.echo("One machine now holds the keys of all three: for trials, not for an audit.")
+
+
 def _where(role: Role, party_file: Path | None, folder: Path | None) -> Path:
     return folder or load_party(party_file, role).keys

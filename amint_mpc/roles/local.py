@@ -39,18 +39,13 @@ def prepare(folder: Path, experiment: Experiment, data: Path | None) -> None:
         "dealer": {"listen": {"port": dealer}},
     }
     cores = os.cpu_count() or 1
+    identity.create_for_one_machine({role: folder / role / "keys" for role in ROLES})
     for role in ROLES:
-        keys = folder / role / "keys"
-        identity.create(keys, role)
         threads = max(1, cores // 2 if role == "developer" else cores // 4)
         party = {"role": role, "keys": "keys", "runs": "runs", "threads": threads, **links[role]}
         if role == "developer" and data is not None:
             party["data"] = str(data.absolute())
         (folder / role / "party.yaml").write_text(yaml.safe_dump(party), encoding="utf-8")
-    for role in ROLES:
-        for peer in ROLES:
-            if peer != role:
-                identity.trust(folder / role / "keys", peer, folder / peer / "keys" / f"{peer}.pem")
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     (folder / "experiment.yaml").write_text(text, encoding="utf-8")
 
