@@ -23,8 +23,10 @@ USED_BITS = {"relu.gate_mask": 10, "sigmoid.flip": 14}
 """Of the words that carry fewer bits than they have."""
 
 
-def linear(rounds: Rounds, masks: LinearMasks, material: Any, inputs: Sequence[Any]) -> tuple[Tensor, Tensor | None, Tensor]:
-    """inputs: x or None, shares of w, dy and of the scaled dy. Returns shares of Y and of the update, and dX or None."""
+def linear(
+    rounds: Rounds, masks: LinearMasks, material: Any, inputs: Sequence[Any]
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """inputs: x or None, shares of w, dy and the scaled dy. Returns shares of Y and of the update, and dX or None."""
     x, w, dy, scaled = inputs
     layer = Linear(rounds, masks, material)
     layer.post(x, w)
@@ -38,7 +40,9 @@ def linear(rounds: Rounds, masks: LinearMasks, material: Any, inputs: Sequence[A
     return y, layer.input_gradient() if rounds.party == DEVELOPER else None, layer.update()
 
 
-def relu(rounds: Rounds, masks: ReluMasks, material: Any, inputs: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def relu(
+    rounds: Rounds, masks: ReluMasks, material: Any, inputs: Sequence[Any]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """inputs: shares of y, w2, g. Returns shares of z, dY, dw2, and the share of s as (opened v, flip)."""
     y, w2, g = inputs
     layer = ReluDot(rounds, masks, material)
@@ -160,7 +164,9 @@ def shares_of(head: SecureHead) -> dict[str, Tensor]:
     return {name: getattr(head._module, name).share.clone() for name in ("w1", "w2", "b2")}
 
 
-def head_plans(rows: int, inputs: int, hidden: int, steps: int, scored: Sequence[int] = (), rate: Rate = RATE) -> list[Plan]:
+def head_plans(
+    rows: int, inputs: int, hidden: int, steps: int, scored: Sequence[int] = (), rate: Rate = RATE
+) -> list[Plan]:
     plans: list[Plan] = [train_plan(rows, inputs + 1, hidden, rate)] * steps
     return plans + [score_plan(count, inputs + 1, hidden) for count in scored]
 
@@ -178,7 +184,7 @@ def train_masks(step: int, sender: int) -> list[Mask | None]:
 
 
 def score_masks(step: int, sender: int) -> list[Mask | None]:
-    first: list[Mask | None] = [mask for mask in train_masks(step, sender)[: 5 + (sender == DEVELOPER)]]
+    first: list[Mask | None] = list(train_masks(step, sender)[: 5 + (sender == DEVELOPER)])
     return first + ([None] if sender == DEVELOPER else [])
 
 

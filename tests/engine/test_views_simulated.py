@@ -21,7 +21,6 @@ from cases import (
     random_head,
     ring,
     score_masks,
-    share,
     train_masks,
 )
 from torch import Tensor

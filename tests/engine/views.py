@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from parties import run_both
 from scipy.stats import chi2
 from torch import Tensor
 
 from amint_mpc.mpc.channel import ChannelStats
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from parties import run_both
 
 MaterialOfRun = list[dict[str, dict[str, Tensor]]]  # of each step
 XOR_SHARED = {"table", "gate_words", "values", "classes", "gate_mask", "flip"}
@@ -121,7 +121,9 @@ Party = Callable[[int, Any, Any], Any]
 """(party, channel, supply) -> what the party ends with."""
 
 
-def record(party: Party, plans: Sequence[Plan], seed: int = 0, again: bool = False) -> tuple[tuple[Any, Any], list[View]]:
+def record(
+    party: Party, plans: Sequence[Plan], seed: int = 0, again: bool = False
+) -> tuple[tuple[Any, Any], list[View]]:
     """Run both parties; their results and their views."""
     views = [View(), View()]
     results = run_both(
@@ -217,16 +219,16 @@ SIGNIFICANCE = 1e-6
 
 
 def p_value(words: Tensor, bits: int) -> float:
-    """Chi-square of the 4-bit pieces of the low `bits` bits of words, against uniform; the smallest, by Bonferroni."""
-    values, smallest, pieces = words.reshape(-1).long(), 1.0, 0
-    for low in range(0, bits, 4):
-        width = min(4, bits - low)
-        counts = torch.bincount((values >> low) & (2**width - 1), minlength=2**width).double()
-        expected = values.numel() / 2**width
-        assert expected >= 5, "too few samples"
-        smallest = min(smallest, float(chi2.sf(float(((counts - expected) ** 2).sum() / expected), 2**width - 1)))
-        pieces += 1
-    return min(1.0, smallest * pieces)
+    """Chi-square of the pieces of 4 (or 2) bits of the low `bits` bits of words, against uniform; the smallest p, by
+    Bonferroni. bits: a multiple of 4, or of 2."""
+    width = 2 if bits % 4 else 4
+    values, pieces, cells = words.reshape(-1).long(), bits // width, 2**width
+    found = (values[:, None] >> torch.arange(0, bits, width)) & (cells - 1)
+    counts = torch.bincount((found + cells * torch.arange(pieces)).reshape(-1), minlength=cells * pieces)
+    expected = values.numel() / cells
+    assert expected >= 5, "too few samples"
+    statistic = ((counts.reshape(pieces, cells) - expected) ** 2 / expected).sum(dim=1).max()
+    return min(1.0, pieces * float(chi2.sf(float(statistic), cells - 1)))
 
 
 def suspicious(messages: Mapping[str, tuple[Tensor, int]], known: Mapping[str, Tensor]) -> list[str]:
@@ -251,9 +253,9 @@ def suspicious(messages: Mapping[str, tuple[Tensor, int]], known: Mapping[str, T
     return [name for name, p in tests.items() if p * len(tests) < SIGNIFICANCE]
 
 
-def stacked(views: Sequence[View], masks: Sequence[Mask | None], bits: Mapping[str, int]) -> tuple[
-    dict[str, tuple[Tensor, int]], dict[str, Tensor]
-]:
+def stacked(
+    views: Sequence[View], masks: Sequence[Mask | None], bits: Mapping[str, int]
+) -> tuple[dict[str, tuple[Tensor, int]], dict[str, Tensor]]:
     """Arguments of `suspicious` from one party's views of many runs. Unmasked messages are left out."""
     messages = {}
     for number, mask in enumerate(masks):
@@ -268,8 +270,6 @@ def stacked(views: Sequence[View], masks: Sequence[Mask | None], bits: Mapping[s
         for key in parts
     }
     return messages, known
-
-
 
 
 __all__ = ["DEVELOPER", "Mask", "View", "explained", "p_value", "record", "stacked", "suspicious"]
