@@ -1,6 +1,6 @@
 """The auditor: owns the head, and learns its scores and in the end its weights; never images or activations.
 
-1. Listen for the developer; connect to the dealer; agree on the experiment and the session.
+1. Listen for the developer and agree on the experiment; then connect to the dealer and agree on the session.
 2. Draw the head, alone, and share it: both shares are uniformly random.
 3. Walk the same schedule as the developer: take part in every step, learn the scores of every scoring.
 4. Open the head, save it; choose the threshold on calibration images and read the report images once.
@@ -23,7 +23,7 @@ from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.models.head import HeadWeights, init_head
-from amint_mpc.mpc.channel import Channel, FramedChannel
+from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR
 from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.head import SecureHead
@@ -52,27 +52,22 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         Listener(party.listen, own, ["developer"], notify=say) as listener,
         session.Links(experiment, "auditor", say) as links,
     ):
-        dealer: FramedChannel | None = None
-        if not experiment.insecure:
-            assert party.dealer is not None
-            say(f"connecting to the dealer at {party.dealer.host}:{party.dealer.port}")
-            # read by a thread although nothing more will come, so that the loss of the dealer is noticed
-            dealer = links.add(
-                connect(
-                    party.dealer, own, "dealer", party.connect_timeout_s, say, idle_timeout_s=None, prefetch_bytes=4096
-                )
-            )
-            number, stream = session.receive_seed(dealer)
+        # The developer first: whether there is a dealer at all is one of the terms that the two compare.
         say(f"waiting for the developer at {listener.address.host}:{listener.address.port}")
         developer = links.add(
             listener.accept("developer", party.connect_timeout_s, idle_timeout_s=party.idle_timeout_s)
         )
-        if dealer is None:
-            supply: Supply = embedded.auditors_supply(developer)
-        else:
-            session.same_session(developer, number)
-            supply = session.WatchedSupply(stream, dealer)
-        return _train(experiment, folder, emit, developer, supply)
+        if experiment.insecure:
+            return _train(experiment, folder, emit, developer, embedded.auditors_supply(developer))
+        assert party.dealer is not None
+        say(f"connecting to the dealer at {party.dealer.host}:{party.dealer.port}")
+        # read by a thread although nothing more will come, so that the loss of the dealer is noticed
+        options = {"idle_timeout_s": None, "prefetch_bytes": 4096}
+        dealer = links.add(connect(party.dealer, own, "dealer", party.connect_timeout_s, say, **options))
+        number, stream = session.receive_seed(dealer)
+        session.same_session(developer, number)
+        with session.standing("auditor"):
+            return _train(experiment, folder, emit, developer, session.WatchedSupply(stream, dealer))
 
 
 def _train(

@@ -51,7 +51,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         say("dealing")
         start = time.perf_counter()
         total = sum(1 for _ in engine.plans(experiment))
-        blocks = serve(developer, streams, _told(engine.plans(experiment), total, developer, emit))
+        with session.standing("dealer"):
+            blocks = serve(developer, streams, _told(engine.plans(experiment), total, developer, emit))
         summary = {
             "steps": engine.head_steps(experiment),
             "blocks": blocks,

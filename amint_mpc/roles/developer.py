@@ -1,6 +1,6 @@
 """The developer: has the images and the classifier, trains it in plaintext, and never holds the head.
 
-1. Load the images; connect to the dealer and the auditor; agree on the experiment and the session.
+1. Load the images; connect to the auditor and agree on the experiment; then to the dealer, and agree on the session.
 2. Receive a uniformly random share of the head that the auditor has drawn.
 3. Train. In every joint step the features go into the secure head and their gradient comes back, to the developer
    alone. When the schedule says so, features of whole sets are scored; the scores go to the auditor alone.
@@ -57,22 +57,27 @@ def joined(
             options = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": int(prefetch_mb * 2**20)}
             return links.add(connect(address, own, peer, party.connect_timeout_s, say, **options))
 
+        auditor = link("auditor", party.auditor)
         if experiment.insecure:
-            auditor = link("auditor", party.auditor)
             supply = embedded.developers_supply(auditor)
         else:
             dealer = link("dealer", party.dealer, party.dealer_memory_mb)
             number, stream = session.receive_seed(dealer)
-            auditor = link("auditor", party.auditor)
             session.same_session(auditor, number)
             supply = Supply(stream, DEVELOPER, dealer)
         head = SecureHead(auditor, DEVELOPER, supply, engine.head_inputs(experiment), experiment.head.hidden)
         head.share_weights(None, None)
-        yield engine.SecureMintHead(head, auditor, experiment)
+        with session.standing("developer"):
+            yield engine.SecureMintHead(head, auditor, experiment)
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
     """Take part in one run. Returns the summary."""
+    if experiment.head.features is not None:
+        raise UsageError(
+            "this experiment has head.features: it is for a training loop of your own",
+            "start your loop, as examples/own_loop.py does, or leave head.features out",
+        )
     images = load_split(experiment, party.data)
     with joined(experiment, party, lambda text: emit(Notice(text))) as head:
         trainer = Trainer(experiment, images, head, party.device)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from amint_mpc.config import Experiment, Role
+from amint_mpc.config import ROLES, Experiment, Role
 from amint_mpc.errors import PeerError
-from amint_mpc.mpc.channel import Channel, FramedChannel, abort_code
+from amint_mpc.mpc.channel import REASONS, Channel, FramedChannel, abort_code
 from amint_mpc.mpc.correlations.base import AUDITOR, Plan, corrected
 from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
@@ -72,6 +73,24 @@ def same_session(peer: Channel, number: bytes) -> None:
             f"the {peer.peer} is connected to another dealer, or to another session of it",
             "start all three parties again, with the same dealer",
         )
+
+
+@contextmanager
+def standing(role: Role) -> Iterator[None]:
+    """Around what follows once all three are connected; `role` is ours.
+
+    A peer that then ends because it "lost another party" has lost the third one, for we are still here: which of the
+    two links broke first is chance, but the error names who was lost at every party.
+    """
+    try:
+        yield
+    except PeerError as error:
+        for peer in ROLES:
+            if error.message == f"the {peer} {REASONS['peer']}":
+                (third,) = set(ROLES) - {role, peer}
+                hint = f"look at the {third}'s screen or log, then start all parties again"
+                raise PeerError(f"the {peer} lost the {third}", hint) from None
+        raise
 
 
 class WatchedSupply(Supply):
