@@ -83,12 +83,17 @@ class Meter:
 
 
 class SecureMintHead:
-    """The developer's view of the secure head (`amint_mpc.amint.head.MintHead`), and the end of its run."""
+    """The developer's view of the secure head (`amint_mpc.amint.head.MintHead`), and the end of its run.
+
+    Attributes:
+        steps: training steps of the whole run: the experiment fixes them, and `step` is called just so often.
+    """
 
     def __init__(self, head: SecureHead, auditor: Channel, experiment: Experiment) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
         self._rate = head_rate(experiment)
         self.meter = Meter(auditor)
+        self.steps = head_steps(experiment)
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`. Every batch has the agreed size, half of it members."""
@@ -98,6 +103,8 @@ class SecureMintHead:
                 f"a step takes {agreed} members and as many external images, as agreed",
                 "set training.batch to the batches of your loop",
             )
+        if self.meter.steps == self.steps:
+            raise UsageError(f"all {self.steps} steps of the experiment are done", "end your loop after `steps` steps")
         self.meter.start()
         gradient = self._head.train_step(features.double(), targets(members), self._rate)
         self.meter.stop()
@@ -110,12 +117,22 @@ class SecureMintHead:
         return None
 
     def score_sets(self, features: Mapping[str, Tensor]) -> None:
-        """Score the five sets at the end of a loop of one's own: set name -> features [count, F]."""
+        """Score the five sets at the end of a loop of one's own: set name -> features [count, F].
+
+        Raises:
+            UsageError: not the agreed sets, or not after the agreed number of steps.
+        """
         final = schedule(self._experiment)[-1]
         assert isinstance(final, ScoreSets)
+        if self.meter.steps != self.steps:
+            raise UsageError(
+                f"the loop took {self.meter.steps} of the {self.steps} steps of the experiment",
+                "take all of them before the sets are scored; the number is `steps`",
+            )
+        found = {name: len(rows) for name, rows in features.items()}
+        if found != dict(final.sets):
+            raise UsageError(f"the sets are {found}, the experiment says {dict(final.sets)}")
         for name, count in final.sets:
-            if len(features[name]) != count:
-                raise UsageError(f"{name} has {len(features[name])} images, the experiment says {count}")
             for batch in torch.split(features[name], score_batches(count)):
                 self.score(batch)
 
