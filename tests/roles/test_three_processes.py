@@ -1,0 +1,124 @@
+"""Whole runs as processes: every file where it belongs, nothing where it does not, in whatever order they start."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from party_processes import Site, joint_epochs, records, wait_until
+from safetensors import safe_open
+
+from amint_mpc.config import ROLES
+
+pytestmark = pytest.mark.timeout(300)
+
+MakeSite = Callable[..., Site]
+EVERYWHERE = {"metrics.jsonl", "summary.json", "experiment.yaml", "versions.json", "log.txt", "tensorboard"}
+OWN = {"developer": {"backbone.safetensors"}, "auditor": {"head.safetensors", "scores.safetensors"}, "dealer": set()}
+INSECURE = "--insecure-embedded-dealer"
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def tensors(file: Path) -> dict[str, list[int]]:
+    with safe_open(file, "pt") as stored:
+        return {key: stored.get_slice(key).get_shape() for key in stored.keys()}  # noqa: SIM118 - no mapping
+
+
+def test_three_processes_as_a_user_starts_them(site: MakeSite) -> None:
+    place = site(connect_timeout_s=120)
+    children = {role: place.execute_role(role) for role in ("dealer", "auditor", "developer")}
+    assert {role: child.wait() for role, child in children.items()} == dict.fromkeys(ROLES, 0)
+    assert {role: child.err for role, child in children.items()} == dict.fromkeys(ROLES, "")
+
+    for role in ROLES:
+        folder = place.run_folder(role)
+        assert {path.name for path in folder.iterdir()} == EVERYWHERE | OWN[role]
+        assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+        assert any(record["event"] == "step" for record in records(folder))
+        assert "connected to the" in (folder / "log.txt").read_text()
+        assert yaml.safe_load((folder / "experiment.yaml").read_text())["name"] == "smoke"
+        assert summary(folder)["role"] == role
+        assert "insecure" not in summary(folder)
+    known = [summary(place.run_folder(role)) for role in ROLES]
+    assert {each["digest"] for each in known} == {known[0]["digest"]}
+    assert {each["steps"] for each in known} == {8}
+    assert known[0]["rounds_per_step"] == known[1]["rounds_per_step"] == 9
+
+
+def test_what_is_saved_holds_no_activation(site: MakeSite) -> None:
+    """The auditor stores its head and one score an image, the dealer counts; figures are shared, scores are not."""
+    place = site()
+    children = [place.fork(role) for role in ("dealer", "auditor", "developer")]
+    assert [child.wait() for child in children] == [0, 0, 0]
+    developer, auditor, dealer = (place.run_folder(role) for role in ROLES)
+    assert tensors(auditor / "head.safetensors") == {"w1": [96, 8], "b1": [8], "w2": [8], "b2": []}
+    counts = {"members_calibration": 32, "members_report": 32, "unseen_calibration": 32, "unseen_report": 32}
+    assert tensors(auditor / "scores.safetensors") == {name: [n] for name, n in {**counts, "external": 96}.items()}
+    assert not any(shape == [96, 8] for shape in tensors(developer / "backbone.safetensors").values())
+    figures = [summary(folder)["figures"] for folder in (developer, auditor)]
+    assert figures[0]["mint_auc"] == figures[1]["mint_auc"]
+    assert "task_accuracy" not in figures[1]
+    assert all(not record["figures"] for record in records(dealer) if record["event"] == "epoch")
+    assert not any("mint_auc" in record.get("figures", {}) for record in records(developer)), "it was not agreed"
+    assert not any(record.get("losses") for folder in (auditor, dealer) for record in records(folder))
+
+
+def test_the_dealer_may_come_last(site: MakeSite) -> None:
+    place = site("training.epochs=1", "training.warmup_epochs=0")
+    developer = place.fork("developer")
+    wait_until(lambda: "waiting for the auditor" in developer.out, 60, "the developer waits for the auditor")
+    auditor = place.fork("auditor")
+    wait_until(lambda: "waiting for the dealer" in auditor.out, 60, "the auditor waits for the dealer")
+    wait_until(lambda: "waiting for the dealer" in developer.out, 60, "so does the developer")
+    dealer = place.fork("dealer")
+    assert [child.wait() for child in (developer, auditor, dealer)] == [0, 0, 0]
+
+
+def test_a_trial_without_a_dealer_is_marked_everywhere(site: MakeSite) -> None:
+    place = site()
+    parties = {"auditor": place.fork("auditor", INSECURE), "developer": place.fork("developer", INSECURE)}
+    for role, child in parties.items():
+        assert child.wait() == 0
+        assert child.out.count("INSECURE") >= 2, "at the start and at the end of the screen"
+        folder = place.run_folder(f"{role}-insecure")
+        assert {path.name for path in folder.iterdir()} == EVERYWHERE | OWN[role]
+        for name in (path for path in EVERYWHERE if "." in path):
+            assert "INSECURE" in (folder / name).read_text(), name
+        for name in OWN[role]:
+            with safe_open(folder / name, "pt") as stored:
+                assert "INSECURE" in stored.metadata()["insecure"], name
+    assert {path.name for path in place.runs.iterdir()} == {"auditor-insecure", "developer-insecure"}
+    known = [summary(path) for path in place.runs.iterdir()]
+    assert known[0]["digest"] == known[1]["digest"]
+    assert {each["steps"] for each in known} == {8}
+
+
+def test_a_stranger_is_turned_away_and_the_developer_still_gets_in(site: MakeSite) -> None:
+    place, strangers = site("training.epochs=1", "training.warmup_epochs=0"), site()
+    auditor = place.fork("auditor", INSECURE)
+    # The stranger has keys of its own as developer, and knows address and certificate of the auditor.
+    trusted = strangers.folder / "developer" / "keys" / "trusted" / "auditor.pem"
+    trusted.write_bytes((place.folder / "auditor" / "keys" / "auditor.pem").read_bytes())
+    strangers.change("developer", auditor={"port": place.port("auditor")})
+    stranger = strangers.fork("developer", INSECURE)
+    assert stranger.wait() == 3
+    assert "refused the certificate of this developer" in stranger.err
+    assert re.search(r"refused a connection from 127\.0\.0\.1:\d+: .*certificate", " ".join(auditor.out.split()))
+    assert auditor.code() is None
+    assert place.fork("developer", INSECURE).wait() == 0
+    assert auditor.wait() == 0
+
+
+def test_epochs_are_on_disk_while_it_runs(site: MakeSite) -> None:
+    place = site("training.epochs=200")
+    auditor, developer = place.fork("auditor", INSECURE), place.fork("developer", INSECURE)
+    folder = place.run_folder("developer-insecure")
+    wait_until(lambda: joint_epochs(folder) >= 1, 90, lambda: f"an epoch\n{developer.out}{developer.err}")
+    assert tensors(folder / "backbone.safetensors")
+    assert developer.code() is None
+    assert auditor.code() is None
