@@ -147,6 +147,7 @@ class Party(_Model):
     runs: Path = Path("runs")
     device: str = "auto"
     threads: int = Field(0, ge=0, description="threads of torch; 0: leave as it is")
+    overlap: bool = Field(True, description="train the classifier on while the head computes; changes no result")
     connect_timeout_s: float = Field(60.0, gt=0)
     idle_timeout_s: float = Field(300.0, gt=0, description="a peer silent for so long is lost")
     dealer_memory_mb: float = Field(256.0, gt=0, description="correlated randomness kept ready ahead of use")

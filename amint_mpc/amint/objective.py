@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,16 +54,10 @@ class JointObjective:
             total = total + self.distillation * soft
         return total, values
 
-    def backward(self, total: Tensor, features: Tensor | None = None, feature_gradient: Tensor | None = None) -> None:
-        """One backward pass for the whole joint loss.
+    def seed(self, features: Tensor, feature_gradient: Tensor) -> Tensor:
+        """Gradient of the joint loss by the features, [n, F]: what to go backward from there with.
 
         Args:
-            total: from `plaintext_part`.
-            features: [n, F], with their graph; None: there is no head in this step.
             feature_gradient: of L_mint by the features, [n, F], on any device.
         """
-        if features is None or feature_gradient is None:
-            total.backward()  # type: ignore[no-untyped-call]
-            return
-        seed = feature_gradient.to(features) * (self.mint_weight / MINT_START)
-        torch.autograd.backward([total, features], [None, seed])
+        return feature_gradient.to(features) * (self.mint_weight / MINT_START)

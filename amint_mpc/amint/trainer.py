@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 
 import numpy as np
@@ -37,6 +38,7 @@ class Trainer:
         head: the membership head; None trains the classifier without it (the task alone, or, if the experiment has
             distillation, the task with distillation): what the price of the head is measured against.
         device: of the classifier; "auto" takes an accelerator where there is one.
+        overlap: let the head's step run in a thread of its own while the classifier goes on. Changes no result.
 
     Attributes:
         backbone: the classifier with its taps' features (`amint_mpc.models.Classifier`).
@@ -46,7 +48,12 @@ class Trainer:
     """
 
     def __init__(
-        self, experiment: Experiment, images: SplitImages, head: MintHead | None, device: str | torch.device = "auto"
+        self,
+        experiment: Experiment,
+        images: SplitImages,
+        head: MintHead | None,
+        device: str | torch.device = "auto",
+        overlap: bool = False,
     ) -> None:
         self.experiment = experiment
         self.images = images
@@ -54,6 +61,7 @@ class Trainer:
         self.device = pick_device(device)
         self.scores: dict[str, Tensor] = {}
         self.soft_labels: Tensor | None = None
+        self._worker = ThreadPoolExecutor(1, "head") if overlap and head is not None else None
         classifier = build_classifier(experiment, tuple(images.members.shape[1:]), images.classes)
         # Not channels_last: a quarter faster here, but torch 2.14's backward pass then writes past its memory at
         # widths below 8.
@@ -73,6 +81,13 @@ class Trainer:
             ProtocolError: the head refused a value (or, from a secure head, whatever its link raises).
         """
         yield from self._warm_up()
+        try:
+            yield from self._joint_epochs()
+        finally:
+            if self._worker is not None:  # not waited for: after an error its link is still to be closed
+                self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _joint_epochs(self) -> Iterator[StepEvent | EpochEvent]:
         done = self.experiment.training.warmup_epochs * self.experiment.steps_per_epoch
         for epoch, items in groupby(schedule(self.experiment), key=lambda item: item.epoch):
             start, figures = time.perf_counter(), {}
@@ -108,26 +123,43 @@ class Trainer:
             self.soft_labels = logits.softmax(1)
 
     def _joint_step(self, item: TrainStep, done: int, members: Tensor, external: Tensor) -> StepEvent:
-        start, secure = time.perf_counter(), 0.0
+        start = time.perf_counter()
         labels = self._labels[members]
         pixels = self._pixels(members)
         if self.head is not None or self.soft_labels is not None:
             pixels = torch.cat([pixels, self._pixels(external, members=False)])
-        logits, features = self.backbone(pixels)
         soft_labels = None if self.soft_labels is None else self.soft_labels[external]
-        total, losses = self._objective.plaintext_part(logits, labels, soft_labels)
         if self.head is None:
+            total, losses = self._objective.plaintext_part(self.backbone(pixels)[0], labels, soft_labels)
             self._update(total)
-        else:
-            secure_start = time.perf_counter()
-            gradient = self.head.step(features.detach().cpu(), len(members))
-            secure = time.perf_counter() - secure_start
-            self._update(total, features, gradient)
+            return self._step_event(done, item.epoch, "joint", start, losses)
+        # The graph is cut behind the taps. While the head works, the rest of the backbone goes forward, and the task's
+        # gradient backward to the cut; then both gradients go on from there together. The cut is there with the overlap
+        # switched off, too, so that it changes no bit of the result.
+        features, second = self.backbone.tapped(pixels)
+        gradient = self._begin(self.head, features.detach().cpu(), len(members))
+        cut = second.detach().requires_grad_()
+        total, losses = self._objective.plaintext_part(self.backbone.backbone.finish(cut), labels, soft_labels)
+        self._optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        secure_start = time.perf_counter()
+        seed = self._objective.seed(features, gradient.result())
+        secure = time.perf_counter() - secure_start
+        torch.autograd.backward([second, features], [cut.grad, seed])
+        self._optimizer.step()
         return self._step_event(done, item.epoch, "joint", start, losses, secure)
 
-    def _update(self, total: Tensor, features: Tensor | None = None, gradient: Tensor | None = None) -> None:
+    def _begin(self, head: MintHead, features: Tensor, members: int) -> Future[Tensor]:
+        """Start the head's step: in its own thread with the overlap, else here and now."""
+        if self._worker is not None:
+            return self._worker.submit(head.step, features, members)
+        done: Future[Tensor] = Future()
+        done.set_result(head.step(features, members))
+        return done
+
+    def _update(self, total: Tensor) -> None:
         self._optimizer.zero_grad()
-        self._objective.backward(total, features, gradient)
+        total.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
     def _score(self, item: ScoreSets) -> dict[str, float]:

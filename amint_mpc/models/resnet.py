@@ -41,6 +41,7 @@ class ResNetMini(Backbone):
     def __init__(self, channels: int, classes: int, width: int, taps: Taps) -> None:
         super().__init__()
         self.taps = taps
+        self._depth = {"entry": 1, "middle": 3, "output": 4}[taps]  # stages up to the second map
         self.stem = _convolution(channels, width, 3, 2)
         self.stages = nn.ModuleList(
             [
@@ -52,11 +53,14 @@ class ResNetMini(Backbone):
         )
         self.classify = nn.Linear(8 * width, classes)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        stem = F.relu(self.stem(images))
-        _, one = self.stages[0](stem)
-        _, two = self.stages[1](one)
-        _, three = self.stages[2](two)
-        inner, four = self.stages[3](three)
-        pairs = {"entry": (stem, one), "middle": (two, three), "output": (inner, four)}
-        return self.classify(four.mean((2, 3))), pairs[self.taps]
+    def tapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        first = second = F.relu(self.stem(images))
+        for stage in self.stages[: self._depth]:
+            first, (inner, second) = second, stage(second)
+        return (inner if self.taps == "output" else first), second
+
+    def finish(self, second: Tensor) -> Tensor:
+        for stage in self.stages[self._depth :]:
+            _, second = stage(second)
+        logits: Tensor = self.classify(second.mean((2, 3)))
+        return logits
