@@ -2,7 +2,7 @@
 
     from amint_mpc.mpc.crypten_compat import crypten
 
-Three things are repaired, once a process:
+Four things are repaired, once a process:
 
 - The import. CrypTen's ONNX converter imports `torch.onnx._internal.registration`, which recent torch no longer
   has. We never convert ONNX; an empty module of that name, there for the length of the import, is enough.
@@ -10,6 +10,8 @@ Three things are repaired, once a process:
   in two thousand above -60: it divides a negative number by (scale - 1) instead of scale.
 - Whether autograd records, a flag of the class `CrypTensor` and so of the whole process: two parties in two threads
   would switch it off under each other. It becomes a flag of the thread.
+- Its debugging wrapper around every attribute of a tensor, which looks a setting up each time (a third of the time
+  of our step) and in its validation mode opens every value. It is taken off.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ def import_crypten() -> types.ModuleType:
             del sys.modules[_REGISTRATION]
     encoder = importlib.import_module("crypten.encoder").FixedPointEncoder
     encoder.decode = decode
+    plain = module.CrypTensor.__getattribute__
+    module.CrypTensor.__getattribute__ = getattr(plain, "__wrapped__", plain)
     type(module.CrypTensor).AUTOGRAD_ENABLED = property(_autograd_enabled, _set_autograd_enabled)
     return module
 

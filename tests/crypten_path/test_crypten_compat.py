@@ -65,3 +65,17 @@ def test_decode_edge_cases() -> None:
     with pytest.raises(TypeError, match="integers"):
         decode(one, torch.ones(2))
     assert crypten.encoder.FixedPointEncoder.decode is decode
+
+
+def test_attributes_of_a_tensor_look_no_setting_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CrypTen's validation mode each attribute's wrapper would open the value; there is no wrapper any more."""
+    from amint_mpc.mpc.layers import shared
+
+    tensor = shared(torch.tensor([1, 2, 3]), 0)
+
+    class Forbidden:
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(f"CrypTen's setting {name} was read")
+
+    monkeypatch.setattr(crypten.debug, "cfg", Forbidden())
+    assert tensor.share.tolist() == [1, 2, 3]
