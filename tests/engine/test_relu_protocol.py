@@ -38,9 +38,10 @@ def fill(edges: list[int], count: int) -> Tensor:
     return torch.tensor(edges).repeat(-(-count // len(edges)))[: -(-count // 64) * 64]
 
 
-def test_sign_is_right_for_a_million_values_of_the_whole_range() -> None:
+@pytest.mark.parametrize("parts", [4, pytest.param(40, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
+def test_sign_is_right_for_a_million_values_of_the_whole_range(parts: int) -> None:
     generator = torch.Generator().manual_seed(1)
-    for part in range(4):
+    for part in range(parts):
         y = torch.randint(-LIMIT, LIMIT - RESOLUTION + 1, (2**18,), generator=generator)
         y = y >> torch.randint(0, 30, y.shape, generator=generator)  # every magnitude
         decided = (y >= 0) | (y <= -RESOLUTION)

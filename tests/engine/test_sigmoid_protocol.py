@@ -22,7 +22,8 @@ def run(z: Tensor, seed: int = 0) -> Tensor:
     shares = share(torch.round(z.double() * 2.0**INPUT_BITS).long(), torch.Generator().manual_seed(seed))
     case = Case("sigmoid", sigmoid, SigmoidTables(len(z)), ((), ()))
     ((one,), (two,)), _ = record(case.party([[[shares[0]], [shares[1]]]]), [case.plan], seed)
-    return (one + two).double() / 2.0**VALUE_BITS
+    p: Tensor = (one + two).double() / 2.0**VALUE_BITS
+    return p
 
 
 def stratified(z: float, seed: int) -> Tensor:
@@ -48,7 +49,8 @@ def stratified(z: float, seed: int) -> Tensor:
 
     party = case.party([[[shares[0]], [shares[1]]]])
     ((one,), (two,)), _ = record(lambda i, channel, supply: party(i, channel, Fixed(supply, i)), [case.plan])
-    return (one + two).double() / 2.0**VALUE_BITS
+    p: Tensor = (one + two).double() / 2.0**VALUE_BITS
+    return p
 
 
 FINE = [k / 16 + offset for k in range(-272, 273, 32) for offset in (0.0, 0.03125, 0.011)]

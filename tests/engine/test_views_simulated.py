@@ -86,8 +86,23 @@ def test_view_of_one_protocol_fits_another_secret(name: str, viewer: int, seed: 
     fits, results = explained(case.party(others), plans, viewer, views, masks)
     assert fits
     if name == "linear":  # the run that fits is an honest one with the other secret
-        for step, (x, w0, *_), (_, w1, *_) in ((i, *other) for i, other in enumerate(others)):
-            assert torch.equal(results[0][step][0] + results[1][step][0], matmul(x, w0 + w1))
+        for step, (mine, theirs) in enumerate(others):
+            assert torch.equal(results[0][step][0] + results[1][step][0], matmul(mine[0], mine[1] + theirs[1]))
+
+
+@pytest.mark.parametrize(("size", "fits"), [(2**16, True), (2**40, False)])
+def test_low_bits_of_the_gradient_do_not_reach_the_developer(size: int, fits: bool) -> None:
+    """Heads whose dX differs in its low 32 bits alone look the same (but where the difference carries over)."""
+    case, generator = CASES["linear"], torch.Generator().manual_seed(1)
+    inputs = inputs_of("linear", generator)
+    (_, _, dy0, _), (_, w1, dy1, _) = inputs
+    dy1[:, -1] = 1 - dy0[:, -1]
+    _, views = record(case.party([inputs]), [case.plan])
+    other = w1.clone()
+    other[:, -1] += torch.randint(1, size, (INPUTS,), generator=generator)
+    others = [inputs[DEVELOPER], [None, other, *inputs[AUDITOR][2:]]]
+    masks = case.sent_under(AUDITOR, 1)
+    assert explained(case.party([others]), [case.plan], DEVELOPER, views, masks)[0] == fits
 
 
 @pytest.mark.parametrize("name", ["linear", "relu"])

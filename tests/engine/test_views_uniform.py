@@ -110,9 +110,10 @@ def whole_steps(runs: int, viewer: int, batches: Sequence[Tensor], head: int) ->
 
 @PARTIES
 @pytest.mark.parametrize(("x", "head"), [(0.0, 1), (8.0, 2)])
-def test_every_message_of_whole_steps_is_uniform(viewer: int, x: float, head: int) -> None:
+@pytest.mark.parametrize("runs", [RUNS, pytest.param(400, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
+def test_every_message_of_whole_steps_is_uniform(viewer: int, x: float, head: int, runs: int) -> None:
     """Two training steps of the whole head, its first sharing included."""
-    views = whole_steps(RUNS, viewer, [torch.full((ROWS, INPUTS), x)] * 2, head)
+    views = whole_steps(runs, viewer, [torch.full((ROWS, INPUTS), x)] * 2, head)
     start: list[Mask | None] = [None] * 3 if viewer == DEVELOPER else []
     masks = start + [mask for step in range(2) for mask in train_masks(step, 1 - viewer)]
     messages, known = stacked(views, masks, USED_BITS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from scipy.stats import chi2
+from scipy.stats import chi2  # type: ignore[import-untyped]
 from torch import Tensor
 
 from amint_mpc.mpc.channel import ChannelStats
@@ -110,7 +110,7 @@ class Keeping:
         fresh = self._supply.take(step, plan)
         material = copied(self._view.material[0]) if self._again and self._view.material else fresh
         self._view.material.append(copied(material))
-        return material  # type: ignore[no-any-return]
+        return material
 
 
 def copied(material: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
