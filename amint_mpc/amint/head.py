@@ -13,7 +13,7 @@ from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
 from amint_mpc.models.features import FEATURE_LIMIT
-from amint_mpc.models.head import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, HeadWeights
+from amint_mpc.models.head import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, W2_GRADIENT_LIMIT, HeadWeights
 from amint_mpc.models.rate import representable_rate
 
 
@@ -74,6 +74,7 @@ class PlaintextHead:
         gy = gz[:, None] * w.w2 * (y > 0)
         gx = gy @ w.w1.T
         _refuse("gradient row", gx * rows[:, None], GRADIENT_LIMIT)
+        _refuse("sum of the gradient by w2", h.T @ (gz * rows), W2_GRADIENT_LIMIT)
 
         a, k = representable_rate(self.learning_rate / members)
         rate = members * a / 2**k

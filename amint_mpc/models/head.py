@@ -28,6 +28,8 @@ LOGIT_LIMIT = 64.0
 """|z| stays below."""
 GRADIENT_LIMIT = 32.0
 """|rows of the class * gradient of L_mint by the features| stays below."""
+W2_GRADIENT_LIMIT = 256.0
+"""|sum over the rows of (sigmoid(z) - y) relu(Y)| stays below, for each hidden unit."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -35,7 +35,9 @@ from amint_mpc.mpc.protocols.linear import REVEALED_BITS
 from amint_mpc.mpc.rounds import Rounds
 
 LOGIT_BITS = fp.Z_BITS - (64 - REVEALED_BITS)
-WEIGHT_BITS = {"w1": fp.W1_BITS, "b1": fp.W1_BITS, "w2": fp.W2_BITS, "b2": fp.Z_BITS}
+WEIGHT_BITS = {"w1": fp.W1_BITS, "w2": fp.W2_BITS, "b2": fp.Z_BITS}
+OPENED_BITS = 16
+"""Fractional bits of a weight as it is opened, at most. Exact sums of a short run could be solved for its features."""
 
 
 class Supply(Protocol):
@@ -109,16 +111,17 @@ class SecureHead:
         self._module = Head(*shares)
 
     def open_weights(self) -> dict[str, Tensor] | None:
-        """Open the head to the auditor alone, float64. None at the developer."""
-        mine = {name: getattr(self._ready(), name).share for name in self.shapes}
+        """Open the head to the auditor alone, float64, within 2^-OPENED_BITS. None at the developer."""
+        dropped = {name: max(WEIGHT_BITS[name] - OPENED_BITS, 0) for name in self.shapes}
+        mine = {name: getattr(self._ready(), name).share >> bits for name, bits in dropped.items()}
         if self.party == DEVELOPER:
             self._channel.send("open", 0, *mine.values())
             return None
         theirs = self._channel.receive("open", 0, *((torch.int64, shape) for shape in self.shapes.values()))
-        opened = {
-            name: fp.decode(share + other, WEIGHT_BITS[name])
-            for (name, share), other in zip(mine.items(), theirs, strict=True)
-        }
+        opened = {}
+        for (name, bits), other in zip(dropped.items(), theirs, strict=True):
+            total = ((mine[name] + other) << bits) >> bits  # the sum of the kept bits, with its sign
+            opened[name] = fp.decode(total, WEIGHT_BITS[name] - bits)
         return {"w1": opened["w1"][:-1], "b1": opened["w1"][-1], "w2": opened["w2"], "b2": opened["b2"]}
 
     def train_step(self, x: Tensor | None, targets: Tensor, rate: Rate) -> Tensor | None:

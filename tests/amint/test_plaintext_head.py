@@ -101,6 +101,13 @@ def test_values_just_in_range_are_taken() -> None:
     assert bool(gradient.isfinite().all())
 
 
+def test_too_large_a_sum_for_w2_is_refused() -> None:
+    rows = 128  # each external row adds p relu(y) = relu(y) / 2 and more
+    features = torch.full((rows, 1), 8.0)
+    with pytest.raises(ProtocolError, match="gradient by w2"):
+        PlaintextHead(fixed(1.0, 0.1), 0.1).step(features, 1)
+
+
 def test_too_steep_a_gradient_is_refused() -> None:
     steep = fixed(10.0, GRADIENT_LIMIT)  # at x = .001, y = .01, z = .32: the gradient row is w1 w2 (1 - p)
     with pytest.raises(ProtocolError, match="gradient row"):

@@ -28,6 +28,7 @@ from views import Mask, explained, record
 
 from amint_mpc.mpc import fixed_point as fp
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER
+from amint_mpc.mpc.head import OPENED_BITS, WEIGHT_BITS
 from amint_mpc.mpc.ring import matmul
 
 STEPS = 2
@@ -276,7 +277,8 @@ def test_developers_view_of_a_score_fits_any_other_head() -> None:
 
 @PARTIES
 def test_what_is_opened_to_a_party_is_its_output_less_its_own_share(viewer: int) -> None:
-    """Final weights: the developer's message is the weights less the auditor's share, and nothing more."""
+    """Final weights: the developer's message is the rounded weights less the auditor's rounded share, nothing more:
+    the bits below OPENED_BITS of its share, which would make the weights exact, are not sent."""
     weights, masks = random_head(INPUTS, HIDDEN, 1)
     plans = head_plans(ROWS, INPUTS, HIDDEN, 2)
     results, views = record(head_party(weights, masks, batches(2, 1), TARGETS, opened=True, rate=RATE), plans)
@@ -286,5 +288,11 @@ def test_what_is_opened_to_a_party_is_its_output_less_its_own_share(viewer: int)
         assert all(message.tag != "open" for message in views[DEVELOPER].received)
         return
     (message,) = [m for m in views[AUDITOR].received if m.tag == "open"]
-    for sent, whole, own in zip(message.tensors, _encoded(opened), shares[-1].values(), strict=True):
-        assert torch.equal(sent, whole - own)
+    for sent, whole, own, bits in zip(
+        message.tensors, _encoded(opened), shares[-1].values(), WEIGHT_BITS.values(), strict=True
+    ):
+        dropped = max(bits - OPENED_BITS, 0)
+        assert torch.equal(
+            (sent << dropped) >> dropped, (((whole >> dropped) - (own >> dropped)) << dropped) >> dropped
+        )
+        assert torch.equal((sent << dropped) >> dropped, sent)  # nothing above the kept bits
