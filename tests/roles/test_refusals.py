@@ -1,5 +1,6 @@
 """What keeps a run from starting: each party ends with the right code, and says what to do."""
 
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -33,12 +34,14 @@ def test_one_party_alone_cannot_do_without_a_dealer(site: MakeSite, insecure: st
 
 
 def test_a_dealer_with_another_experiment(site: MakeSite) -> None:
+    """The dealer names the key. The two others name it or point to the dealer's screen, as far as they got with it."""
     place = site()
-    children = [place.fork("auditor"), place.fork("dealer", "--set", "seed=2"), place.fork("developer")]
-    assert [child.wait(60) for child in children] == [3, 3, 3]
-    assert "seed: here 1, dealer 2" in children[0].err
-    assert "seed: here 2, auditor 1" in children[1].err
-    assert "dealer" in children[2].err or "auditor" in children[2].err
+    auditor, dealer, developer = place.fork("auditor"), place.fork("dealer", "--set", "seed=2"), place.fork("developer")
+    assert [child.wait(60) for child in (auditor, dealer, developer)] == [3, 3, 3]
+    assert "seed: here 2, auditor 1" in dealer.err
+    seen = "seed: here 1, dealer 2|the dealer's (own )?screen"
+    assert re.search(seen, auditor.err), auditor.err
+    assert re.search(seen + "|the auditor's own screen", developer.err), developer.err
 
 
 def test_no_dealer(site: MakeSite) -> None:
