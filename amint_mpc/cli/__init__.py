@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from amint_mpc import __version__
+from amint_mpc.cli.bench import bench
 from amint_mpc.cli.config import config
 from amint_mpc.cli.demo import demo
 from amint_mpc.cli.doctor import doctor
+from amint_mpc.cli.estimate import estimate
 from amint_mpc.cli.failures import ExplainingGroup
 from amint_mpc.cli.keys import keys
 from amint_mpc.cli.run import run
@@ -29,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (demo, run, train, keys, config, doctor):
+for command in (demo, run, train, keys, config, doctor, estimate, bench):
     main.add_command(command)

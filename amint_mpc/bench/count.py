@@ -1,0 +1,204 @@
+"""Rounds and bytes of a whole run, before it is started: exact, for they depend on the experiment alone.
+
+Each kind of step is run once on zeros, over memory channels whose counters are those of a real link; what each party
+sent and received, in which order, is its tape. The tapes in the order of the schedule then give the clocks of both
+parties (the rounds, see `mpc.channel`) and the bytes of the whole run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.bench.inprocess import parties, together, zeros
+from amint_mpc.config import ROLES, Experiment
+from amint_mpc.mpc import frames
+from amint_mpc.mpc.channel import Channel, memory_pair
+from amint_mpc.mpc.frames import JsonValue, Spec
+from amint_mpc.roles import engine, handshake, session
+
+RECEIVED = -1
+Moves = list[int]
+"""What one party does on a link, in order: the bytes of a frame that it sends, or RECEIVED."""
+TRAIN = 0
+"""A training step among the kinds of steps; the others are scoring batches, named by their rows."""
+
+
+@dataclass(frozen=True)
+class Tape:
+    """A part of a run.
+
+    Args:
+        developer, auditor: moves on their common link. dealer: moves on its link to the developer.
+    """
+
+    developer: Moves = field(default_factory=list)
+    auditor: Moves = field(default_factory=list)
+    dealer: Moves = field(default_factory=list)
+
+    def __add__(self, other: Tape) -> Tape:
+        return Tape(self.developer + other.developer, self.auditor + other.auditor, self.dealer + other.dealer)
+
+
+@dataclass(frozen=True)
+class Tapes:
+    """Args: start: from the handshake to the shares of the head. end: the head's opening. step: by kind."""
+
+    start: Tape
+    step: dict[int, Tape]
+    end: Tape
+
+
+FIGURES = Tape(developer=[RECEIVED], auditor=[0])
+"""The auditor tells figures: a round; the bytes (JSON, some hundred) depend on the digits and are not counted."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Args: rounds: longest chain of dependent messages between the two. Bytes sent by each, frame headers included."""
+
+    rounds: int
+    developer: int
+    auditor: int
+    dealer: int
+
+
+def kinds(experiment: Experiment) -> list[int]:
+    """Every step of the head in the order of the schedule: TRAIN, or the rows that are scored."""
+    return [kind for item in schedule(experiment) for kind in _kinds_of(item)]
+
+
+def record(experiment: Experiment) -> Tapes:
+    """Run each part of a run once, on zeros."""
+    inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
+    labels = engine.targets(experiment.training.batch)
+    taped: list[_Taped] = []
+
+    def wrap(channel: Channel) -> Channel:
+        taped.append(_Taped(channel))
+        return taped[-1]
+
+    def take() -> Tape:
+        moves = [channel.moves for channel in taped]
+        for channel in taped:
+            channel.moves = []
+        return Tape(*moves)
+
+    start = _agreement(experiment)
+    with parties(inputs, experiment.head.hidden, wrap) as three:
+        start += take()
+        step = {}
+        for kind in sorted(set(kinds(experiment))):
+            if kind == TRAIN:
+                three.train(zeros(len(labels), inputs), labels, rate)
+            else:
+                three.score(zeros(kind, inputs))
+            step[kind] = take()
+        three.together(three.developer.open_weights, three.auditor.open_weights)
+        return Tapes(start, step, take())
+
+
+def whole_run(experiment: Experiment, tapes: Tapes) -> Traffic:
+    """From the handshake to the last figures."""
+    return replay(_parts(experiment, tapes))
+
+
+def replay(tapes: Iterable[Tape]) -> Traffic:
+    """What the channels of both parties would have counted after all of these, one after another."""
+    clocks, sent = [0, 0], [0, 0, 0]
+    for tape in tapes:
+        under_way: tuple[deque[int], deque[int]] = (deque(), deque())  # depths, on their way to each party
+        left = [deque(tape.developer), deque(tape.auditor)]
+        while left[0] or left[1]:
+            before = len(left[0]) + len(left[1])
+            for party in (0, 1):
+                _advance(party, left[party], clocks, sent, under_way)
+            if len(left[0]) + len(left[1]) == before:
+                raise RuntimeError("a tape waits for what nobody sends")
+        sent[2] += sum(tape.dealer)
+    return Traffic(max(clocks), *sent)
+
+
+def _advance(
+    party: int, moves: deque[int], clocks: list[int], sent: list[int], under_way: tuple[deque[int], deque[int]]
+) -> None:
+    """Let one party go on until it waits."""
+    while moves and (moves[0] != RECEIVED or under_way[party]):
+        move = moves.popleft()
+        if move == RECEIVED:
+            clocks[party] = max(clocks[party], under_way[party].popleft())
+        else:
+            sent[party] += move
+            under_way[1 - party].append(clocks[party] + 1)
+
+
+def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
+    yield tapes.start
+    for item in schedule(experiment):
+        yield from (tapes.step[kind] for kind in _kinds_of(item))
+        if isinstance(item, ScoreSets) and not item.final and experiment.disclosure.epoch_figures:
+            yield FIGURES
+    yield tapes.end
+    if experiment.disclosure.final_figures:
+        yield FIGURES
+
+
+def _kinds_of(item: TrainStep | ScoreSets) -> list[int]:
+    if isinstance(item, TrainStep):
+        return [TRAIN]
+    return [rows for _, count in item.sets for rows in score_batches(count)]
+
+
+def _agreement(experiment: Experiment) -> Tape:
+    """What developer and auditor say to each other before the head is shared."""
+    ends = [_Taped(channel) for channel in memory_pair()]
+    number = bytes(session.SESSION_BYTES)
+
+    def agree(end: _Taped, own: int) -> None:
+        roles = ROLES[own], ROLES[1 - own]
+        handshake.handshake(end, *roles, experiment)
+        session.same_session(end, number)
+
+    together([lambda: agree(ends[0], 0), lambda: agree(ends[1], 1)], lambda: None)
+    for end in ends:
+        end.close()
+    return Tape(ends[0].moves, ends[1].moves)
+
+
+class _Taped:
+    """A channel that keeps what is done on it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.peer, self.stats, self.moves = channel.peer, channel.stats, Moves()
+        self._channel = channel
+
+    def send(self, tag: str, step: int, *tensors: Tensor) -> None:
+        before = self.stats.bytes_sent
+        self._channel.send(tag, step, *tensors)
+        self.moves.append(self.stats.bytes_sent - before)
+
+    def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
+        self.moves.append(RECEIVED)
+        return self._channel.receive(tag, step, *specs)
+
+    def send_json(self, tag: str, value: JsonValue) -> None:
+        before = self.stats.bytes_sent
+        self._channel.send_json(tag, value)
+        self.moves.append(self.stats.bytes_sent - before)
+
+    def receive_json(self, tag: str, limit: int = frames.JSON_LIMIT) -> JsonValue:
+        self.moves.append(RECEIVED)
+        return self._channel.receive_json(tag, limit)
+
+    def flush(self) -> None:
+        self._channel.flush()
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def abort(self, code: str) -> None:
+        self._channel.abort(code)

@@ -1,0 +1,161 @@
+"""What a run will take: rounds and bytes exactly, time from a few steps of each kind in this process."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+
+from amint_mpc.amint.trainer import Trainer
+from amint_mpc.bench import count
+from amint_mpc.bench.count import TRAIN, Traffic
+from amint_mpc.bench.inprocess import parties, zeros
+from amint_mpc.bench.ours import Tell
+from amint_mpc.bench.train import shortened
+from amint_mpc.config import Experiment
+from amint_mpc.data.registry import dataset
+from amint_mpc.data.split import SplitImages
+from amint_mpc.errors import UsageError
+from amint_mpc.models.classifier import build_classifier
+from amint_mpc.roles import engine
+
+REPEATS = 3
+LEFT_OUT = (
+    "starting the processes, reading images, waiting for each other",
+    "what TLS and TCP add to the bytes, signs of life, hellos and seeds of the dealer, figures that the auditor tells",
+    "the time that a link's rate adds; round trips are added only with --rtt-ms",
+    "that three machines compute at the same time: the steps were timed with all parties in one process",
+    "an accelerator: the classifier was timed on the CPU, on images of noise",
+)
+
+
+def estimate(
+    experiment: Experiment, rtt_ms: float = 0.0, repeats: int = REPEATS, tell: Tell = lambda *_: None
+) -> dict[str, Any]:
+    """Count and time the parts of a run, and add them up.
+
+    Args:
+        rtt_ms: a round trip between developer and auditor. In a round both send at the same time, so a round takes
+            half of it.
+        repeats: of each timed step; the median counts.
+
+    Returns:
+        rounds, seconds and MB (a million bytes) of the whole run and of a training step, and what is left out.
+    """
+    if experiment.insecure:
+        raise UsageError("the estimate is of a run with a dealer", "leave security.correlations as it is")
+    if rtt_ms < 0 or repeats < 1:
+        raise UsageError("a round trip takes 0 ms or more")
+    tell("counting", 0, 3)
+    tapes = count.record(experiment)
+    whole, step = count.whole_run(experiment, tapes), count.replay([tapes.step[TRAIN]])
+    tell("timing the head", 1, 3)
+    head = time_head(experiment, repeats)
+    tell("timing the classifier", 2, 3)
+    plain = {"warm_up": 0.0, "joint": 0.0, "image": 0.0}
+    if experiment.head.features is None:
+        plain = time_classifier(experiment, repeats)
+    tell("adding up", 3, 3)
+    numbers = Counter(count.kinds(experiment))
+    training = experiment.training
+    passes = sum(kind * number for kind, number in numbers.items())  # images that are scored
+    parts = {
+        "warm_up": plain["warm_up"] * training.warmup_epochs * experiment.steps_per_epoch,
+        "classifier": plain["joint"] * numbers[TRAIN],
+        "head": head[TRAIN] * numbers[TRAIN],
+        "scoring": plain["image"] * passes + sum(head[k] * n for k, n in numbers.items() if k != TRAIN),
+        "round_trips": whole.rounds * rtt_ms / 2e3,
+    }
+    return {
+        "experiment": experiment.name,
+        "digest": experiment.digest(),
+        "steps": numbers[TRAIN],
+        "score_batches": sum(numbers.values()) - numbers[TRAIN],
+        "rounds": whole.rounds,
+        **_megabytes(whole),
+        "seconds": sum(parts.values()),
+        "seconds_by_part": parts,
+        "step": {
+            "ms": 1e3 * (head[TRAIN] + plain["joint"]) + step.rounds * rtt_ms / 2,
+            "rounds": step.rounds,
+            **_megabytes(step),
+        },
+        "rtt_ms": rtt_ms,
+        "leaves_out": list(LEFT_OUT if experiment.head.features is None else (*LEFT_OUT, "your own training loop")),
+    }
+
+
+def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
+    """Seconds of each kind of step of the head, all three parties in this process."""
+    inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
+    labels = engine.targets(experiment.training.batch)
+    found = {}
+    with parties(inputs, experiment.head.hidden) as three:
+        for kind in sorted(set(count.kinds(experiment))):
+            x = zeros(kind or len(labels), inputs)
+            if kind == TRAIN:
+                found[kind] = _timed(partial(three.train, x, labels, rate), repeats)
+            else:
+                found[kind] = _timed(partial(three.score, x), repeats)
+    return found
+
+
+def time_classifier(experiment: Experiment, repeats: int) -> dict[str, float]:
+    """Seconds of a warm-up step, of the classifier's part of a joint step, and of a forward pass of one image."""
+    training, kind = experiment.training, dataset(experiment.data.dataset)
+    data = experiment.data.model_copy(update={"members": max(4, training.batch), "external": max(4, training.batch)})
+    short = shortened(experiment.model_copy(update={"data": data.model_copy(update={"unseen": 4})}), repeats + 1)
+    short = short.model_copy(update={"training": short.training.model_copy(update={"warmup_epochs": repeats + 1})})
+    random = torch.Generator().manual_seed(1)
+
+    def noise(number: int) -> torch.Tensor:
+        return torch.randint(256, (number, *kind.shape), generator=random, dtype=torch.uint8)
+
+    def labels(number: int) -> torch.Tensor:
+        return torch.randint(kind.classes, (number,), generator=random)
+
+    rows = short.data.members
+    images = SplitImages(noise(rows), labels(rows), noise(short.data.external), noise(4), labels(4), kind.classes)
+    steps: dict[str, list[float]] = {"warm-up": [], "joint": []}
+    for event in Trainer(short, images, _NoHead(), "cpu").run():
+        if hasattr(event, "secure_seconds"):
+            steps[event.phase].append(event.seconds)
+    model = build_classifier(experiment, kind.shape, kind.classes).eval()
+    batch = noise(64).float() / 255
+    with torch.no_grad():
+        forward = _timed(lambda: model(batch), repeats) / len(batch)
+    # the first step of a phase pays for what is made once
+    return {"warm_up": median(steps["warm-up"][1:]), "joint": median(steps["joint"][1:]), "image": forward}
+
+
+class _NoHead:
+    """A head that costs nothing."""
+
+    def step(self, features: torch.Tensor, members: int) -> torch.Tensor:
+        return torch.zeros_like(features)
+
+    def score(self, features: torch.Tensor) -> torch.Tensor | None:
+        return None
+
+
+def _timed(work: Callable[[], Any], repeats: int) -> float:
+    work()
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return median(found)
+
+
+def _megabytes(traffic: Traffic) -> dict[str, float]:
+    return {
+        "mb_sent_developer": traffic.developer / 1e6,
+        "mb_sent_auditor": traffic.auditor / 1e6,
+        "mb_dealer": traffic.dealer / 1e6,
+    }

@@ -1,0 +1,136 @@
+"""The three parties in one process, over memory channels: for dry counts, calibration and micro-benchmarks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amint_mpc.errors import PeerError
+from amint_mpc.mpc.channel import Channel, memory_pair
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.correlations.feed import Supply, serve_step
+from amint_mpc.mpc.head import SecureHead
+from amint_mpc.mpc.layers import Rate, score_plan, train_plan
+from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.roles.auditor import draw_and_share
+
+MEMORY = 1 << 28
+
+
+@dataclass
+class Parties:
+    """Both parties' heads, shared and ready, and their links.
+
+    Args:
+        to_auditor, to_developer: the ends of the link between the two.
+        from_dealer: the dealer's end of its link to the developer.
+    """
+
+    developer: SecureHead
+    auditor: SecureHead
+    to_auditor: Channel
+    to_developer: Channel
+    from_dealer: Channel
+    _streams: tuple[SecretStream, SecretStream]
+    _dealt: int = 0
+
+    def train(self, x: Tensor, targets: Tensor, rate: Rate) -> Tensor:
+        """One training step of all three. x: [n, f]. Returns the gradient of the sum by x, [n, f]."""
+        plan = train_plan(len(targets), self.developer.inputs + 1, self.developer.hidden, rate)
+        gradient = self._step(
+            plan,
+            lambda: self.developer.train_step(x, targets, rate),
+            lambda: self.auditor.train_step(None, targets, rate),
+        )[0]
+        assert isinstance(gradient, Tensor)
+        return gradient
+
+    def score(self, x: Tensor) -> Tensor:
+        """One scoring batch of all three. x: [n, f]. Returns the auditor's logits, [n]."""
+        plan = score_plan(len(x), self.developer.inputs + 1, self.developer.hidden)
+        logits = self._step(plan, lambda: self.developer.logits(x, len(x)), lambda: self.auditor.logits(None, len(x)))[
+            1
+        ]
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def _step(self, plan: Plan, developer: Callable[[], Any], auditor: Callable[[], Any]) -> list[Any]:
+        number, self._dealt = self._dealt, self._dealt + 1
+
+        def deal() -> None:
+            serve_step(self.from_dealer, self._streams, number, plan)
+
+        return self.together(developer, auditor, deal)
+
+    def together(self, *work: Callable[[], Any]) -> list[Any]:
+        """Do all of it at the same time; the first error that is not the echo of another one is raised."""
+        return together(work, self.end)
+
+    def end(self) -> None:
+        """Wake whoever waits on a link."""
+        for channel in (self.to_auditor, self.to_developer, self.from_dealer):
+            channel.abort("failed")
+
+
+@contextmanager
+def parties(
+    inputs: int, hidden: int, wrap: Callable[[Channel], Channel] = lambda channel: channel
+) -> Iterator[Parties]:
+    """Three parties with a fresh head. Only one process, so nothing is hidden from anybody.
+
+    Args:
+        wrap: is given each end of a link that is sent on, and gives what is used in its place.
+    """
+    to_auditor, to_developer = map(wrap, memory_pair())
+    to_dealer, dealers_end = memory_pair("developer", "dealer", prefetch_bytes=MEMORY)
+    from_dealer = wrap(dealers_end)
+    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+
+    def streams() -> tuple[SecretStream, SecretStream]:
+        return SecretStream(seeds[DEVELOPER], "in process"), SecretStream(seeds[AUDITOR], "in process")
+
+    own = streams()
+    developer = SecureHead(to_auditor, DEVELOPER, Supply(own[DEVELOPER], DEVELOPER, to_dealer), inputs, hidden)
+    auditor = SecureHead(to_developer, AUDITOR, Supply(own[AUDITOR], AUDITOR), inputs, hidden)
+    found = Parties(developer, auditor, to_auditor, to_developer, from_dealer, streams())
+    try:
+        found.together(lambda: developer.share_weights(None, None), lambda: draw_and_share(auditor))
+        yield found
+    finally:
+        for channel in (to_auditor, to_developer, from_dealer, to_dealer):
+            channel.abort("failed")
+
+
+def together(work: Iterable[Callable[[], Any]], end: Callable[[], None]) -> list[Any]:
+    """Run each in a thread of its own. end: called at the first error, to wake the others."""
+    failed = threading.Event()
+
+    def one(task: Callable[[], Any]) -> Any:
+        try:
+            return task()
+        except BaseException:
+            if not failed.is_set():
+                failed.set()
+                end()
+            raise
+
+    tasks = list(work)
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        futures = [pool.submit(one, task) for task in tasks]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+    if errors:
+        raise next((error for error in errors if not isinstance(error, PeerError)), errors[0])
+    return [future.result() for future in futures]
+
+
+def zeros(rows: int, inputs: int) -> Tensor:
+    """Features that say nothing: time and bytes depend on shapes alone."""
+    return torch.zeros(rows, inputs, dtype=torch.float64)

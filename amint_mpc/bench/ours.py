@@ -1,0 +1,110 @@
+"""The three measured parties of one experiment: their settings, the slices they take, and what a slice says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from amint_mpc.bench.delay import Link
+from amint_mpc.bench.team import Answers, Member, Team, seconds
+from amint_mpc.config import ROLES
+from amint_mpc.errors import UsageError
+
+Tell = Callable[[str, int, int], None]
+"""Progress: what is done, how much of it, of how much."""
+
+WARM_UP = 3
+LEAD = 2  # blocks that the dealer is ahead of the developer, as in a run that is under way
+SLICES = 5
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """A link between developer and auditor that is slower than loopback (see `delay`)."""
+
+    rtt_ms: float = 0.0
+    mbit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rtt_ms < 0 or (self.mbit is not None and self.mbit <= 0):
+            raise UsageError("a round trip takes 0 ms or more, and a link carries more than 0 Mbit/s")
+
+    @property
+    def command(self) -> dict[str, Any]:
+        return {"rtt_ms": self.rtt_ms, "mbit": self.mbit}
+
+    @property
+    def real(self) -> bool:
+        """Whether there is nothing to imitate."""
+        return Link.of(self.rtt_ms, self.mbit) == Link()
+
+
+def members(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> dict[str, Member]:
+    """The three parties of a folder that `roles.local.prepare` made. threads: of developer, auditor and dealer."""
+    common = {"folder": str(folder), "work": work, "delayed": delayed}
+    return {
+        role: Member("party", {**common, "role": role, "threads": count})
+        for role, count in zip(ROLES, threads, strict=True)
+    }
+
+
+def warm_up(team: Team, link: Emulated | None = None) -> None:
+    """The first steps, and the dealer's lead."""
+    run_slice(team, WARM_UP, link, lead=LEAD)
+
+
+def run_slice(team: Team, steps: int, link: Emulated | None = None, lead: int = 0) -> Answers:
+    """Some steps of all three parties. The next slice has the same link unless it is told another."""
+    command = {"steps": steps} | (link.command if link else {})
+    commands: dict[str, dict[str, Any]] = {role: dict(command) for role in ROLES}
+    commands["dealer"]["steps"] += lead
+    return team.ask(commands)
+
+
+def slices(steps: int) -> list[int]:
+    """The steps of each slice."""
+    count = min(SLICES, steps)
+    return [steps // count + (number < steps % count) for number in range(count)]
+
+
+def ms_per_step(answers: Answers, steps: int) -> float:
+    """All that a slice took, until the last party was done with it, for each of its steps."""
+    return 1e3 * seconds(answers) / steps
+
+
+def middle(values: Sequence[float]) -> dict[str, float]:
+    """Median and spread of what the slices said."""
+    return {"median": median(values), "min": min(values), "max": max(values)}
+
+
+def costs(done: Sequence[Answers]) -> dict[str, Any]:
+    """What crossed the links, and where the time went, for each step of some slices; MB are a million bytes."""
+    steps = sum(len(answers["developer"]["seconds"]) for answers in done)
+
+    def each(role: str, key: str) -> float:
+        return sum(float(answers[role][key]) for answers in done) / steps
+
+    whole = 1e3 * sum(sum(answers["developer"]["seconds"]) for answers in done) / steps
+    blocked = 1e3 * sum(sum(answers["developer"]["blocked"]) for answers in done) / steps
+    in_head = 1e3 * each("developer", "in_head")
+    peer, masks = 1e3 * each("developer", "waiting_for_peer"), 1e3 * each("developer", "waiting_for_dealer")
+    return {
+        # The two parties' clocks overtake each other by one, so that the last round may be counted a step later.
+        "rounds": round(each("developer", "rounds")),
+        "mb_sent_developer": each("developer", "bytes_sent") / 1e6,
+        "mb_sent_auditor": each("auditor", "bytes_sent") / 1e6,
+        "mb_dealer": each("dealer", "bytes_sent") / 1e6,
+        "developer_ms": {
+            "backbone": whole - blocked,
+            "secure_computing": in_head - peer - masks,
+            "waiting_for_peer": peer,
+            "waiting_for_dealer": masks,
+            "at_the_same_time": in_head - blocked,  # the head's, in another thread than the backbone's
+        },
+        "auditor_waiting_ms": 1e3 * each("auditor", "waiting_for_peer"),
+        "cpu_ms": {role: 1e3 * each(role, "cpu") for role in ROLES},
+        "peak_mb": {role: max(answers[role]["peak_mb"] for answers in done) for role in ROLES},
+    }

@@ -1,0 +1,237 @@
+"""`amint-mpc bench`: what the secure computation costs, measured beside others on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+
+from amint_mpc.cli import figures, options, result
+from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.progress import progress
+from amint_mpc.config import ROLES, load_experiment
+from amint_mpc.eventlines import json_line
+
+if TYPE_CHECKING:
+    from amint_mpc.bench.ours import Emulated
+
+threads = click.option("--threads", type=int, default=1, show_default=True, help="Threads of torch in each process.")
+rtt_ms = click.option("--rtt-ms", type=float, help="Delay the link between developer and auditor: a round trip.")
+mbit = click.option("--mbit", type=float, help="Limit that link: millions of bits a second, each way.")
+plot = click.option("--plot", metavar="FILE.png", type=click.Path(path_type=Path, dir_okay=False))
+sizes = (
+    click.option("--features", type=int, default=768, show_default=True, help="Inputs of the head."),
+    click.option("--hidden", type=int, default=128, show_default=True, help="Hidden units of the head."),
+    click.option("--batch", type=int, default=128, show_default=True, help="Rows of a step, half of them members."),
+)
+
+
+def _sized(command: Any) -> Any:
+    for option in reversed(sizes):
+        command = option(command)
+    return command
+
+
+@click.group()
+def bench() -> None:
+    """Measure what a step costs, in turns with others on this machine."""
+
+
+@bench.command()
+@_sized
+@click.option("--steps", type=int, default=50, show_default=True, help="Timed steps of ours.")
+@click.option("--against", type=click.Choice(["crypten"]), help="Measure stock CrypTen, too.")
+@threads
+@rtt_ms
+@mbit
+@plot
+@options.as_json
+def head(
+    features: int,
+    hidden: int,
+    batch: int,
+    steps: int,
+    against: str | None,
+    threads: int,
+    rtt_ms: float | None,
+    mbit: float | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """One training step of the head: ours, CrypTen's, and in plaintext.
+
+    Ours is three processes over TLS 1.3 on loopback, exactly as in a run. CrypTen's first party makes all
+    randomness, which gives it no security, and its links are not encrypted. --plot draws ours over five
+    round-trip times.
+    """
+    from amint_mpc.bench.head import LINKS, Setup, measure  # loads torch
+
+    if plot is not None:
+        from amint_mpc.bench import plot as plots
+
+        plots.check(plot)
+    end_as_interrupted()
+    setup = Setup(features, hidden, batch, steps, threads, against is not None, _link(rtt_ms, mbit))
+    console = result.console(as_json)
+    with progress(console) as tell:
+        found = measure(setup, LINKS if plot else (), tell)
+    if plot is not None:
+        plots.over_round_trips(found["at_rtt"], found["rounds"], plot)
+    if as_json:
+        click.echo(json_line(found))
+        return
+    link = f", over {_shown(found['link'])}" if found["link"] else ""
+    console.print(
+        f"\nhead {features} -> {hidden} -> 1, batch {batch}, {steps} steps in {found['slices']} slices{link}\n"
+    )
+    console.print(_contest(found))
+    console.print(_times(found))
+    console.print(_memory(found), soft_wrap=True)
+    if plot is not None:
+        console.print(_delays(found["at_rtt"]))
+        console.print(f"plot: {plot}", markup=False)
+
+
+@bench.command()
+@options.config
+@options.overrides
+@options.data
+@click.option("--steps", type=int, default=20, show_default=True, help="Timed steps of the secure run.")
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads of the developer's torch.")
+@rtt_ms
+@mbit
+@options.as_json
+def train(
+    source: str | None,
+    overrides: tuple[str, ...],
+    data: Path | None,
+    steps: int,
+    threads: int,
+    rtt_ms: float | None,
+    mbit: float | None,
+    as_json: bool,
+) -> None:
+    """A step of the whole joint training: secure, and its plaintext twin.
+
+    The twin is measured with one thread and with all cores; the better one counts.
+    """
+    experiment = load_experiment(source, overrides)
+
+    from amint_mpc.bench.train import measure  # loads torch
+
+    end_as_interrupted()
+    console = result.console(as_json)
+    with progress(console) as tell:
+        found = measure(experiment, steps, data, threads, _link(rtt_ms, mbit), tell)
+    if as_json:
+        click.echo(json_line(found))
+        return
+    link = f", over {_shown(found['link'])}" if found["link"] else ""
+    console.print(f"\n{experiment.name}: {steps} joint steps in {found['slices']} slices{link}\n")
+    grid = _grid("", "ms a step", "from", "to")
+    labels = {"secure_step_ms": "secure", "plaintext_step_ms": f"plaintext, {_count(found['threads']['twin'])}"}
+    for key, label in labels.items():
+        grid.add_row(label, *(f"{value:.1f}" for value in (found[key], *found["spread"][key])))
+    console.print(grid)
+    console.print(f"overhead  {found['overhead']:.1f} times\n")
+    console.print(_times(found))
+    console.print(_memory(found), soft_wrap=True)
+
+
+@bench.command()
+@_sized
+@click.option("--steps", type=int, default=15, show_default=True, help="Timed steps at each size.")
+@threads
+@plot
+@options.as_json
+def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, plot: Path | None, as_json: bool) -> None:
+    """How a step of the head grows: half and twice the batch, features and hidden units.
+
+    Time and bytes should grow in a straight line, rounds not at all.
+    """
+    from amint_mpc.bench import scaling as sizes  # loads torch
+    from amint_mpc.bench.head import Setup
+
+    if plot is not None:
+        from amint_mpc.bench import plot as plots
+
+        plots.check(plot)
+    end_as_interrupted()
+    console = result.console(as_json)
+    with progress(console) as tell:
+        rows = sizes.measure(Setup(features, hidden, batch, steps, threads), tell)
+    if plot is not None:
+        plots.over_sizes(rows, plot)
+    if as_json:
+        click.echo(json_line({"rows": rows}))
+        return
+    grid = _grid("", "batch", "features", "hidden", "ms", "from", "to", "rounds", "developer", "auditor", "dealer")
+    for row in rows:
+        sent = (figures.size(row[key]) for key in ("mb_sent_developer", "mb_sent_auditor", "mb_dealer"))
+        times = (f"{row[key]:.1f}" for key in ("ms", "low", "high"))
+        counts = (str(row[key]) for key in ("batch", "features", "hidden"))
+        grid.add_row(row["axis"], *counts, *times, str(row["rounds"]), *sent)
+    console.print()
+    console.print(grid)
+
+
+def _link(rtt_ms: float | None, mbit: float | None) -> Emulated | None:
+    from amint_mpc.bench.ours import Emulated
+
+    return None if rtt_ms is None and mbit is None else Emulated(rtt_ms or 0.0, mbit)
+
+
+def _grid(*titles: str) -> Table:
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for number, title in enumerate(titles):
+        grid.add_column(title, justify="right" if number else "left", no_wrap=True)
+    return grid
+
+
+def _contest(found: Mapping[str, Any]) -> Table:
+    grid = _grid("", "ms a step", "from", "to", "rounds", "sent")
+    sent = figures.size(found["mb_sent_developer"] + found["mb_sent_auditor"])
+    names = {"ours_ms": ("ours", str(found["rounds"]), sent)}
+    if found["crypten_ms"]:
+        names["crypten_ms"] = ("CrypTen, no security", str(found["crypten_rounds"]), figures.size(found["crypten_mb"]))
+    names["plaintext_ms"] = (f"plaintext, {_count(found['threads']['plaintext'])}", "", "")
+    for key, (name, *rest) in names.items():
+        grid.add_row(name, *(f"{value:.2f}" for value in (found[key], *found["spread"][key])), *rest)
+    return grid
+
+
+def _times(found: Mapping[str, Any]) -> Table:
+    grid = _grid("where our time goes", "ms a step")
+    for key, value in found["developer_ms"].items():
+        if key not in ("backbone", "at_the_same_time") or value >= 0.05:
+            grid.add_row(f"developer: {key.replace('_', ' ')}", f"{value:.2f}")
+    grid.add_row("auditor: waiting for peer", f"{found['auditor_waiting_ms']:.2f}")
+    for role, value in found["cpu_ms"].items():
+        grid.add_row(f"{role}: processor", f"{value:.2f}")
+    return grid
+
+
+def _memory(found: Mapping[str, Any]) -> str:
+    sent = zip(ROLES, ("mb_sent_developer", "mb_sent_auditor", "mb_dealer"), strict=True)
+    parts = [f"{role} sends {figures.size(found[key])}" for role, key in sent]
+    peaks = [f"{role} {figures.size(value)}" for role, value in found["peak_mb"].items()]
+    return f"\n{found['rounds']} rounds a step; {', '.join(parts)}\nmost memory: {', '.join(peaks)}"
+
+
+def _delays(points: list[dict[str, float]]) -> Table:
+    grid = _grid("round trip (ms)", "ms a step")
+    for point in points:
+        grid.add_row(f"{point['rtt_ms']:g}", f"{point['ms']:.1f}")
+    return grid
+
+
+def _shown(link: Mapping[str, Any]) -> str:
+    rate = "" if link["mbit"] is None else f", {link['mbit']:g} Mbit/s"
+    return f"{link['rtt_ms']:g} ms round trips{rate}"
+
+
+def _count(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"

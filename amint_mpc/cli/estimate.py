@@ -1,0 +1,71 @@
+"""`amint-mpc estimate`: what a run will take, before it is started."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from amint_mpc.cli import figures, options, result
+from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.progress import progress
+from amint_mpc.config import load_experiment
+from amint_mpc.eventlines import json_line
+
+PARTS = {
+    "warm_up": "warm-up on the task alone",
+    "classifier": "classifier, in joint steps",
+    "head": "head, in secure computation",
+    "scoring": "scoring",
+    "round_trips": "round trips",
+}
+
+
+@click.command()
+@options.config
+@options.overrides
+@click.option("--rtt-ms", type=float, default=0.0, help="A round trip between developer and auditor, in milliseconds.")
+@options.as_json
+def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_json: bool) -> None:
+    """Rounds, bytes and time of a whole run, before it is started.
+
+    Rounds and bytes are exact; time comes from a few steps of each kind in this process. Needs no images.
+    """
+    experiment = load_experiment(source, overrides)
+
+    from amint_mpc.bench.estimate import estimate as measure  # loads torch
+
+    end_as_interrupted()
+    console = result.console(as_json)
+    with progress(console) as tell:
+        found = measure(experiment, rtt_ms, tell=tell)
+    if as_json:
+        click.echo(json_line(found))
+        return
+    console.print(f"\n{experiment.name}: {found['steps']} steps, {found['score_batches']} scoring batches\n")
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for number, title in enumerate(("", "a step", "whole run")):
+        grid.add_column(title, justify="right" if number else "left", no_wrap=True)
+    step = found["step"]
+    grid.add_row("time", f"{step['ms']:.0f} ms", _duration(found["seconds"]))
+    grid.add_row("rounds", str(step["rounds"]), str(found["rounds"]))
+    for key, label in (("mb_sent_developer", "developer"), ("mb_sent_auditor", "auditor"), ("mb_dealer", "dealer")):
+        grid.add_row(f"{label} sends", figures.size(step[key]), figures.size(found[key]))
+    console.print(grid)
+    console.print()
+    for key, label in PARTS.items():
+        if found["seconds_by_part"][key]:
+            console.print(f"{label}: {_duration(found['seconds_by_part'][key])}")
+    console.print("\nleft out:", style="dim")
+    for line in found["leaves_out"]:
+        console.print(f"  {line}", style="dim", soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    return (
+        f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02} h"
+        if whole >= 3600
+        else f"{whole // 60}:{whole % 60:02} min"
+    )

@@ -1,0 +1,160 @@
+"""Each protocol and its part of the dealer, over a few sizes; both parties in this process, one after the other thread.
+
+A measured call is the protocol of both parties with masks that were dealt before; the dealer's work is measured apart.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from amint_mpc.mpc import fixed_point as fp
+from amint_mpc.mpc import ring
+from amint_mpc.mpc.channel import memory_pair
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Correlation, complete, corrected, deal, expand
+from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.protocols import truncate
+from amint_mpc.mpc.protocols.linear import Linear, LinearMasks
+from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
+from amint_mpc.mpc.protocols.sigmoid import Sigmoid, SigmoidTables
+from amint_mpc.mpc.rounds import Rounds
+
+Protocol = Callable[[Rounds, dict[str, Tensor]], Tensor]
+MATRICES = [(32, 96, 16), (128, 256, 64), (128, 768, 128)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def streams() -> tuple[SecretStream, SecretStream]:
+    return SecretStream(bytes(SEED_BYTES), "developer"), SecretStream(bytes(SEED_BYTES), "auditor")
+
+
+def measure(benchmark: Any, masks: Correlation, protocol: Protocol) -> None:
+    """Both parties' side of a protocol on the same masks again and again, which only a benchmark may do."""
+    plan = {"it": masks}
+    own = streams()
+    material = [expand(plan, own[party], party, 0)["it"] for party in (DEVELOPER, AUDITOR)]
+    material[DEVELOPER] = complete(plan, {"it": material[DEVELOPER]}, deal(plan, streams(), 0))["it"]
+    rounds = [Rounds(channel, party) for party, channel in enumerate(memory_pair())]
+
+    def one(party: int) -> Tensor:
+        rounds[party].begin(0)
+        return protocol(rounds[party], material[party])
+
+    with ThreadPoolExecutor(2) as pool:
+        shares = benchmark(lambda: [f.result() for f in [pool.submit(one, party) for party in (DEVELOPER, AUDITOR)]])
+    assert shares[0].shape == shares[1].shape
+    for each in rounds:
+        each.channel.abort("failed")
+
+
+def share(*shape: int) -> Tensor:
+    return torch.randint(-(2**40), 2**40, shape)
+
+
+@pytest.mark.parametrize("sizes", MATRICES, ids=str)
+def test_ring_matmul(benchmark: Any, sizes: tuple[int, int, int]) -> None:
+    rows, inner, columns = sizes
+    a, b = share(rows, inner), share(inner, columns)
+    assert benchmark(ring.matmul, a, b).shape == (rows, columns)
+
+
+@pytest.mark.parametrize("sizes", MATRICES, ids=str)
+def test_ring_matmul_with_a_small_factor(benchmark: Any, sizes: tuple[int, int, int]) -> None:
+    rows, inner, columns = sizes
+    a, b = torch.randint(-2048, 2049, (rows, inner)).double(), share(inner, columns)
+    assert benchmark(ring.small_matmul, a, b).shape == (rows, columns)
+
+
+@pytest.mark.parametrize("sizes", MATRICES, ids=str)
+def test_linear(benchmark: Any, sizes: tuple[int, int, int]) -> None:
+    rows, inputs, outputs = sizes
+    masks = LinearMasks(rows, inputs, outputs)
+    x, w, dy = torch.randint(-2048, 2049, (rows, inputs)), share(inputs, outputs), share(rows, outputs)
+
+    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> Tensor:
+        layer = Linear(rounds, masks, material)
+        layer.post(x if rounds.party == DEVELOPER else None, w)
+        rounds.exchange()
+        layer.product()
+        layer.post_gradient(dy)
+        rounds.exchange()
+        layer.post_input_gradient()
+        layer.post_update(dy)
+        rounds.exchange()
+        if rounds.party == DEVELOPER:
+            layer.input_gradient()
+        return layer.update()
+
+    measure(benchmark, masks, protocol)
+
+
+@pytest.mark.parametrize("shape", [(32, 16), (128, 64), (128, 128)], ids=str)
+def test_relu(benchmark: Any, shape: tuple[int, int]) -> None:
+    masks = ReluMasks(*shape)
+    y, w2, g = share(*shape), share(shape[1]), share(shape[0])
+
+    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> Tensor:
+        layer = ReluDot(rounds, masks, material)
+        layer.post(y, w2)
+        for then in (layer.post_chunks, layer.post_sign, layer.logits):
+            rounds.exchange()
+            then()
+        layer.post_error(g)
+        rounds.exchange()
+        return layer.gradients()[0]
+
+    measure(benchmark, masks, protocol)
+
+
+@pytest.mark.parametrize("rows", [32, 128, 512])
+def test_sigmoid(benchmark: Any, rows: int) -> None:
+    z = share(rows)
+
+    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> Tensor:
+        sigmoid = Sigmoid(rounds, material)
+        sigmoid.post(z)
+        rounds.exchange()
+        sigmoid.post_bits()
+        rounds.exchange()
+        return sigmoid.value()
+
+    measure(benchmark, SigmoidTables(rows), protocol)
+
+
+@pytest.mark.parametrize("size", [1_000, 16_384, 100_000])
+def test_truncate(benchmark: Any, size: int) -> None:
+    masks = truncate.TruncationMasks((size,), fp.DY_BITS)
+    x = share(size)
+
+    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> Tensor:
+        opened = rounds.open(truncate.mask(x, material, rounds.party))
+        rounds.exchange()
+        return truncate.finish(opened.value, material, masks.bits, rounds.party)
+
+    measure(benchmark, masks, protocol)
+
+
+DEALT = {
+    "linear": LinearMasks(128, 769, 128, constants=1),
+    "relu": ReluMasks(128, 128),
+    "sigmoid": SigmoidTables(128),
+    "truncate": truncate.TruncationMasks((128, 128), fp.DY_BITS),
+}
+
+
+@pytest.mark.parametrize("name", DEALT)
+def test_dealer(benchmark: Any, name: str) -> None:
+    """What the dealer does for one step at 768 features, 128 hidden units, batch 128: draw for both, then correct."""
+    plan = {name: DEALT[name]}
+    made = benchmark(lambda: deal(plan, streams(), 0))
+    assert len(made) == len(corrected(plan))

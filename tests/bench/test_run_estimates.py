@@ -1,0 +1,64 @@
+"""The estimate of a run against channels that such a run has gone over."""
+
+import torch
+
+from amint_mpc.amint.schedule import ScoreSets, schedule, score_batches
+from amint_mpc.bench import count
+from amint_mpc.bench.estimate import estimate
+from amint_mpc.bench.inprocess import parties, together
+from amint_mpc.config import ROLES, Experiment, load_experiment
+from amint_mpc.mpc.channel import memory_pair
+from amint_mpc.roles import engine, session
+from amint_mpc.roles.handshake import handshake
+
+SMOKE = load_experiment("smoke", ["disclosure.final_figures=false", "training.evaluate_every=1"])
+
+
+def walked(experiment: Experiment) -> tuple[int, int, int, int]:
+    """Rounds, and bytes of developer, auditor and dealer, of a run over memory channels."""
+    agreed = memory_pair()
+
+    def agree(own: int) -> None:
+        handshake(agreed[own], ROLES[own], ROLES[1 - own], experiment)
+        session.same_session(agreed[own], bytes(session.SESSION_BYTES))
+
+    together([lambda: agree(0), lambda: agree(1)], lambda: None)
+    inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
+    labels = engine.targets(experiment.training.batch)
+    with parties(inputs, experiment.head.hidden) as three:
+        for item in schedule(experiment):
+            if not isinstance(item, ScoreSets):
+                three.train(torch.zeros(len(labels), inputs, dtype=torch.float64), labels, rate)
+                continue
+            for rows in (rows for _, count in item.sets for rows in score_batches(count)):
+                three.score(torch.zeros(rows, inputs, dtype=torch.float64))
+        three.together(three.developer.open_weights, three.auditor.open_weights)
+        ends = three.to_auditor.stats, three.to_developer.stats
+        dealt = three.from_dealer.stats.bytes_sent
+    for end in agreed:
+        end.close()
+    # the hello and the session's number came first: two rounds, on a link of their own here
+    return (
+        2 + max(stats.rounds for stats in ends),
+        agreed[0].stats.bytes_sent + ends[0].bytes_sent,
+        agreed[1].stats.bytes_sent + ends[1].bytes_sent,
+        dealt,
+    )
+
+
+def test_rounds_and_bytes_are_those_of_the_channels() -> None:
+    traffic = count.whole_run(SMOKE, count.record(SMOKE))
+    assert (traffic.rounds, traffic.developer, traffic.auditor, traffic.dealer) == walked(SMOKE)
+
+
+def test_the_estimate_adds_its_parts_up() -> None:
+    near, far = estimate(SMOKE, repeats=1), estimate(SMOKE, rtt_ms=50, repeats=1)
+    steps = SMOKE.training.epochs * SMOKE.steps_per_epoch
+    assert near["steps"] == steps
+    assert near["rounds"] == far["rounds"] > 9 * steps
+    assert near["step"]["rounds"] == 9
+    assert near["seconds"] == sum(near["seconds_by_part"].values())
+    assert near["seconds_by_part"]["round_trips"] == 0
+    assert far["seconds_by_part"]["round_trips"] == far["rounds"] * 0.025
+    assert near["mb_dealer"] > near["step"]["mb_dealer"] * steps
+    assert near["leaves_out"]
