@@ -80,7 +80,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         )
     images = load_split(experiment, party.data)
     with joined(experiment, party, lambda text: emit(Notice(text))) as head:
-        trainer = Trainer(experiment, images, head, party.device)
+        trainer = Trainer(experiment, images, head, party.device, party.overlap)
         start, joint = time.perf_counter(), []
         for event in trainer.run():
             if isinstance(event, StepEvent) and event.phase == "joint":
