@@ -38,16 +38,20 @@ def prepare(folder: Path, experiment: Experiment, data: Path | None) -> None:
         "auditor": {"listen": {"port": auditor}, "dealer": {"port": dealer}},
         "dealer": {"listen": {"port": dealer}},
     }
-    cores = os.cpu_count() or 1
     identity.create_for_one_machine({role: folder / role / "keys" for role in ROLES})
     for role in ROLES:
-        threads = max(1, cores // 2 if role == "developer" else cores // 4)
+        threads = classifier_threads() if role == "developer" else max(1, classifier_threads() // 2)
         party = {"role": role, "keys": "keys", "runs": "runs", "threads": threads, **links[role]}
         if role == "developer" and data is not None:
             party["data"] = str(data.absolute())
         (folder / role / "party.yaml").write_text(yaml.safe_dump(party), encoding="utf-8")
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     (folder / "experiment.yaml").write_text(text, encoding="utf-8")
+
+
+def classifier_threads() -> int:
+    """Half the cores: the other parties need the rest, and threads of torch that wait for a core spin."""
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def free_ports(count: int) -> list[int]:
