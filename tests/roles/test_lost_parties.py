@@ -57,7 +57,10 @@ def test_a_killed_party(site: MakeSite, lost: Role) -> None:
     assert_kept(place)
 
 
-@pytest.mark.parametrize("stopped", ROLES)
+@pytest.mark.parametrize(
+    "stopped",
+    ["developer", pytest.param("auditor", marks=pytest.mark.long), pytest.param("dealer", marks=pytest.mark.long)],
+)
 def test_ctrl_c_at_one_party(site: MakeSite, stopped: Role) -> None:
     place, children = training(site)
     children[stopped].send(signal.SIGINT)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import yaml
 from party_processes import Site, joint_epochs, records, wait_until
 from safetensors import safe_open
 
-from amint_mpc.config import ROLES
+from amint_mpc.config import ROLES, load_experiment
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -29,14 +29,24 @@ def tensors(file: Path) -> dict[str, list[int]]:
         return {key: stored.get_slice(key).get_shape() for key in stored.keys()}  # noqa: SIM118 - no mapping
 
 
-def test_three_processes_as_a_user_starts_them(site: MakeSite) -> None:
-    place = site(connect_timeout_s=120)
-    children = {role: place.execute_role(role) for role in ("dealer", "auditor", "developer")}
-    assert {role: child.wait() for role, child in children.items()} == dict.fromkeys(ROLES, 0)
-    assert {role: child.err for role, child in children.items()} == dict.fromkeys(ROLES, "")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One whole run, each party started as a user does."""
+    place = Site(tmp_path_factory.mktemp("finished"), load_experiment("smoke"), connect_timeout_s=120)
+    try:
+        for role in ("dealer", "auditor", "developer"):
+            place.execute_role(role)
+        for child in place.children:
+            child.wait()
+        yield place
+    finally:
+        place.end()
 
+
+def test_three_processes_as_a_user_starts_them(finished: Site) -> None:
+    assert [(child.wait(), child.err) for child in finished.children] == [(0, "")] * 3
     for role in ROLES:
-        folder = place.run_folder(role)
+        folder = finished.run_folder(role)
         assert {path.name for path in folder.iterdir()} == EVERYWHERE | OWN[role]
         assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
         assert any(record["event"] == "step" for record in records(folder))
@@ -44,18 +54,15 @@ def test_three_processes_as_a_user_starts_them(site: MakeSite) -> None:
         assert yaml.safe_load((folder / "experiment.yaml").read_text())["name"] == "smoke"
         assert summary(folder)["role"] == role
         assert "insecure" not in summary(folder)
-    known = [summary(place.run_folder(role)) for role in ROLES]
+    known = [summary(finished.run_folder(role)) for role in ROLES]
     assert {each["digest"] for each in known} == {known[0]["digest"]}
     assert {each["steps"] for each in known} == {8}
     assert known[0]["rounds_per_step"] == known[1]["rounds_per_step"] == 9
 
 
-def test_what_is_saved_holds_no_activation(site: MakeSite) -> None:
+def test_what_is_saved_holds_no_activation(finished: Site) -> None:
     """The auditor stores its head and one score an image, the dealer counts; figures are shared, scores are not."""
-    place = site()
-    children = [place.fork(role) for role in ("dealer", "auditor", "developer")]
-    assert [child.wait() for child in children] == [0, 0, 0]
-    developer, auditor, dealer = (place.run_folder(role) for role in ROLES)
+    developer, auditor, dealer = (finished.run_folder(role) for role in ROLES)
     assert tensors(auditor / "head.safetensors") == {"w1": [96, 8], "b1": [8], "w2": [8], "b2": []}
     counts = {"members_calibration": 32, "members_report": 32, "unseen_calibration": 32, "unseen_report": 32}
     assert tensors(auditor / "scores.safetensors") == {name: [n] for name, n in {**counts, "external": 96}.items()}
