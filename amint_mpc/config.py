@@ -119,7 +119,9 @@ class Experiment(_Model):
         return hashlib.sha256(text.encode()).hexdigest()
 
     @model_validator(mode="after")
-    def _batch_fits(self) -> Experiment:
+    def _fits_together(self) -> Experiment:
+        if self.head.features is not None and self.training.evaluate_every:
+            raise ValueError("with head.features your own loop scores once, at the end: set training.evaluate_every to 0")
         if self.training.batch > min(self.data.members, self.data.external):
             raise ValueError("training.batch must not exceed data.members or data.external")
         return self

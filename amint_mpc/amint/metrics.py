@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_curve
 from torch import Tensor
 
 RESAMPLES = 1000
@@ -101,6 +100,8 @@ def best_threshold(members: Tensor, unseen: Tensor) -> float:
 
     It lies midway between two neighbouring scores; of equally good ones, the middle one is taken.
     """
+    from sklearn.metrics import roc_curve  # here: importing it takes a third of a party's start
+
     inside, outside = _array(members), _array(unseen)
     scores = np.concatenate([inside, outside])
     truth = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
