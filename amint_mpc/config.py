@@ -121,7 +121,7 @@ class Experiment(_Model):
     @model_validator(mode="after")
     def _fits_together(self) -> Experiment:
         if self.head.features is not None and self.training.evaluate_every:
-            raise ValueError("with head.features your own loop scores once, at the end: set training.evaluate_every to 0")
+            raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.training.batch > min(self.data.members, self.data.external):
             raise ValueError("training.batch must not exceed data.members or data.external")
         return self

@@ -76,12 +76,12 @@ def _developer(experiment: Experiment, party: Party, kind: str, delayed: bool) -
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
             sent, received = to_auditor.stats.bytes_sent, to_dealer.stats.bytes_received
-            rounds, peer = to_auditor.stats.rounds, to_auditor.stats.seconds_waiting
+            clock, peer = to_auditor.stats.rounds, to_auditor.stats.seconds_waiting
             masks, inside = to_dealer.stats.seconds_waiting, mint.seconds
             answer = take_steps(step, command["steps"])
             return answer | {
                 "bytes_sent": to_auditor.stats.bytes_sent - sent,
-                "rounds": to_auditor.stats.rounds - rounds,
+                "clock": [clock, to_auditor.stats.rounds],
                 "bytes_from_dealer": to_dealer.stats.bytes_received - received,
                 "waiting_for_peer": to_auditor.stats.seconds_waiting - peer,
                 "waiting_for_dealer": to_dealer.stats.seconds_waiting - masks,
@@ -112,11 +112,13 @@ def _auditor(experiment: Experiment, party: Party, delayed: bool) -> Iterator[Ha
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
-            sent, peer = to_developer.stats.bytes_sent, to_developer.stats.seconds_waiting
+            clock, sent = to_developer.stats.rounds, to_developer.stats.bytes_sent
+            peer = to_developer.stats.seconds_waiting
             for _ in range(command["steps"]):
                 head.train_step(None, labels, rate)
             return {
                 "bytes_sent": to_developer.stats.bytes_sent - sent,
+                "clock": [clock, to_developer.stats.rounds],
                 "waiting_for_peer": to_developer.stats.seconds_waiting - peer,
             }
 
