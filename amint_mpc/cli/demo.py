@@ -115,12 +115,8 @@ def _plain(
     console: Console, experiment: Experiment, party: Party, runs: Path
 ) -> dict[str, tuple[dict[str, Any], Path]]:
     """The same experiment in the clear, and its two baselines, one after another in this process."""
-    import torch
-
-    from amint_mpc.roles import local, twin
+    from amint_mpc.roles import twin
     from amint_mpc.runfolder import RunFolder
-
-    torch.set_num_threads(local.classifier_threads())  # as in the secure run
 
     experiments = {"twin": experiment, **twin.baselines(experiment)}
     done: dict[str, tuple[dict[str, Any], Path]] = {}

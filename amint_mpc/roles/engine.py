@@ -79,7 +79,7 @@ class Meter:
 
     def summary(self) -> dict[str, Any]:
         steps = max(self.steps, 1)
-        return {"rounds_per_step": self.rounds / steps, "mb_sent_per_step": self.bytes / steps / 1e6}
+        return {"rounds_per_step": round(self.rounds / steps, 1), "mb_sent_per_step": self.bytes / steps / 1e6}
 
 
 class SecureMintHead:

@@ -8,7 +8,6 @@ made to; and should we be killed, each sees its stdin close and ends by itself.
 from __future__ import annotations
 
 import json
-import os
 import queue
 import socket
 import subprocess
@@ -40,18 +39,13 @@ def prepare(folder: Path, experiment: Experiment, data: Path | None) -> None:
     }
     identity.create_for_one_machine({role: folder / role / "keys" for role in ROLES})
     for role in ROLES:
-        threads = classifier_threads() if role == "developer" else max(1, classifier_threads() // 2)
+        threads = 0 if role == "developer" else 1  # the classifier may use all cores
         party = {"role": role, "keys": "keys", "runs": "runs", "threads": threads, **links[role]}
         if role == "developer" and data is not None:
             party["data"] = str(data.absolute())
         (folder / role / "party.yaml").write_text(yaml.safe_dump(party), encoding="utf-8")
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     (folder / "experiment.yaml").write_text(text, encoding="utf-8")
-
-
-def classifier_threads() -> int:
-    """Half the cores: the other parties need the rest, and threads of torch that wait for a core spin."""
-    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def free_ports(count: int) -> list[int]:
