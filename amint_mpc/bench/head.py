@@ -21,7 +21,8 @@ from amint_mpc.config import Data, Experiment, Head, Training
 from amint_mpc.errors import UsageError
 from amint_mpc.roles import local
 
-CRYPTEN_STEPS = 2  # in a slice
+CRYPTEN_WAYS = ("stock", "lean")  # see `crypten_party`
+CRYPTEN_STEPS = 2  # of each way in a slice
 PLAIN_STEPS = 40
 LINKS = (0.0, 1.0, 5.0, 20.0, 50.0)
 LINK_STEPS = 5  # at each round-trip time of a plot
@@ -121,9 +122,10 @@ class _Contest:
         for threads in self._threads:
             self._team.ask({"plaintext": {"steps": PLAIN_STEPS, "threads": threads}})
         if self._crypten:
-            self._team.ask({name: {"steps": 1} for name in self._crypten})
-            counted = self._team.ask({name: {"steps": 1, "count": True} for name in self._crypten})
-            self._counted = counted[self._crypten[0]]
+            for way in CRYPTEN_WAYS:
+                self._team.ask({name: {"steps": 1, "way": way} for name in self._crypten})
+                counted = self._team.ask({name: {"steps": 1, "way": way, "count": True} for name in self._crypten})
+                self._counted[way] = counted[self._crypten[0]]
 
     def turn(self, steps: int) -> None:
         """One slice of each."""
@@ -131,9 +133,9 @@ class _Contest:
         self._ours.append(answers)
         self._note("ours", ours.ms_per_step(answers, steps))
         if self._crypten:
-            command = {"steps": CRYPTEN_STEPS}
-            answers = self._team.ask(dict.fromkeys(self._crypten, command))
-            self._note("crypten", ours.ms_per_step(answers, CRYPTEN_STEPS))
+            for way in CRYPTEN_WAYS:
+                answers = self._team.ask(dict.fromkeys(self._crypten, {"steps": CRYPTEN_STEPS, "way": way}))
+                self._note(f"crypten {way}", ours.ms_per_step(answers, CRYPTEN_STEPS))
         for threads in self._threads:
             answers = self._team.ask({"plaintext": {"steps": PLAIN_STEPS, "threads": threads}})
             self._note(f"plaintext {threads}", ours.ms_per_step(answers, PLAIN_STEPS))
@@ -148,8 +150,8 @@ class _Contest:
         setup, found = self._setup, {name: ours.middle(values) for name, values in self._ms.items()}
         threads = min(self._threads, key=lambda count: found[f"plaintext {count}"]["median"])
         plain, own = found[f"plaintext {threads}"], found["ours"]
-        crypten = found.get("crypten")
-        spread = {"ours_ms": own, "crypten_ms": crypten, "plaintext_ms": plain}
+        crypten, lean = found.get("crypten stock"), found.get("crypten lean")
+        spread = {"ours_ms": own, "crypten_ms": crypten, "crypten_lean_ms": lean, "plaintext_ms": plain}
         return {
             "ours_ms": own["median"],
             "crypten_ms": crypten and crypten["median"],
@@ -157,8 +159,10 @@ class _Contest:
             "speedup_vs_crypten": crypten and crypten["median"] / own["median"],
             "overhead_vs_plaintext": own["median"] / plain["median"],
             **ours.costs(self._ours),
-            "crypten_rounds": self._counted.get("rounds"),
-            "crypten_mb": self._counted["bytes"] / 1e6 if self._counted else None,
+            "crypten_lean_ms": lean and lean["median"],
+            "speedup_vs_crypten_lean": lean and lean["median"] / own["median"],
+            "crypten_rounds": {way: counted["rounds"] for way, counted in self._counted.items()} or None,
+            "crypten_mb": {way: counted["bytes"] / 1e6 for way, counted in self._counted.items()} or None,
             "spread": {name: value and [value["min"], value["max"]] for name, value in spread.items()},
             "threads": {"each_party": setup.threads, "plaintext": threads},
             "features": setup.features,

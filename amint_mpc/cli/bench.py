@@ -196,7 +196,9 @@ def _contest(found: Mapping[str, Any]) -> Table:
     sent = figures.size(found["mb_sent_developer"] + found["mb_sent_auditor"])
     names = {"ours_ms": ("ours", str(found["rounds"]), sent)}
     if found["crypten_ms"]:
-        names["crypten_ms"] = ("CrypTen, no security", str(found["crypten_rounds"]), figures.size(found["crypten_mb"]))
+        for key, way, name in (("crypten_ms", "stock", "as it comes"), ("crypten_lean_ms", "lean", "no loss value")):
+            rounds, size = str(found["crypten_rounds"][way]), figures.size(found["crypten_mb"][way])
+            names[key] = (f"CrypTen (no security), {name}", rounds, size)
     names["plaintext_ms"] = (f"plaintext, {_count(found['threads']['plaintext'])}", "", "")
     for key, (name, *rest) in names.items():
         grid.add_row(name, *(f"{value:.2f}" for value in (found[key], *found["spread"][key])), *rest)

@@ -61,8 +61,9 @@ def test_head_counts_what_a_dry_run_counts_whatever_the_steps(measured, tmp_path
 def test_head_against_crypten(measured) -> None:
     found = measured("bench", "head", *TINY, "--steps", "2", "--against", "crypten")
     assert found["crypten_ms"] > 0
-    assert found["crypten_rounds"] > found["rounds"]
-    assert found["crypten_mb"] > 0
+    assert found["crypten_rounds"]["stock"] > found["crypten_rounds"]["lean"] > found["rounds"]
+    assert found["crypten_mb"]["stock"] > found["crypten_mb"]["lean"] > 0
+    assert found["speedup_vs_crypten_lean"] == pytest.approx(found["crypten_lean_ms"] / found["ours_ms"])
     assert found["speedup_vs_crypten"] == pytest.approx(found["crypten_ms"] / found["ours_ms"])
 
 
