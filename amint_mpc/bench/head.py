@@ -134,7 +134,7 @@ class _Contest:
         self._note("ours", ours.ms_per_step(answers, steps))
         if self._crypten:
             for way in CRYPTEN_WAYS:
-                answers = self._team.ask(dict.fromkeys(self._crypten, {"steps": CRYPTEN_STEPS, "way": way}))
+                answers = self._team.ask({key: {"steps": CRYPTEN_STEPS, "way": way} for key in self._crypten})
                 self._note(f"crypten {way}", ours.ms_per_step(answers, CRYPTEN_STEPS))
         for threads in self._threads:
             answers = self._team.ask({"plaintext": {"steps": PLAIN_STEPS, "threads": threads}})
