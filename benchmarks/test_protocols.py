@@ -71,7 +71,7 @@ def test_ring_matmul(benchmark: Any, sizes: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("sizes", MATRICES, ids=str)
 def test_ring_matmul_with_a_small_factor(benchmark: Any, sizes: tuple[int, int, int]) -> None:
     rows, inner, columns = sizes
-    a, b = torch.randint(-2048, 2049, (rows, inner)).double(), share(inner, columns)
+    a, b = torch.randint(-2048, 2049, (rows, inner)), share(inner, columns)
     assert benchmark(ring.small_matmul, a, b).shape == (rows, columns)
 
 

@@ -1,4 +1,4 @@
-"""Exact products in Z_2^64 on the CPU, from float64 matrix products.
+"""Exact products in Z_2^64 on the CPU: by a kernel in C where it was built, else from float64 matrix products.
 
 torch multiplies int64 matrices with a scalar loop; BLAS on float64 is many times faster and exact while every sum
 stays below 2^53. So operands are split into limbs with signs, few enough bits each that this always holds (the
@@ -11,30 +11,46 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from amint_mpc.mpc import native
+
+NATIVE = native.AVAILABLE  # whether the kernel in C is used
+
 _BLOCK = 1024  # inner dimension of one exact float64 product
 SMALL_LIMIT = 2**11  # |entries| up to which `small_matmul` is exact
 
 
-def _signed_low(x: Tensor, bits: int) -> Tensor:
-    """The low bits of x as a signed number."""
-    return (x << (64 - bits)) >> (64 - bits)
+def _check(a: Tensor, b: Tensor) -> None:
+    """The kernel reads memory as it is told: nothing else may reach it."""
+    if not (a.dtype == b.dtype == torch.int64 and a.is_cpu and b.is_cpu):
+        raise ValueError(f"ring products take int64 on the CPU, not {a.dtype} on {a.device}, {b.dtype} on {b.device}")
+    if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(f"there is no matrix product of {tuple(a.shape)} and {tuple(b.shape)}")
 
 
 def _limbs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x = l0 + 2^22 l1 + 2^43 l2 mod 2^64 with |l0| <= 2^21 and |l1|, |l2| <= 2^20."""
-    low = _signed_low(x, 22)
-    rest = (x - low) >> 22
-    middle = _signed_low(rest, 21)
-    high = _signed_low((rest - middle) >> 21, 21)
-    return low.double(), middle.double(), high.double()
+    """x = l0 + 2^22 l1 + 2^43 l2 mod 2^64 with |l0| <= 2^21 and |l1|, |l2| <= 2^20.
+
+    x + 2^21 + 2^42 mod 2^64 has the digits l0 + 2^21 in [0, 2^22), l1 + 2^20 in [0, 2^21) and, being the top 21 bits
+    with their sign, l2 in [-2^20, 2^20).
+    """
+    y = x + ((1 << 21) + (1 << 42))
+    low = (y & ((1 << 22) - 1)).double().sub_(1 << 21)
+    middle = ((y >> 22) & ((1 << 21) - 1)).double().sub_(1 << 20)
+    return low, middle, (y >> 43).double()
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a @ b mod 2^64.
 
     Args:
-        a: [n, k] int64. b: [k, m] int64.
+        a: [n, k] int64. b: [k, m] int64. Views, such as a transposed matrix, cost nothing.
+
+    Raises:
+        ValueError: operands of another type, or of shapes that do not fit.
     """
+    _check(a, b)
+    if NATIVE:
+        return native.matmul(a, b)
     total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.int64)
     for start in range(0, a.shape[1], _BLOCK):
         a0, a1, a2 = _limbs(a[:, start : start + _BLOCK])
@@ -47,18 +63,20 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def small_matmul(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b mod 2^64 where every |entry of a| <= SMALL_LIMIT: a third of the work of `matmul`.
+    """a @ b mod 2^64 where every |entry of a| <= SMALL_LIMIT: without the kernel, a third of the work of `matmul`.
 
-    Args:
-        a: [n, k] float64, whole numbers. b: [k, m] int64.
+    Args, Raises: see `matmul`.
     """
+    _check(a, b)
+    if NATIVE:
+        return native.matmul(a, b)
     total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.int64)
     for start in range(0, a.shape[1], _BLOCK):
-        part = b[start : start + _BLOCK]
-        low = _signed_low(part, 32)
-        left = a[:, start : start + _BLOCK]
-        total += (left @ low.double()).long()
-        total += (left @ ((part - low) >> 32).double()).long() << 32
+        left = a[:, start : start + _BLOCK].double()
+        # b + 2^31 has the digits low + 2^31 in [0, 2^32) and high in [-2^31, 2^31); sums stay below 2^42 k
+        y = b[start : start + _BLOCK] + (1 << 31)
+        total += (left @ (y & ((1 << 32) - 1)).double().sub_(1 << 31)).long()
+        total += (left @ (y >> 32).double()).long() << 32
     return total
 
 

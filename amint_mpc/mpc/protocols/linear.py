@@ -106,7 +106,7 @@ class Linear:
         if self._developer:
             if x is None:
                 raise ValueError("the developer brings the input of the layer")
-            self._x = x.double()
+            self._x = x
             masked = x - self._m["a"]
         self._masked_x = self._rounds.hand_over(DEVELOPER, masked, (self._masks.rows, self._masks.inputs), torch.int64)
 

@@ -1,0 +1,131 @@
+/* c += a b mod 2^64, one thread. Optional: without it ring.py multiplies with float64 limbs.
+
+   Blocks of both operands are packed into zero-padded panels, for any strides, and a kernel multiplies ROWS rows by
+   COLUMNS columns (the scheme is GotoBLAS', Goto and van de Geijn 2008). The kernel is chosen when the program runs,
+   so one build fits every x86-64. All arithmetic is unsigned: it wraps. */
+
+#include <stdint.h>
+
+#define ROWS 4
+#define COLUMNS 8
+#define DEPTH 128 /* inner dimension of one block */
+#define BLOCK 64  /* rows of a that are packed at a time: 64 KiB */
+
+/* out [ROWS][COLUMNS] = a b, with a [depth][ROWS] and b [depth][COLUMNS] packed. */
+typedef void kernel(const uint64_t *a, const uint64_t *b, int64_t depth, uint64_t *out);
+
+static void portable(const uint64_t *a, const uint64_t *b, int64_t depth, uint64_t *out)
+{
+    for (int half = 0; half < COLUMNS; half += 4) {
+        uint64_t sum[ROWS][4] = {{0}};
+        for (int64_t p = 0; p < depth; p++)
+            for (int r = 0; r < ROWS; r++)
+                for (int j = 0; j < 4; j++)
+                    sum[r][j] += a[p * ROWS + r] * b[p * COLUMNS + half + j];
+        for (int r = 0; r < ROWS; r++)
+            for (int j = 0; j < 4; j++)
+                out[r * COLUMNS + half + j] = sum[r][j];
+    }
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+/* There is no 64-bit product. With x = x0 + 2^32 x1 and y = y0 + 2^32 y1, x y = x0 y0 + 2^32 (x0 y1 + x1 y0), and of
+   the sum in brackets 32 bits count: one 32-bit product of x with the halves of y swapped gives both of its terms. */
+__attribute__((target("avx2"))) static void avx2(const uint64_t *a, const uint64_t *b, int64_t depth, uint64_t *out)
+{
+    for (int half = 0; half < COLUMNS; half += 4) {
+        __m256i low[ROWS], cross[ROWS];
+        for (int r = 0; r < ROWS; r++)
+            low[r] = cross[r] = _mm256_setzero_si256();
+        for (int64_t p = 0; p < depth; p++) {
+            __m256i y = _mm256_loadu_si256((const __m256i *)(b + p * COLUMNS + half));
+            __m256i swapped = _mm256_shuffle_epi32(y, 0xB1);
+            for (int r = 0; r < ROWS; r++) {
+                __m256i x = _mm256_set1_epi64x((long long)a[p * ROWS + r]);
+                low[r] = _mm256_add_epi64(low[r], _mm256_mul_epu32(x, y));
+                cross[r] = _mm256_add_epi32(cross[r], _mm256_mullo_epi32(x, swapped));
+            }
+        }
+        for (int r = 0; r < ROWS; r++) {
+            __m256i sum = _mm256_add_epi32(cross[r], _mm256_srli_epi64(cross[r], 32));
+            sum = _mm256_add_epi64(low[r], _mm256_slli_epi64(sum, 32));
+            _mm256_storeu_si256((__m256i *)(out + r * COLUMNS + half), sum);
+        }
+    }
+}
+
+__attribute__((target("avx512f,avx512dq"))) static void avx512(const uint64_t *a, const uint64_t *b, int64_t depth,
+                                                               uint64_t *out)
+{
+    __m512i sum[ROWS];
+    for (int r = 0; r < ROWS; r++)
+        sum[r] = _mm512_setzero_si512();
+    for (int64_t p = 0; p < depth; p++) {
+        __m512i y = _mm512_loadu_si512(b + p * COLUMNS);
+        for (int r = 0; r < ROWS; r++)
+            sum[r] = _mm512_add_epi64(sum[r], _mm512_mullo_epi64(_mm512_set1_epi64((long long)a[p * ROWS + r]), y));
+    }
+    for (int r = 0; r < ROWS; r++)
+        _mm512_storeu_si512(out + r * COLUMNS, sum[r]);
+}
+#endif
+
+/* NULL where this machine cannot run it. */
+static kernel *choose(int wanted)
+{
+#if defined(__x86_64__)
+    if (wanted == 2)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") ? avx512 : 0;
+    if (wanted == 1)
+        return __builtin_cpu_supports("avx2") ? avx2 : 0;
+#endif
+    return wanted == 0 ? portable : 0;
+}
+
+static int64_t least(int64_t x, int64_t y)
+{
+    return x < y ? x : y;
+}
+
+/* packed [depth][width] = x [depth][count], whose entries are at multiples of `stride` and `step`; then zeros. */
+static void pack(uint64_t *packed, const uint64_t *x, int64_t depth, int64_t stride, int64_t count, int64_t step,
+                 int width)
+{
+    for (int64_t p = 0; p < depth; p++)
+        for (int j = 0; j < width; j++)
+            packed[p * width + j] = j < count ? x[p * stride + j * step] : 0;
+}
+
+/* a [n, k] and b [k, m] with strides counted in entries; c [n, m] contiguous. `wanted` is the kernel: 0 portable,
+   1 AVX2, 2 AVX-512, -1 the best one here. Returns 0, or 1 where this machine cannot run it. */
+int ring_matmul(int wanted, const uint64_t *a, int64_t a_row, int64_t a_column, const uint64_t *b, int64_t b_row,
+                int64_t b_column, uint64_t *c, int64_t n, int64_t k, int64_t m)
+{
+    uint64_t left[BLOCK * DEPTH], right[DEPTH * COLUMNS], out[ROWS * COLUMNS];
+    kernel *run = choose(wanted < 0 ? 2 : wanted);
+    for (int next = 1; wanted < 0 && !run; next--)
+        run = choose(next);
+    if (!run)
+        return 1;
+    for (int64_t p = 0; p < k; p += DEPTH) {
+        int64_t depth = least(DEPTH, k - p);
+        for (int64_t top = 0; top < n; top += BLOCK) {
+            int64_t end = least(top + BLOCK, n);
+            for (int64_t i = top; i < end; i += ROWS)
+                pack(left + (i - top) * DEPTH, a + i * a_row + p * a_column, depth, a_column, end - i, a_row, ROWS);
+            for (int64_t j = 0; j < m; j += COLUMNS) {
+                int64_t columns = least(COLUMNS, m - j);
+                pack(right, b + p * b_row + j * b_column, depth, b_row, columns, b_column, COLUMNS);
+                for (int64_t i = top; i < end; i += ROWS) {
+                    run(left + (i - top) * DEPTH, right, depth, out);
+                    for (int64_t r = 0; r < least(ROWS, end - i); r++)
+                        for (int64_t s = 0; s < columns; s++)
+                            c[(i + r) * m + j + s] += out[r * COLUMNS + s];
+                }
+            }
+        }
+    }
+    return 0;
+}
