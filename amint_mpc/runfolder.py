@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,7 @@ class RunFolder:
         self.experiment = experiment
         self.role = role
         self.summary: dict[str, Any] | None = None
+        self._lock = threading.RLock()
         self._metrics = (path / "metrics.jsonl").open("x", encoding="utf-8")
         self._log = (path / "log.txt").open("x", encoding="utf-8")
         self._board = SummaryWriter(str(path / "tensorboard"))
@@ -73,7 +75,13 @@ class RunFolder:
         return cls(path, experiment, role)
 
     def record(self, event: Event) -> None:
-        """One event into metrics.jsonl and TensorBoard; notices go to the log as well."""
+        """One event into metrics.jsonl and TensorBoard; notices go to the log as well. Any thread may call; what comes
+        after `close` (a stranger refused while the links end) is dropped."""
+        with self._lock:
+            if not self._metrics.closed:
+                self._record(event)
+
+    def _record(self, event: Event) -> None:
         self._metrics.write(to_line(event) + "\n")
         if isinstance(event, Notice):
             self.log(event.text)
@@ -87,8 +95,9 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """A line of log.txt, with the time (UTC)."""
-        self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(text.split())}\n")
-        self._log.flush()
+        with self._lock:
+            self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(text.split())}\n")
+            self._log.flush()
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> Path:
         """`name` (it ends in .safetensors) in this folder."""
@@ -107,9 +116,10 @@ class RunFolder:
 
     def close(self) -> None:
         """Close every file; can be called twice."""
-        self._metrics.close()
-        self._log.close()
-        self._board.close()
+        with self._lock:
+            self._metrics.close()
+            self._log.close()
+            self._board.close()
 
     def __enter__(self) -> RunFolder:
         return self

@@ -83,11 +83,13 @@ def _train(
     epoch_start, scores = start, {}
     for item in schedule(experiment):
         if isinstance(item, TrainStep):
-            step_start = time.perf_counter()
+            step_start, waited = time.perf_counter(), developer.stats.seconds_waiting
             meter.start()
             head.train_step(None, labels, rate)
             meter.stop()
             seconds = time.perf_counter() - step_start
+            if item.index == 0:  # it waited for the developer's warm-up
+                seconds -= developer.stats.seconds_waiting - waited
             counted = meter.last_rounds, meter.last_bytes
             steps.append(StepEvent(item.index + 1, total, item.epoch, "joint", seconds, {}, seconds, *counted))
             emit(steps[-1])

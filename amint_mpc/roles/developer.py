@@ -88,7 +88,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
                 event = replace(event, rounds=head.meter.last_rounds, bytes_sent=head.meter.last_bytes)
             if isinstance(event, EpochEvent):
                 folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
-                event = replace(event, figures=event.figures | head.epoch_figures(event.epoch))
+                event = replace(event, figures=head.epoch_figures(event.epoch) | event.figures)
             emit(event)
         told = head.finish()
         summary = {
@@ -96,7 +96,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
             "images": images.digest(),
             **engine.joint_steps(joint),
             **head.meter.summary(),
-            "figures": named_figures(None, trainer.task_accuracy()) | told,
+            "figures": told | named_figures(None, trainer.task_accuracy()),
         }
     folder.finish(summary)
     return folder.summary or summary

@@ -18,9 +18,9 @@ GOOD = {"value": 0.5, "low": 0.4, "high": 0.6}
 
 def test_figures_are_taken_as_they_are() -> None:
     assert check_figures({}) == {}
-    assert check_figures({"mint_auc": GOOD, "x": {"value": 0, "low": 0, "high": 1}}) == {
+    assert check_figures({"mint_auc": GOOD, "mint_accuracy": {"value": 0, "low": 0, "high": 1}}) == {
         "mint_auc": GOOD,
-        "x": {"value": 0.0, "low": 0.0, "high": 1.0},
+        "mint_accuracy": {"value": 0.0, "low": 0.0, "high": 1.0},
     }
 
 
@@ -39,10 +39,10 @@ def test_figures_are_taken_as_they_are() -> None:
         {"mint_auc": {**GOOD, "high": 10**400}},
         {"mint_auc": {"value": 0.5, "low": 0.4}},
         {"mint_auc": {**GOOD, "more": 0.5}},
+        {"task_accuracy": GOOD},  # the developer's own
         {"\x1b[31mred": GOOD},
-        {"two words": GOOD},
-        {"x" * 41: GOOD},
-        {f"x{number}": GOOD for number in range(33)},
+        {"x": GOOD},
+        {1: GOOD},
     ],
 )
 def test_malformed_figures_are_refused(told: object) -> None:

@@ -98,3 +98,11 @@ def test_an_event_survives_its_line(event: Notice | StepEvent | EpochEvent) -> N
 def test_a_line_is_strict_json() -> None:
     line = to_line(StepEvent(1, 1, 1, "joint", 0.1, {"task": float("nan")}))
     assert json.loads(line, parse_constant=pytest.fail)["losses"] == {"task": None}
+
+
+def test_what_comes_after_the_end_is_dropped(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, Experiment(), "auditor", "late")
+    folder.finish({})
+    before = (folder.path / "metrics.jsonl").read_bytes()
+    folder.record(Notice("a stranger was refused"))
+    assert (folder.path / "metrics.jsonl").read_bytes() == before
