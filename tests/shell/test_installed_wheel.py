@@ -1,9 +1,11 @@
-"""The program from an installed wheel, in an empty folder: configs/ must have come along as package data.
+"""The program from an installed wheel, in an empty folder: configs/ must have come along as package data, and
+the C kernel where there is a compiler.
 
 `long`, for building a wheel makes pip fetch hatchling into an environment of its own.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.long
-def test_an_installed_wheel_has_the_experiments(tmp_path: Path) -> None:
+def test_an_installed_wheel_has_the_experiments_and_the_kernel(tmp_path: Path) -> None:
     def run(*command: str) -> str:
         done = subprocess.run(
             [sys.executable, *command],
@@ -35,6 +37,8 @@ def test_an_installed_wheel_has_the_experiments(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     run("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel))
     assert run("-c", "import amint_mpc; print(amint_mpc.__file__)").startswith(str(site))
+    if shutil.which("cc"):
+        run("-c", "from amint_mpc.mpc.ring import NATIVE; assert NATIVE")
     listed = run("-m", "amint_mpc", "config", "list")
     assert [line.split()[0] for line in listed.splitlines()] == list(list_experiments())
     assert "name: quickstart" in run("-m", "amint_mpc", "config", "show")
