@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Parties
+from crypten_parties import Parties
 from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Parties
+from crypten_parties import Parties
 
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.correlations.base import Correlation, Material, deal, expand

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Parties
+from crypten_parties import Parties
 
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.crypten_compat import crypten
