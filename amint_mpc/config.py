@@ -101,8 +101,9 @@ class Experiment(_Model):
 
     @property
     def method(self) -> str:
-        """`amint`, or `amint-kd` with distillation, so that the two never share a table."""
-        return "amint-kd" if self.training.distillation > 0 else "amint"
+        """`amint`, or `task` without a head; `-kd` is added with distillation, so that the two never share a table."""
+        kind = "amint" if self.training.mint_weight > 0 else "task"
+        return f"{kind}-kd" if self.training.distillation > 0 else kind
 
     @property
     def insecure(self) -> bool:
@@ -150,7 +151,7 @@ class Party(_Model):
     device: str = "auto"
     threads: int = Field(0, ge=0, description="threads of torch; 0: leave as it is")
     overlap: bool = Field(True, description="train the classifier on while the head computes; changes no result")
-    connect_timeout_s: float = Field(60.0, gt=0)
+    connect_timeout_s: float = Field(60.0, gt=0, description="one machine needs no more; parties/ has 600 for people")
     idle_timeout_s: float = Field(300.0, gt=0, description="a peer silent for so long is lost")
     dealer_memory_mb: float = Field(256.0, gt=0, description="correlated randomness kept ready ahead of use")
 
@@ -206,18 +207,37 @@ def _find(source: str) -> Path:
     return known[source]
 
 
+def party_file(role: Role) -> Path | None:
+    """The file used where none is named: parties/ROLE/party.yaml; else ./party.yaml, if its role is this one.
+
+    The second is the copied folder parties/ROLE on a machine of its own.
+
+    Raises:
+        UsageError: ./party.yaml cannot be read.
+    """
+    usual, here = _usual_file(role), Path("party.yaml")
+    if usual.is_file():
+        return usual
+    return here if here.is_file() and read_mapping(here).get("role") == role else None
+
+
+def _usual_file(role: Role) -> Path:
+    return Path("parties") / role / "party.yaml"
+
+
 def load_party(path: Path | None, role: Role) -> Party:
     """One machine's settings; paths in it become absolute, counted from the folder of the file.
 
     Args:
-        path: the party file; None: parties/ROLE/party.yaml of the current folder, or, where there is none, the
-            loopback addresses with the same folder for keys and runs.
+        path: the party file; None: the one that `party_file` finds, or, where there is none, the loopback addresses,
+            with parties/ROLE as the folder of keys and runs.
 
     Raises:
         UsageError: as `load_experiment`; also when the file is another role's.
     """
-    file = path or Path("parties") / role / "party.yaml"
-    values = read_mapping(file) if path or file.is_file() else dict(LOOPBACK[role])
+    found = path or party_file(role)
+    file = found or _usual_file(role)
+    values = read_mapping(found) if found else dict(LOOPBACK[role])
     if values.setdefault("role", role) != role:
         raise UsageError(f"{file} is for the {values['role']}, not for the {role}", f"pass --role {values['role']}")
     try:

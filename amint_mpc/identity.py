@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shlex
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from amint_mpc.config import Role
+from amint_mpc.config import ROLES, Role
 from amint_mpc.errors import IdentityError, UsageError
 
 # The pin, not a date, ends the trust in a certificate. RFC 5280 4.1.2.5: 9999-12-31 stands for "no date known".
@@ -178,7 +179,8 @@ def trusted(folder: Path, role: Role) -> x509.Certificate:
     if certificate is None:
         raise IdentityError(
             f"no certificate of the {role} is trusted in {folder}",
-            f"ask the {role} for its {role}.pem, compare the fingerprint, and trust it",
+            f"ask the {role} for its {role}.pem, then: amint-mpc keys trust --role {_owner(folder, role)} "
+            f"--keys {shlex.quote(str(folder))} {role} {role}.pem, and compare the fingerprint",
         )
     return certificate
 
@@ -220,7 +222,13 @@ def _own_certificate(folder: Path, role: Role) -> x509.Certificate:
 
 
 def _no_keys(folder: Path, role: Role) -> IdentityError:
-    return IdentityError(f"no keys of the {role} in {folder}", f"make them: amint-mpc keys new --role {role}")
+    command = f"amint-mpc keys new --role {role} --keys {shlex.quote(str(folder))}"
+    return IdentityError(f"no keys of the {role} in {folder}", f"make them: {command}")
+
+
+def _owner(folder: Path, peer: Role) -> str:
+    """Whose folder of keys it is, for a hint."""
+    return next((role for role in ROLES if role != peer and (folder / f"{role}.key").is_file()), "ROLE")
 
 
 def _read_certificate(file: Path) -> x509.Certificate | None:

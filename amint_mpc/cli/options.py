@@ -29,7 +29,7 @@ party = click.option(
     metavar="FILE",
     type=click.Path(path_type=Path),
     envvar="AMINT_MPC_PARTY",
-    help="This machine's addresses and paths.  [default: parties/ROLE/party.yaml]",
+    help="This machine's addresses and paths.  [default: parties/ROLE/party.yaml, or ./party.yaml of that role]",
 )
 
 data = click.option(

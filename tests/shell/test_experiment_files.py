@@ -1,6 +1,7 @@
 """Experiments and party files: what comes with the program is right, and what is wrong is said in words."""
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,31 @@ def test_the_party_files_fit_the_loopback_defaults(role: str, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)  # no party file here
     default = load_party(None, role)
     assert default.keys == tmp_path / "parties" / role / "keys"
-    assert default.model_copy(update={"keys": written.keys, "runs": written.runs}) == written
+    # Three people on three machines need longer to start than three processes.
+    assert (default.connect_timeout_s, written.connect_timeout_s) == (60, 600)
+    same = {"keys": written.keys, "runs": written.runs, "connect_timeout_s": 600}
+    assert default.model_copy(update=same) == written
+
+
+def test_the_party_file_of_a_copied_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "parties/auditor", tmp_path / "auditor", ignore=shutil.ignore_patterns("keys", "runs"))
+    folder = tmp_path / "auditor"
+    monkeypatch.chdir(folder)
+    assert load_party(None, "auditor") == load_party(folder / "party.yaml", "auditor")
+    assert load_party(None, "auditor").keys == folder / "keys"
+    assert load_party(None, "dealer").keys == folder / "parties/dealer/keys"  # the file is another role's
+    own = folder / "parties/auditor"
+    own.mkdir(parents=True)
+    (own / "party.yaml").write_text("threads: 3\n")
+    assert load_party(None, "auditor").threads == 3  # nearer to the role
+
+
+@pytest.mark.parametrize(
+    ("mint_weight", "distillation", "method"), [(1, 0, "amint"), (1, 1, "amint-kd"), (0, 0, "task"), (0, 1, "task-kd")]
+)
+def test_the_method_says_whether_there_is_a_head(mint_weight: int, distillation: int, method: str) -> None:
+    settings = [f"training.mint_weight={mint_weight}", f"training.distillation={distillation}"]
+    assert load_experiment("smoke", [*settings, "training.warmup_epochs=1"]).method == method
 
 
 def test_a_party_file_of_another_role_is_refused() -> None:
