@@ -37,6 +37,9 @@ def show(source: str | None, overrides: tuple[str, ...]) -> None:
 @options.overrides
 def check(sources: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Say whether experiments are right; print the digest that all parties must share."""
+    from amint_mpc.roles.readiness import check_experiment  # loads torch
+
     for source in sources or ("quickstart",):
         experiment = load_experiment(source, overrides)
+        check_experiment(experiment)
         click.echo(f"{click.style('ok', fg='green')}  {source}  {experiment.method}  digest {experiment.digest()[:16]}")

@@ -60,7 +60,9 @@ def demo(source: str | None, overrides: tuple[str, ...], data: Path | None, keep
     end_as_interrupted()
 
     from amint_mpc.roles import twin  # loads torch
+    from amint_mpc.roles.readiness import check_experiment
 
+    check_experiment(experiment)
     console = result.console(as_json)
     party = Party(role="developer", data=data)
     twin.check(experiment, party)
@@ -158,13 +160,12 @@ def _as_object(
     experiment: Experiment, secure: dict[str, Any], columns: dict[str, figures.Figures], paths: dict[str, Path]
 ) -> dict[str, Any]:
     reports, own = secure["reports"], columns["secure"]
-    values = {key: own[key]["value"] for key in (*figures.MEMBERSHIP, "task_accuracy")}
     return {
         "experiment": experiment.name,
         "method": experiment.method,
         "seed": experiment.seed,
         "digest": experiment.digest(),
-        **values,
+        **figures.values(own),
         "task_accuracy_without_mint": columns["task-alone"]["task_accuracy"]["value"],
         "task_accuracy_with_distillation_alone": columns["task-with-distillation"]["task_accuracy"]["value"],
         "twin_mint_auc": columns["twin"]["mint_auc"]["value"],
@@ -174,8 +175,5 @@ def _as_object(
         "rounds_per_step": reports["developer"]["rounds_per_step"],
         "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in ROLES},
         "runs": {key: str(path) for key, path in paths.items()},
-        "intervals": {
-            run: {key: [figure["low"], figure["high"]] for key, figure in found.items()}
-            for run, found in columns.items()
-        },
+        "intervals": {run: figures.intervals(found) for run, found in columns.items()},
     }

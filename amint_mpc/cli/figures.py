@@ -48,6 +48,16 @@ def _cell(figure: Mapping[str, float] | None, between: str) -> Text:
     return text.append(f"{between}{figure['low']:.3f}-{figure['high']:.3f}", style="dim")
 
 
+def values(found: Figures) -> dict[str, float]:
+    """The main figures, as far as they are known, as flat keys of a JSON object."""
+    return {key: found[key]["value"] for key in (*MEMBERSHIP, *TASK) if key in found}
+
+
+def intervals(found: Figures) -> dict[str, list[float]]:
+    """The 95 % interval of each figure."""
+    return {key: [figure["low"], figure["high"]] for key, figure in found.items()}
+
+
 def cost(summary: Mapping[str, Any]) -> list[str]:
     """Steps, time, rounds and bytes of a run, as far as its summary knows them."""
     parts = []

@@ -20,7 +20,9 @@ def console(as_json: bool) -> Console:
 def show(screen: Console, summary: dict[str, Any], folder: Path, as_json: bool) -> None:
     """Print a finished run."""
     if as_json:
-        click.echo(json_line({**summary, "folder": str(folder)}))
+        found = summary.get("figures", {})
+        flat = {**figures.values(found), "intervals": figures.intervals(found)} if found else {}
+        click.echo(json_line({**summary, **flat, "folder": str(folder)}))
         return
     screen.print()
     if summary.get("figures"):

@@ -61,6 +61,10 @@ def run(
     if experiment.insecure and role == "dealer":
         raise UsageError("an insecure embedded dealer leaves nothing for a dealer to do", "run developer and auditor")
     party = load_party(party_file, role)
+
+    from amint_mpc.roles.readiness import check_experiment  # loads torch
+
+    check_experiment(experiment)
     end_as_interrupted()
     if as_events:
         _for_a_parent(role, experiment, party, runs, name)

@@ -20,7 +20,7 @@ SMOOTHING = 0.1  # weight of the newest step in the shown time
 PLAIN_EVERY_S = 10.0
 
 WORDS = {
-    "joint": "joint training",
+    "joint": "training",
     "score": "scoring",
     "task_accuracy": "task accuracy",
     "mint_accuracy": "MINT accuracy",
@@ -63,7 +63,7 @@ class Progress:
         self.seconds_a_step += SMOOTHING * (event.seconds - self.seconds_a_step)
         self.step, self.steps, self.phase = event.step, event.steps, event.phase
         self.rounds, self.bytes_sent = event.rounds, event.bytes_sent
-        if event.epoch:  # a dealer knows of none: its last notice says more than "joint training"
+        if event.epoch:  # a dealer knows of none: its last notice says more than "training"
             self.notice = ""
 
     @property

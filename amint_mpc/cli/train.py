@@ -36,8 +36,10 @@ def train(
     party = Party(role="developer", data=data)
 
     from amint_mpc.roles import twin
+    from amint_mpc.roles.readiness import check_experiment
     from amint_mpc.runfolder import RunFolder
 
+    check_experiment(experiment)
     end_as_interrupted()
     console = result.console(as_json)
     with (

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 
+from amint_mpc.errors import UsageError
+
 _MANTISSA_BITS = 4
+MAX_SHIFT = 26
+"""The largest k that the truncations of the secure head have room for (`amint_mpc.mpc.layers.Rate`)."""
 
 
 def representable_rate(rate: float) -> tuple[int, int]:
@@ -21,3 +25,17 @@ def representable_rate(rate: float) -> tuple[int, int]:
     k = _MANTISSA_BITS - 1 - math.floor(math.log2(rate))
     a = round(rate * 2.0**k)
     return (a, k) if a < 2**_MANTISSA_BITS else (a // 2, k - 1)
+
+
+def check_rate(learning_rate: float, batch: int) -> None:
+    """Refuse a head.learning_rate that is too small for a batch of so many members.
+
+    Raises:
+        UsageError: with the smallest rate that is allowed.
+    """
+    if representable_rate(learning_rate / batch)[1] > MAX_SHIFT:
+        least = batch * 2.0 ** (_MANTISSA_BITS - 1 - MAX_SHIFT)
+        raise UsageError(
+            f"head.learning_rate {learning_rate:g} is too small for the secure head with batches of {batch}",
+            f"the smallest is {math.ceil(least * 1e9) / 1e9:g}: training.batch / 2^{MAX_SHIFT + 1 - _MANTISSA_BITS}",
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,13 @@ from pathlib import Path
 import torch
 
 from amint_mpc import identity
-from amint_mpc.config import ROLES, Address, Party, Role, load_experiment, load_party
+from amint_mpc.amint.trainer import pick_device
+from amint_mpc.config import ROLES, Address, Experiment, Party, Role, load_experiment, load_party
+from amint_mpc.config import party_file as usual_party_file
 from amint_mpc.data.registry import dataset
-from amint_mpc.errors import AmintError
+from amint_mpc.errors import AmintError, UsageError
+from amint_mpc.models.classifier import BACKBONES
+from amint_mpc.models.rate import check_rate
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
 PEERS: dict[Role, tuple[Role, ...]] = {
@@ -36,12 +41,12 @@ class Check:
 
 
 def examine(role: Role | None, experiment: str | None, party_file: Path | None) -> list[Check]:
-    """Check the machine, then the party named, or each party whose file lies under ./parties."""
+    """Check the machine, then the party named, or each party whose file lies here (see `config.party_file`)."""
     checks = list(_machine())
-    roles = [role] if role else [each for each in ROLES if (Path("parties") / each / "party.yaml").is_file()]
+    roles = [role] if role else [each for each in ROLES if usual_party_file(each)]
     if not roles:
         hint = "say which party this machine is: amint-mpc doctor --role developer"
-        checks.append(Check("party", False, "no party file under parties/", hint))
+        checks.append(Check("party", False, "no party file under parties/ or here", hint))
     for each in roles:
         checks += _party(each, experiment, party_file)
     return checks
@@ -54,8 +59,6 @@ def _machine() -> Iterator[Check]:
             yield Check(package, True, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             yield Check(package, False, "not installed", "pip install amint-mpc")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    yield Check("device", True, f"{device}, threads: {torch.get_num_threads()}")
 
 
 def _party(role: Role, experiment: str | None, party_file: Path | None) -> Iterator[Check]:
@@ -64,30 +67,42 @@ def _party(role: Role, experiment: str | None, party_file: Path | None) -> Itera
     except AmintError as error:
         yield Check(f"{role} file", False, error.message, error.hint)
         return
-    yield _own_keys(party)
+    named = f" --party {shlex.quote(str(party_file))}" if party_file else ""
+    yield _own_keys(party, named)
     for peer in PEERS[role]:
-        yield _trusted(party, peer)
+        yield _trusted(party, peer, named)
     if party.listen is not None:
         yield _port(role, party.listen)
     if role == "developer":
+        yield _device(party)
         yield _data(party, experiment)
 
 
-def _own_keys(party: Party) -> Check:
+def _device(party: Party) -> Check:
+    try:
+        device = pick_device(party.device)
+    except AmintError as error:
+        return Check("developer device", False, error.message, error.hint)
+    name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    return Check("developer device", True, f"{name}, threads: {party.threads or torch.get_num_threads()}")
+
+
+def _own_keys(party: Party, named: str) -> Check:
     what = f"{party.role} keys"
     try:
         return Check(what, True, identity.load(party.keys, party.role).fingerprint[:23])
     except AmintError as error:
         missing = not (party.keys / f"{party.role}.key").exists()
-        return Check(what, False, error.message, f"amint-mpc keys new --role {party.role}" if missing else error.hint)
+        make = f"amint-mpc keys new --role {party.role}{named}"
+        return Check(what, False, error.message, make if missing else error.hint)
 
 
-def _trusted(party: Party, peer: Role) -> Check:
+def _trusted(party: Party, peer: Role, named: str) -> Check:
     what = f"{party.role} trusts"
     try:
         return Check(what, True, f"{peer} {identity.fingerprint(identity.trusted(party.keys, peer))[:23]}")
     except AmintError:
-        do = f"get {peer}.pem, then: amint-mpc keys trust --role {party.role} {peer} {peer}.pem"
+        do = f"get {peer}.pem, then: amint-mpc keys trust --role {party.role}{named} {peer} {peer}.pem"
         return Check(what, False, f"{peer}: no certificate", do)
 
 
@@ -106,9 +121,37 @@ def _port(role: Role, address: Address) -> Check:
 def _data(party: Party, experiment: str | None) -> Check:
     try:
         agreed = load_experiment(experiment)
+        check_experiment(agreed)
+        if agreed.head.features is not None:
+            return Check("developer data", True, f"{agreed.data.dataset}, read by your own training loop")
+        if to_download(agreed.data.dataset, party.data):
+            return Check("developer data", True, f"{agreed.data.dataset} would be downloaded into {party.data}")
         count = len(dataset(agreed.data.dataset).read(party.data).labels)
     except AmintError as error:
         return Check("developer data", False, error.message, error.hint)
     needed = agreed.data.members + agreed.data.external + agreed.data.unseen
     found = f"{agreed.data.dataset}, {count} images, {needed} needed"
     return Check("developer data", count >= needed, found, "lower data.members, data.external or data.unseen")
+
+
+def to_download(name: str, root: Path | None) -> bool:
+    """Whether reading this dataset would fetch it first: `data.mnist` looks for these files, then torchvision does."""
+    family = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}.get(name)
+    if family is None or root is None:
+        return False
+    folders = root, root / "raw", root / family / "raw"
+    return not any((folder / f"train-images-idx3-ubyte{end}").is_file() for folder in folders for end in ("", ".gz"))
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """What every party can see of an experiment before anything starts, beyond what its keys and values show.
+
+    Raises:
+        UsageError: no such dataset or backbone, or a learning rate that the secure head cannot apply.
+    """
+    if experiment.head.features is None:  # else both belong to the developer's own loop
+        dataset(experiment.data.dataset)
+        if experiment.model.backbone not in BACKBONES:
+            known = ", ".join(sorted(BACKBONES))
+            raise UsageError(f"there is no backbone {experiment.model.backbone!r}", f"Known backbones: {known}.")
+    check_rate(experiment.head.learning_rate, experiment.training.batch)

@@ -11,7 +11,7 @@ from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figure
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import SplitImages, load_split
-from amint_mpc.events import Event, Notice, StepEvent
+from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.models.classifier import feature_count
 from amint_mpc.models.head import init_head, seeded_normal
 from amint_mpc.runfolder import RunFolder
@@ -30,14 +30,16 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     trainer = Trainer(experiment, images, head, party.device)
     start, joint = time.perf_counter(), []
     for event in trainer.run():
+        if isinstance(event, EpochEvent):  # what an interrupted run leaves
+            folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
+            if head is not None:
+                folder.save_tensors("head.safetensors", head.weights.tensors())
         emit(event)
         if isinstance(event, StepEvent) and event.phase == "joint":
             joint.append(event)
     seconds = time.perf_counter() - start
-    folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
     membership = None
     if head is not None:
-        folder.save_tensors("head.safetensors", head.weights.tensors())
         folder.save_tensors("scores.safetensors", trainer.scores)
         membership = membership_figures(trainer.scores, experiment.seed)
     summary = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -10,9 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 
 from amint_mpc import __version__
 from amint_mpc.cli import main
+from amint_mpc.events import EpochEvent
+from amint_mpc.models.rate import MAX_SHIFT, representable_rate
+from amint_mpc.mpc import layers
+from amint_mpc.runfolder import RunFolder
 
 SMOKE = ["--config", "smoke", "--set", "training.epochs=1", "--set", "training.warmup_epochs=0"]
 
@@ -36,6 +42,20 @@ def test_version(cli) -> None:
     assert cli("--version").output == f"amint-mpc {__version__}\n"
 
 
+def test_the_least_learning_rate_of_the_head_is_the_one_that_is_named(cli) -> None:
+    least = 1.90735e-06  # 16 / 2^23, rounded up
+    layers.Rate(*representable_rate(least / 16))  # the secure head takes it
+    assert MAX_SHIFT == layers.MAX_SHIFT
+    smoke = ("config", "check", "smoke", "--set", "training.batch=16", "--set")
+    assert cli(*smoke, f"head.learning_rate={least}").exit_code == 0
+    assert "1.908e-06" in cli(*smoke, f"head.learning_rate={least / 2}").stderr
+
+
+def test_an_own_loop_brings_dataset_and_backbone(cli) -> None:
+    own = ("head.features=96", "training.evaluate_every=0", "data.dataset=mine", "model.backbone=mine")
+    assert cli("config", "check", "smoke", *(word for each in own for word in ("--set", each))).exit_code == 0
+
+
 def test_config_list_show_and_check(cli) -> None:
     assert "quickstart " in cli("config", "list").output
     shown = cli("config", "show", "smoke", "--set", "seed=7").output
@@ -48,6 +68,11 @@ def test_config_list_show_and_check(cli) -> None:
     "arguments",
     [
         ("config", "check", "nope"),
+        ("config", "check", "smoke", "--set", "data.dataset=nope"),
+        ("config", "check", "smoke", "--set", "model.backbone=nope"),
+        ("config", "check", "smoke", "--set", "head.learning_rate=1e-9"),
+        ("train", "--set", "head.learning_rate=1e-9"),
+        ("run", "--role", "auditor", "--set", "data.dataset=nope"),
         ("train", "--set", "training.epochz=1"),
         ("run", "--role", "developer", "--party", "absent.yaml"),
         ("run", "--role", "developer", "--set", "security.correlations=insecure-embedded-dealer"),
@@ -62,6 +87,7 @@ def test_a_usage_error_has_message_hint_and_code_2(cli, arguments: tuple[str, ..
     assert result.stderr.startswith("error: ")
     assert "\nhint:  " in result.stderr
     assert result.stdout == ""
+    assert not list(Path.cwd().iterdir())  # no run folder
 
 
 def test_click_usage_errors_end_with_2(cli) -> None:
@@ -79,6 +105,17 @@ def test_keys_are_made_shown_and_trusted(cli, tmp_path: Path) -> None:
     own = tmp_path / "parties/developer/keys/developer.key"
     assert stat.S_IMODE(own.stat().st_mode) == 0o600
     assert cli("keys", "new", "--role", "developer").exit_code == 2  # never overwritten
+
+    copied = tmp_path / "a folder"
+    copied.mkdir()
+    (copied / "party.yaml").write_text("role: dealer\n")
+    told = cli("keys", "show", "--role", "dealer", "--party", "a folder/party.yaml").stderr
+    program, *command = shlex.split(told.rpartition("make them: ")[2])
+    assert (program, cli(*command).exit_code) == ("amint-mpc", 0)
+    assert (copied / "keys/dealer.key").is_file()  # where it was looked for
+    checks = json.loads(cli("doctor", "--role", "dealer", "--party", "a folder/party.yaml", "--json").stdout)["checks"]
+    step = next(check["do"] for check in checks if "auditor" in check["found"])
+    assert "keys trust --role dealer --party 'a folder/party.yaml' auditor auditor.pem" in step
 
     assert "auditor    not trusted yet" in cli("keys", "show", "--role", "developer").output
     trusted = cli("keys", "trust", "--role", "developer", "auditor", "elsewhere/auditor.pem")
@@ -139,6 +176,11 @@ def test_train_prints_figures_and_one_json_line(cli, tmp_path: Path) -> None:
     assert 0 <= told["figures"]["mint_auc"]["low"] <= told["figures"]["mint_auc"]["high"] <= 1
     assert json.loads((tmp_path / "runs/first/summary.json").read_text())["figures"] == told["figures"]
 
+    for key in ("mint_accuracy", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"):
+        figure = told["figures"][key]
+        assert (told[key], told["intervals"][key]) == (figure["value"], [figure["low"], figure["high"]])
+    assert told["seconds"] > 0
+
     again = cli("train", *SMOKE, "--name", "first")
     assert again.exit_code == 2
     assert "exists already" in again.stderr
@@ -147,6 +189,28 @@ def test_train_prints_figures_and_one_json_line(cli, tmp_path: Path) -> None:
     assert "accuracy, unseen images" in alone.output
     assert "ROC" not in alone.output
     assert not (tmp_path / "runs/alone/head.safetensors").exists()
+
+
+def test_an_interrupted_training_leaves_its_weights(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: RunFolder, event: object) -> None:
+        if isinstance(event, EpochEvent):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "record", interrupt)
+    assert cli("train", *SMOKE, "--name", "cut").exit_code == 130
+    for name in ("backbone", "head"):
+        assert load_file(tmp_path / f"runs/cut/{name}.safetensors")
+    assert not (tmp_path / "runs/cut/summary.json").exists()
+
+
+def test_doctor_looks_at_the_partys_device_and_downloads_nothing(cli, tmp_path: Path) -> None:
+    (tmp_path / "party.yaml").write_text("role: developer\ndevice: teapot\ndata: images\n")
+    checks = json.loads(cli("doctor", "--config", "fashion-mnist", "--json").stdout)["checks"]
+    found = {check["what"]: check for check in checks}
+    assert not found["developer device"]["ok"]
+    assert "teapot" in found["developer device"]["found"]
+    assert "would be downloaded" in found["developer data"]["found"]
+    assert not (tmp_path / "images").exists()
 
 
 def test_an_interrupt_ends_with_130(cli, monkeypatch: pytest.MonkeyPatch) -> None:
