@@ -101,6 +101,11 @@ class PlaintextHead:
 
 def _check_forward(x: Tensor, y: Tensor, z: Tensor) -> None:
     if not bool((x.abs() <= FEATURE_LIMIT).all()):
+        if not bool(x.isfinite().all()):
+            raise ProtocolError(
+                f"a feature lies outside +-{FEATURE_LIMIT:g}: it is not finite, training diverged",
+                "Lower training.learning_rate.",
+            )
         raise ProtocolError(
             f"a feature lies outside +-{FEATURE_LIMIT:g}", "Clip features as amint_mpc.models.Features does."
         )

@@ -183,6 +183,11 @@ class SecureHead:
         if x is None or x.shape != (rows, self.inputs):
             raise ProtocolError(f"the head takes features of shape ({rows}, {self.inputs})")
         if not bool((x.abs() <= fp.X_LIMIT).all()):
+            if not bool(x.isfinite().all()):
+                raise ProtocolError(
+                    f"a feature lies outside [-{fp.X_LIMIT:g}, {fp.X_LIMIT:g}]: it is not finite, training diverged",
+                    "lower training.learning_rate",
+                )
             raise ProtocolError(
                 f"a feature lies outside [-{fp.X_LIMIT:g}, {fp.X_LIMIT:g}], where the head is exact",
                 "standardise and clip the features",

@@ -63,7 +63,9 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         say(f"connecting to the dealer at {party.dealer.host}:{party.dealer.port}")
         # read by a thread although nothing more will come, so that the loss of the dealer is noticed
         options = {"idle_timeout_s": None, "prefetch_bytes": 4096}
-        dealer = links.add(connect(party.dealer, own, "dealer", party.connect_timeout_s, say, **options))
+        with embedded.offered():
+            dealer_link = connect(party.dealer, own, "dealer", party.connect_timeout_s, say, **options)
+        dealer = links.add(dealer_link)
         number, stream = session.receive_seed(dealer)
         session.same_session(developer, number)
         with session.standing("auditor"):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +55,9 @@ def joined(
                 raise UsageError(f"the party file has no address of the {peer}", f"add {peer}: {{port: ...}}")
             say(f"connecting to the {peer} at {address.host}:{address.port}")
             options = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": int(prefetch_mb * 2**20)}
-            return links.add(connect(address, own, peer, party.connect_timeout_s, say, **options))
+            with embedded.offered() if peer == "dealer" else nullcontext():
+                channel = connect(address, own, peer, party.connect_timeout_s, say, **options)
+            return links.add(channel)
 
         auditor = link("auditor", party.auditor)
         if experiment.insecure:

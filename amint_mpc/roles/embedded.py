@@ -8,14 +8,29 @@ link between the two, each before the step that uses it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
+from amint_mpc.errors import IdentityError, PeerError
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.correlations.feed import Supply, serve_step
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.roles.session import DEALT
+
+
+@contextmanager
+def offered() -> Iterator[None]:
+    """Around connecting to a dealer: who has none is told of the trial without one."""
+    try:
+        yield
+    except IdentityError:
+        raise  # there is a dealer
+    except PeerError as error:
+        hint = f"{error.hint}\nfor a trial without one, give --insecure-embedded-dealer to developer and auditor"
+        raise PeerError(error.message, hint) from None
 
 
 class EmbeddedDealer(Supply):
