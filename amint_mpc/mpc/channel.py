@@ -373,9 +373,14 @@ class FramedChannel:
                 if frame.head.kind == frames.BYE:
                     return
         except AmintError as error:
-            with self._arrived:
-                self._receive_error = self._receive_error or error
-                self._arrived.notify_all()
+            self._stop_reading(error)
+        except Exception as error:  # a thread that dies of what the peer sent would leave its receiver waiting
+            self._stop_reading(ProtocolError(f"what the {self.peer} sent cannot be held ({type(error).__name__})"))
+
+    def _stop_reading(self, error: AmintError) -> None:
+        with self._arrived:
+            self._receive_error = self._receive_error or error
+            self._arrived.notify_all()
 
     def _check_size(self, head: Head) -> None:
         limit = max(self._prefetch_bytes, 2 * frames.JSON_LIMIT)

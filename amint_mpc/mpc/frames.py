@@ -40,6 +40,7 @@ VERSION = 1
 HEADER = struct.Struct("<4sBBHIQQ24s")
 MAX_TENSORS = 32
 MAX_DIMENSIONS = 8
+MAX_EXTENT = 1 << 40  # elements; also of an empty tensor, were its empty dimensions 1, for numpy counts so too
 JSON_LIMIT = 65536
 JSON_DEPTH = 16
 
@@ -157,7 +158,7 @@ def decode_specs(raw: bytes) -> tuple[Spec, ...]:
     """Check and read the shapes part.
 
     Raises:
-        ProtocolError: an unknown dtype, too many dimensions or tensors, or a length that does not fit.
+        ProtocolError: an unknown dtype, too many dimensions, tensors or elements, or a length that does not fit.
     """
     specs: list[Spec] = []
     at = 0
@@ -170,7 +171,10 @@ def decode_specs(raw: bytes) -> tuple[Spec, ...]:
         end = at + 2 + 4 * dimensions
         if dimensions > MAX_DIMENSIONS or end > len(raw) or len(specs) == MAX_TENSORS:
             _malformed("has shapes that end too early, or too many of them")
-        specs.append((_DTYPE_OF[code], struct.unpack_from(f"<{dimensions}I", raw, at + 2)))
+        shape = struct.unpack_from(f"<{dimensions}I", raw, at + 2)
+        if math.prod(max(size, 1) for size in shape) > MAX_EXTENT:
+            _malformed("has a tensor of impossible size")
+        specs.append((_DTYPE_OF[code], shape))
         at = end
     return tuple(specs)
 

@@ -142,6 +142,7 @@ MALFORMED = {
     "dimensions": header() + b"\x01\x09" + SHAPES[2:],
     "cut shapes": header(shapes=9) + SHAPES,
     "length": header(data=49) + SHAPES,
+    "empty but huge": header(shapes=18, data=0) + struct.pack("<BB4I", 1, 4, 0, *[2**32 - 1] * 3),
     "made-up clock": header(depth=2) + SHAPES + b"\0" * 48,
     "no clock": header(depth=0) + SHAPES + b"\0" * 48,
 }
@@ -179,6 +180,17 @@ def test_length_is_checked_before_memory_is_taken(make_pair: MakePair, length: i
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_reader_that_cannot_hold_a_frame_ends_the_link() -> None:
+    here, there = memory_pair(prefetch_bytes=1 << 50)
+    with here, there:
+        raw(here, header(data=2**43) + struct.pack("<BBII", 1, 2, 2**9, 2**31))  # 8 TiB: more than there is
+        for _ in range(2):
+            with pytest.raises(ProtocolError, match="what the developer sent cannot be held"):
+                there.receive("x", 0, X_SPEC)
+        with pytest.raises(ProtocolError):
+            there.check()
 
 
 @pytest.mark.parametrize("kept", [1, HEADER.size - 1, HEADER.size, HEADER.size + 5, HEADER.size + 20])
