@@ -31,6 +31,7 @@ from amint_mpc.mpc.frames import Head, JsonValue, Spec
 from amint_mpc.mpc.wire import Wire, memory_wires
 
 INLINE_BYTES = 32768  # larger frames go to the sender thread, which encrypts them while the caller computes
+OBJECT_BYTES = 1024  # counted for a frame and for each of its tensors, beside the data
 LAST_WORDS_S = 1.0  # how long to look for the peer's reason once it is gone
 JOIN_S = 10.0
 MIB = 1 << 20
@@ -90,6 +91,11 @@ class _Frame(NamedTuple):
     head: Head
     tensors: list[Tensor]
     json: bytes = b""
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory, about: an empty tensor is a few on the wire and hundreds here."""
+        return self.head.size + OBJECT_BYTES * (1 + len(self.tensors))
 
 
 class _SilenceError(PeerError):
@@ -368,7 +374,7 @@ class FramedChannel:
                 frame = self._next(self._check_size)
                 with self._arrived:
                     self._ahead.append(frame)
-                    self._ahead_bytes += frame.head.size
+                    self._ahead_bytes += frame.cost
                     self._arrived.notify_all()
                 if frame.head.kind == frames.BYE:
                     return
@@ -407,7 +413,7 @@ class FramedChannel:
             frame = self._ahead[0]
             if frame.head.kind != frames.BYE:  # a goodbye stays: it answers every later call
                 self._ahead.popleft()
-                self._ahead_bytes -= frame.head.size
+                self._ahead_bytes -= frame.cost
                 self._arrived.notify_all()
             return frame
 

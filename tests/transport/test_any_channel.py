@@ -248,6 +248,19 @@ def test_queue_is_bounded(make_pair: MakePair) -> None:
     assert here._queued <= 4 << 20
 
 
+def test_empty_tensors_read_ahead_are_not_free() -> None:
+    here, there = memory_pair(prefetch_bytes=1 << 16)
+    specs = [(torch.int64, (0,))] * 32
+    with here, there:
+        for step in range(100):  # 24 kB on the wire
+            here.send("x", step, *[torch.zeros(0, dtype=torch.int64)] * 32)
+        time.sleep(0.2)
+        assert len(there._ahead) <= 2
+        for step in range(100):
+            there.receive("x", step, *specs)
+        assert there._ahead_bytes == 0
+
+
 def test_rounds_of_a_simultaneous_exchange_and_of_a_chain(make_pair: MakePair) -> None:
     here, there = make_pair()
     for end in (here, there):
