@@ -32,6 +32,7 @@ from amint_mpc.mpc.wire import Wire, memory_wires
 
 INLINE_BYTES = 32768  # larger frames go to the sender thread, which encrypts them while the caller computes
 OBJECT_BYTES = 1024  # counted for a frame and for each of its tensors, beside the data
+GOODBYE_S = 60.0
 LAST_WORDS_S = 1.0  # how long to look for the peer's reason once it is gone
 JOIN_S = 10.0
 MIB = 1 << 20
@@ -109,8 +110,9 @@ class FramedChannel:
         wire: ordered bytes to and from the peer.
         peer: role of the other end, for messages.
         idle_timeout_s: a peer that sends nothing for so long, while we wait for it, is lost. None: wait for ever.
-        send_timeout_s: the same for a peer that takes nothing while our queue waits. None, for a peer may well be
-            busy, or have enough; TCP finds out when it is gone.
+            With reading ahead this holds for waits to send too, for then its signs of life are heard.
+        send_timeout_s: how long a peer may take nothing while our queue waits. None, for a peer may well be busy, or
+            have enough; TCP finds out when it is gone.
         queue_bytes: outgoing frames held at most; a `send` beyond it waits.
         prefetch_bytes: 0 reads in `receive`. Otherwise a thread reads ahead, at most so many bytes and one frame.
         heartbeat_s: send a sign of life after so much silence, so that a long computation is not taken for a loss.
@@ -167,7 +169,7 @@ class FramedChannel:
         """Queue one frame of tensors.
 
         Raises:
-            PeerError: the peer is gone, or took nothing for `send_timeout_s` while the queue was full.
+            PeerError: the peer is gone, or took nothing for `send_timeout_s` while the queue was full, or is silent.
             ProtocolError: a dtype, tag or shape that no frame carries.
         """
         self._send(frames.encode_tensors(tag, step, self.stats.rounds + 1, tensors))
@@ -180,7 +182,7 @@ class FramedChannel:
         size = len(frame)
         with self._sending:
             self._depth_sent = self.stats.rounds + 1
-            self._sending.wait_for(lambda: self._stuck() or self._has_room(size))
+            self._wait_to_send(lambda: self._stuck() or self._has_room(size))
             if not self._stuck():
                 self._enqueue(frame)
                 self.stats.frames_sent += 1
@@ -189,6 +191,18 @@ class FramedChannel:
         if self._closing:
             raise PeerError(f"the link to the {self.peer} is closed")
         raise self._why_lost()
+
+    def _wait_to_send(self, done: Callable[[], bool]) -> None:
+        """Wait, on a link that is read ahead only while the peer gives signs of life. Holds `_sending`."""
+        began = time.monotonic()
+        while not done():
+            try:
+                left = self._silence_left(began) if self._prefetch_bytes else None
+            except _SilenceError as error:
+                self._send_error = error
+                self._sending.notify_all()
+                return
+            self._sending.wait(left)
 
     def _stuck(self) -> bool:
         return self._closing or self._send_error is not None
@@ -246,10 +260,10 @@ class FramedChannel:
         """Wait until every frame sent so far has left this process.
 
         Raises:
-            PeerError: the peer is gone, or takes nothing.
+            PeerError: the peer is gone, takes nothing, or is silent.
         """
         with self._sending:
-            self._sending.wait_for(lambda: not self._queue or self._send_error is not None)
+            self._wait_to_send(lambda: not self._queue or self._send_error is not None)
         if self._send_error:
             raise self._why_lost()
 
@@ -400,12 +414,7 @@ class FramedChannel:
         with self._arrived:
             began = time.monotonic()
             while not self._ahead and not self._receive_error and not self._closing:
-                left = None
-                if self._idle_timeout is not None:
-                    left = max(self._heard, began) + self._idle_timeout - time.monotonic()
-                    if left <= 0:
-                        raise self._silent()
-                self._arrived.wait(left)
+                self._arrived.wait(self._silence_left(began))
             if self._receive_error:  # first: what a lost peer sent ahead is of no more use
                 raise _again(self._receive_error)
             if not self._ahead:
@@ -417,18 +426,29 @@ class FramedChannel:
                 self._arrived.notify_all()
             return frame
 
+    def _silence_left(self, began: float) -> float | None:
+        """Seconds that the peer may still be silent, in a wait for it since `began`; None: for ever."""
+        if self._idle_timeout is None:
+            return None
+        left = max(self._heard, began) + self._idle_timeout - time.monotonic()
+        if left <= 0:
+            raise self._silent()
+        return left
+
     # ------------------------------------------------------------------ ending
 
     def close(self) -> None:
-        """Send what is queued and a goodbye, then let go of the link; waits at most `send_timeout_s` for the peer to
-        take it. Never raises; a second call does nothing."""
-        self._end_link(frames.encode_control(frames.BYE), drop=False, patience=self._send_timeout)
+        """Send what is queued and a goodbye, then let go of the link; waits for the peer to take it, at most
+        `send_timeout_s`, else `idle_timeout_s`, else `GOODBYE_S`. Never raises; a second call does nothing."""
+        limits = (self._send_timeout, self._idle_timeout)
+        patience = next((limit for limit in limits if limit is not None), GOODBYE_S)
+        self._end_link(frames.encode_control(frames.BYE), drop=False, patience=patience)
 
     def abort(self, code: str) -> None:
         """Tell the peer why we stop (a key of `REASONS`) and let go of the link; what is queued is dropped."""
         self._end_link(frames.encode_control(frames.ABORT, code), drop=True, patience=LAST_WORDS_S)
 
-    def _end_link(self, last: bytes, drop: bool, patience: float | None) -> None:
+    def _end_link(self, last: bytes, drop: bool, patience: float) -> None:
         with self._sending:
             if self._closing:
                 return

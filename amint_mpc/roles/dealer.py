@@ -3,8 +3,8 @@
 1. Both connect, each over its own authenticated link, and agree on the experiment.
 2. Each is sent a seed of its own and the number of this session; the two compare the number between themselves.
 3. For every step of the agreed schedule: draw what both will draw, send the corrections to the developer.
-Nothing is read from the links after the handshake. Rounds between developer and auditor never wait for the dealer,
-which runs ahead as far as the developer's memory for it allows.
+Nothing but signs of life is read from the links after the handshake. Rounds between developer and auditor never wait
+for the dealer, which runs ahead as far as the developer's memory for it allows.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         session.Links(experiment, "dealer", say) as links,
     ):
         say(f"waiting for developer and auditor at {listener.address.host}:{listener.address.port}")
-        # A developer in its warm-up takes no blocks for as long as that lasts: only a broken link ends the dealer then.
-        wait, options = party.connect_timeout_s, {"idle_timeout_s": party.idle_timeout_s, "send_timeout_s": None}
+        # A developer in its warm-up takes no blocks for as long as that lasts, but gives signs of life: they are read.
+        wait, options = party.connect_timeout_s, {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": 4096}
         auditor = links.add(listener.accept("auditor", wait, **options))
         developer = links.add(listener.accept("developer", wait, **options))
         streams = hand_out_seeds(developer, auditor)

@@ -14,6 +14,7 @@ from amint_mpc.errors import AmintError, PeerError, ProtocolError
 from amint_mpc.mpc import frames
 from amint_mpc.mpc.channel import FramedChannel, memory_pair
 from amint_mpc.mpc.frames import HEADER
+from amint_mpc.mpc.wire import memory_wires
 
 MakePair = Callable[..., tuple[FramedChannel, FramedChannel]]
 X = torch.arange(6).reshape(2, 3)
@@ -298,6 +299,51 @@ def test_signs_of_life_keep_a_link_and_count_nothing(make_pair: MakePair) -> Non
         waiting.result(timeout=5)
     assert here.stats.frames_sent == 1
     assert there.stats.bytes_received == here.stats.bytes_sent
+
+
+def dealing(**peer: Any) -> tuple[FramedChannel, FramedChannel]:
+    """An end that reads ahead and waits for ever to send, and a peer that takes nothing by itself."""
+    left, right = memory_wires()
+    ours = FramedChannel(left, "auditor", idle_timeout_s=0.4, send_timeout_s=None, prefetch_bytes=4096)
+    return ours, FramedChannel(right, "developer", **peer)
+
+
+@pytest.mark.parametrize("queue", [1, 256 << 20], ids=["send", "flush"])
+def test_frozen_peer_ends_a_wait_to_send(queue: int) -> None:
+    here, there = dealing()
+    here._queue_bytes = queue
+    with ThreadPoolExecutor(1) as pool:
+        here.send("x", 0, torch.zeros(4 << 20, dtype=torch.uint8))  # more than the wire holds
+        waiting = pool.submit(here.send, "x", 1, X) if queue == 1 else pool.submit(here.flush)
+        try:
+            with pytest.raises(PeerError, match=r"silent for 0.4 s"):
+                waiting.result(timeout=10)
+        finally:
+            here.abort("peer")
+            there.abort("peer")
+
+
+def test_busy_peer_may_take_nothing_while_it_gives_signs_of_life() -> None:
+    here, there = dealing(heartbeat_s=0.05)
+    with here, there, ThreadPoolExecutor(1) as pool:
+        here.send("x", 0, torch.zeros(4 << 20, dtype=torch.uint8))
+        waiting = pool.submit(here.flush)
+        time.sleep(1.0)  # longer than the timeout
+        assert not waiting.done()
+        there.receive("x", 0, (torch.uint8, (4 << 20,)))
+        waiting.result(timeout=10)
+
+
+def test_goodbye_to_a_frozen_peer_ends() -> None:
+    here, there = dealing()
+    with ThreadPoolExecutor(1) as pool:
+        here.send("x", 0, torch.zeros(4 << 20, dtype=torch.uint8))
+        waiting = pool.submit(here.close)
+        try:
+            waiting.result(timeout=10)
+        finally:
+            there._wire.shut()
+            there.close()
 
 
 def test_goodbye_is_no_loss(make_pair: MakePair) -> None:
