@@ -40,9 +40,19 @@ class UsageError(AmintError):
 
 
 class PeerError(AmintError):
-    """A peer is absent, was lost, or did not agree to the same terms."""
+    """A peer is absent, was lost, or did not agree to the same terms.
+
+    Args:
+        peer: the role that stopped on purpose and said so, else empty.
+        reason: the code that it gave.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, hint: str = "", *, peer: str = "", reason: str = "") -> None:
+        super().__init__(message, hint)
+        self.peer = peer
+        self.reason = reason
 
 
 class IdentityError(PeerError):

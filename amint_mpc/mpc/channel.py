@@ -13,6 +13,7 @@ when nothing is queued; all others by a sender thread, so that two large sends a
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections import deque
@@ -46,6 +47,7 @@ REASONS = {
     "peer": "lost another party, or does not agree to the terms",
     "data": "could not read its data",
     "failed": "stopped because of an error of its own",
+    "unknown": "stopped for an unknown reason",
 }
 
 
@@ -315,8 +317,9 @@ class FramedChannel:
             if head.kind == frames.HEARTBEAT:
                 continue
             if head.kind == frames.ABORT:
-                reason = REASONS.get(head.tag, f"stopped with the code '{head.tag}'")
-                raise PeerError(f"the {self.peer} {reason}", f"the {self.peer}'s own screen or log says more")
+                reason = head.tag if head.tag in REASONS else "unknown"
+                hint = f"the {self.peer}'s own screen or log says more"
+                raise PeerError(f"the {self.peer} {REASONS[reason]}", hint, peer=self.peer, reason=reason)
             if head.kind == frames.BYE:
                 return _Frame(head, [])
             if head.shapes:
@@ -535,7 +538,7 @@ def abort_code(error: BaseException) -> str:
 
 def _again(error: AmintError) -> AmintError:
     """The same error, to be raised once more without the first one's traceback."""
-    return type(error)(error.message, error.hint)
+    return copy.copy(error)
 
 
 def memory_pair(

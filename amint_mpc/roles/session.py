@@ -12,7 +12,7 @@ from torch import Tensor
 
 from amint_mpc.config import ROLES, Experiment, Role
 from amint_mpc.errors import PeerError
-from amint_mpc.mpc.channel import REASONS, Channel, FramedChannel, abort_code
+from amint_mpc.mpc.channel import Channel, FramedChannel, abort_code
 from amint_mpc.mpc.correlations.base import AUDITOR, Plan, corrected
 from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
@@ -85,12 +85,11 @@ def standing(role: Role) -> Iterator[None]:
     try:
         yield
     except PeerError as error:
-        for peer in ROLES:
-            if error.message == f"the {peer} {REASONS['peer']}":
-                (third,) = set(ROLES) - {role, peer}
-                hint = f"look at the {third}'s screen or log, then start all parties again"
-                raise PeerError(f"the {peer} lost the {third}", hint) from None
-        raise
+        if error.reason != "peer":
+            raise
+        (third,) = set(ROLES) - {role, error.peer}
+        hint = f"look at the {third}'s screen or log, then start all parties again"
+        raise PeerError(f"the {error.peer} lost the {third}", hint) from None
 
 
 class WatchedSupply(Supply):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amint_mpc.errors import PeerError, ProtocolError
-from amint_mpc.mpc.channel import REASONS, memory_pair
+from amint_mpc.mpc.channel import memory_pair
 from amint_mpc.mpc.correlations.base import AUDITOR
 from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.prg import SecretStream
@@ -88,7 +88,7 @@ def test_the_dealer_gives_each_a_seed_of_its_own_and_both_one_number() -> None:
 
 def test_a_loss_that_a_peer_reports_names_the_third() -> None:
     with pytest.raises(PeerError, match=r"^the developer lost the dealer$") as caught, session.standing("auditor"):
-        raise PeerError(f"the developer {REASONS['peer']}")
+        raise PeerError("whatever the text is", peer="developer", reason="peer")
     assert caught.value.hint.startswith("look at the dealer's screen")
     with pytest.raises(PeerError, match=r"^the developer was lost$"), session.standing("auditor"):
         raise PeerError("the developer was lost")

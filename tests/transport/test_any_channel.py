@@ -365,6 +365,23 @@ def test_abort_says_why(make_pair: MakePair) -> None:
         there.receive("x", 0, X_SPEC)
 
 
+def test_abort_is_known_by_its_code(make_pair: MakePair) -> None:
+    here, there = make_pair()
+    here.abort("peer")
+    for _ in range(2):
+        with pytest.raises(PeerError) as caught:
+            there.receive("x", 0, X_SPEC)
+        assert (caught.value.peer, caught.value.reason) == ("developer", "peer")
+
+
+def test_text_in_the_place_of_a_code_is_not_shown(make_pair: MakePair) -> None:
+    here, there = make_pair()
+    here.abort("call+me.at:555-1234")
+    with pytest.raises(PeerError, match=r"^the developer stopped for an unknown reason$") as caught:
+        there.receive("x", 0, X_SPEC)
+    assert "555" not in repr(vars(caught.value))
+
+
 def test_sender_learns_why_too(make_pair: MakePair) -> None:
     here, there = make_pair()
     there.abort("interrupted")
