@@ -8,7 +8,8 @@ the first carries frames from the connecting side only, the second frames to it 
 Guarantees
     TLS 1.3 or nothing; no plaintext; no connection without a certificate (RFC 8446 4.4.2).
     Who shows another certificate than the pinned one, or the right one in another role, is refused; the listener says
-    so through `notify` and goes on listening. A stranger that sends nothing holds one thread for `HANDSHAKE_S`.
+    so through `notify` and goes on listening. A stranger that sends nothing holds one thread for `HANDSHAKE_S`, and
+    makes room for who comes after it when there are `MAX_STRANGERS`.
 
 Sharp edge: Python's ssl cannot change a connection's keys. AES-GCM keeps its margin for about 380 GB a direction
 (RFC 8446 5.5); start a longer run anew from a saved state.
@@ -189,12 +190,14 @@ class Listener:
                 continue
             thread = threading.Thread(target=self._greet, args=(sock, f"{address[0]}:{address[1]}"), daemon=True)
             with self._changed:
-                full = self._closed or len(self._strangers) >= MAX_STRANGERS
-                if not full:
-                    self._strangers[thread] = sock
-            if full:
-                sock.close()
-            else:
+                if self._closed:
+                    sock.close()
+                    return
+                if len(self._strangers) >= MAX_STRANGERS:  # who has said nothing for longest makes room
+                    oldest = self._strangers.pop(next(iter(self._strangers)))
+                    with contextlib.suppress(OSError):
+                        socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # wakes its thread, which closes it
+                self._strangers[thread] = sock
                 thread.start()
 
     def _greet(self, raw: socket.socket, where: str) -> None:
@@ -204,6 +207,8 @@ class Listener:
         try:
             sock = secure = _wrap(self._context, raw, server_side=True)
             with self._changed:
+                if threading.current_thread() not in self._strangers:  # dropped while the socket changed hands
+                    raise PeerError("too many others came after it")
                 self._strangers[threading.current_thread()] = secure
             secure.do_handshake()
             role = self._pins.get(_peer_mark(secure))
@@ -229,6 +234,7 @@ class Listener:
                 if not half:
                     del self._halves[role, link]
                 return False
+            self._strangers.pop(threading.current_thread(), None)  # no stranger any more
             sock.send(_ACCEPTED)
             half[direction] = sock
             stale: list[ssl.SSLSocket] = []

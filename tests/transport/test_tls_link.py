@@ -130,6 +130,20 @@ def test_strangers_that_send_nothing_block_nobody(keys: Keys) -> None:
             sock.close()
 
 
+def test_strangers_in_every_place_keep_nobody_out(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "MAX_STRANGERS", 4)
+    with Listener(Address(port=0), keys["auditor"], ["developer"]) as listening:
+        idle = [dial(listening.address) for _ in range(10)]
+        with ThreadPoolExecutor(1) as pool:
+            there = pool.submit(connect, listening.address, keys["developer"], "auditor", 3)  # less than HANDSHAKE_S
+            listening.accept("developer", 5).close()
+            there.result().close()
+        for sock in idle[:6]:
+            until_closed(sock)
+        for sock in idle:
+            sock.close()
+
+
 def test_impostor_that_listens_is_refused(keys: Keys, stranger: Identity, tmp_path: Path) -> None:
     impostor = identity.create(tmp_path / "impostor", "auditor")
     identity.trust(impostor.folder, "developer", keys["developer"].certificate_file)
