@@ -3,6 +3,7 @@
 import re
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from party_processes import Child, Site, joint_epochs, records, wait_until
@@ -15,9 +16,14 @@ pytestmark = pytest.mark.timeout(240)
 MakeSite = Callable[..., Site]
 
 
-def training(site: MakeSite) -> tuple[Site, dict[str, Child]]:
-    """Three parties that have finished two joint epochs of a long run. The dealer cannot run far ahead."""
+def training(site: MakeSite, **dealer: Any) -> tuple[Site, dict[str, Child]]:
+    """Three parties that have finished two joint epochs of a long run. The dealer cannot run far ahead.
+
+    Args:
+        dealer: settings for its party file.
+    """
     place = site("training.epochs=2000", dealer_memory_mb=1)
+    place.change("dealer", **dealer)
     children = {role: place.fork(role) for role in ROLES}
     folder = place.run_folder("developer")
 
@@ -55,6 +61,13 @@ def test_a_killed_party(site: MakeSite, lost: Role) -> None:
         assert f"look at the {lost}'s screen" in children[role].err
         assert named.search((place.run_folder(role) / "log.txt").read_text())
     assert_kept(place)
+
+
+def test_the_dealer_gives_up_a_frozen_developer(site: MakeSite) -> None:
+    _, children = training(site, idle_timeout_s=8)
+    children["developer"].send(signal.SIGSTOP)
+    assert children["dealer"].wait(40) == 3
+    assert "the developer was lost: silent for 8 s" in children["dealer"].err
 
 
 @pytest.mark.parametrize(

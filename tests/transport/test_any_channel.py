@@ -159,6 +159,11 @@ def test_malformed_frame_is_a_protocol_error(make_pair: MakePair, name: str) -> 
     assert len(caught.value.message) < 300
 
 
+def test_empty_tensor_of_impossible_size_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="impossible size"):
+        frames.decode_specs(struct.pack("<BB4I", 1, 4, 0, *[2**32 - 1] * 3))
+
+
 def test_every_flipped_byte_in_the_head_ends_in_an_error_of_ours() -> None:
     good = header() + SHAPES + b"\0" * 48
     for at in range(HEADER.size + len(SHAPES)):
