@@ -9,8 +9,8 @@ put in place once, below, look there first; threads without a session see CrypTe
     crypten.generators          "global" (dropout; public by nature) is the session's own; the others are refused
     ArithmeticSharedTensor.div_ one opening instead of a local division that is now and then wrong by 2^48
     beaver.matmul               the same protocol with products from BLAS (ring.py), two of them instead of three
-    CrypTensor.AUTOGRAD_ENABLED, CrypTenConfig.config   a value for each thread, so that two parties in one process
-                                do not switch each other's autograd and settings
+    CrypTenConfig.config        a value for each thread, so that two parties in one process do not switch each other's
+                                settings (nor their autograd: `crypten_compat`)
 
 Sharing an input sends nothing. Both parties draw one mask M from a common stream, keyed by 32 random bytes from each
 of them: the owner of x holds x + M, the other party -M (for XOR sharing, x ^ M and M). That M is known to both is
@@ -79,7 +79,6 @@ class Binding:
         public = torch.Generator()
         public.manual_seed(int.from_bytes(derive_key(common, "crypten/dropout")[:8], "big") >> 1)
         self.generators = {"global": {torch.device("cpu"): public}}
-        self.autograd = True
         self.config: Any = crypten.cfg.config
 
 
@@ -180,7 +179,7 @@ def _install() -> None:
     _hook_masks()
     _hook_division()
     _hook_products()
-    _hook_thread_values()
+    _hook_settings()
 
 
 def _hook_masks() -> None:
@@ -272,24 +271,19 @@ def _whole(y: Any) -> int | None:
     return int(first) if int(first) == first and bool((y == first).all()) else None
 
 
-def _hook_thread_values() -> None:
-    metaclass, tensor = type(crypten.CrypTensor), crypten.CrypTensor
-    process = {"autograd": tensor.AUTOGRAD_ENABLED, "config": crypten.cfg.config}
+def _hook_settings() -> None:
+    process = {"config": crypten.cfg.config}
 
-    def value(name: str) -> property:
-        def get(_: Any) -> Any:
-            return process[name] if (binding := current()) is None else getattr(binding, name)
+    def get(_: Any) -> Any:
+        return process["config"] if (binding := current()) is None else binding.config
 
-        def put(_: Any, new: Any) -> None:
-            if (binding := current()) is None:
-                process[name] = new
-            else:
-                setattr(binding, name, new)
+    def put(_: Any, new: Any) -> None:
+        if (binding := current()) is None:
+            process["config"] = new
+        else:
+            binding.config = new
 
-        return property(get, put)
-
-    metaclass.AUTOGRAD_ENABLED = value("autograd")
-    type(crypten.cfg).config = value("config")
+    type(crypten.cfg).config = property(get, put)
 
 
 _install()
