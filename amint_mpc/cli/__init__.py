@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from amint_mpc import __version__
@@ -16,10 +14,6 @@ from amint_mpc.cli.failures import ExplainingGroup
 from amint_mpc.cli.keys import keys
 from amint_mpc.cli.run import run
 from amint_mpc.cli.train import train
-
-# Threads of torch that wait for work must not spin: parties often share a machine. Read when torch loads, which it does
-# only in the commands that need it.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @click.group(cls=ExplainingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

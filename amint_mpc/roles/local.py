@@ -8,6 +8,7 @@ made to; and should we be killed, each sees its stdin close and ends by itself.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import socket
 import subprocess
@@ -39,7 +40,8 @@ def prepare(folder: Path, experiment: Experiment, data: Path | None) -> None:
     }
     identity.create_for_one_machine({role: folder / role / "keys" for role in ROLES})
     for role in ROLES:
-        threads = 0 if role == "developer" else 1  # the classifier may use all cores
+        # Threads of torch that wait for a core spin: leave the other parties theirs.
+        threads = max(1, (os.cpu_count() or 1) // 2) if role == "developer" else 1
         party = {"role": role, "keys": "keys", "runs": "runs", "threads": threads, **links[role]}
         if role == "developer" and data is not None:
             party["data"] = str(data.absolute())
