@@ -7,11 +7,11 @@ The scales are chosen so that no large product needs a truncation: a product's s
     hidden Y = X W1    38   |y| < 128
     weights w2         14
     logits z = h w2    52   |z| < 496 (the sigmoid is read at z * 4, scale 54)
-    error g = p - y    12
-    dY = g s w2        26
-    dX = dY W1^T       56   |dx| < 128, before division by the number of rows
+    error g = p - y    14
+    dY = g s w2        28
+    dX = dY W1^T       58   |dx| < 32, before division by the number of rows
     scaled dY          22   learning rate included; X^T of it has the scale of W1
-    dw2                50   |sum_i g_i h_ij| < 4096 / a, for a learning rate a / 2^k
+    dw2                52   |sum_i g_i h_ij| < 1024 / a, for a learning rate a / 2^k
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ W1_BITS = 30
 Y_BITS = X_BITS + W1_BITS
 W2_BITS = 14
 Z_BITS = Y_BITS + W2_BITS
-G_BITS = 12
+G_BITS = 14
 DY_BITS = G_BITS + W2_BITS
 DX_BITS = DY_BITS + W1_BITS
 UPDATE_BITS = W1_BITS - X_BITS

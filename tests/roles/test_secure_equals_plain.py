@@ -232,7 +232,7 @@ def test_the_twins_limits_lie_within_the_engines() -> None:
     assert head_limits.HIDDEN_LIMIT <= fp.Y_LIMIT
     assert head_limits.LOGIT_LIMIT <= fp.Z_LIMIT
     assert head_limits.GRADIENT_LIMIT <= fp.DX_LIMIT
-    assert head_limits.W2_GRADIENT_LIMIT * 15 <= fp.DW2_LIMIT  # 15: the largest numerator of a learning rate
+    assert head_limits.W2_GRADIENT_LIMIT * 3 <= fp.DW2_LIMIT  # 3: the largest numerator of a learning rate
 
 
 def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
