@@ -59,6 +59,7 @@ class Training(_Model):
     warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
     batch: int = Field(64, ge=1, description="members in a step; as many external images go with them")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, for the classifier")
+    cooldown: float = Field(0.0, ge=0, le=1, description="last share of the joint steps, in which that rate falls to 0")
     mint_weight: float = Field(1.0, ge=0)
     distillation: float = Field(0.0, ge=0, description="weight of the warm teacher's soft labels on external images")
     evaluate_every: int = Field(5, ge=0, description="epochs between scores of the calibration images; 0: never")

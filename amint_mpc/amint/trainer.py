@@ -68,6 +68,7 @@ class Trainer:
         self.backbone = classifier.to(self.device)
         training = experiment.training
         self._optimizer = torch.optim.Adam(self.backbone.parameters(), lr=training.learning_rate, fused=True)
+        self._rate = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._cooled)
         self._objective = JointObjective(training.mint_weight, training.distillation)
         self._members, self._external = images.members.to(self.device), images.external.to(self.device)
         self._labels = images.member_labels.to(self.device)
@@ -132,6 +133,7 @@ class Trainer:
         if self.head is None:
             total, losses = self._objective.plaintext_part(self.backbone(pixels)[0], labels, soft_labels)
             self._update(total)
+            self._rate.step()
             return self._step_event(done, item.epoch, "joint", start, losses)
         # The graph is cut behind the taps. While the head works, the rest of the backbone goes forward, and the task's
         # gradient backward to the cut; then both gradients go on from there together. The cut is there with the overlap
@@ -147,7 +149,14 @@ class Trainer:
         secure = time.perf_counter() - secure_start
         torch.autograd.backward([second, features], [cut.grad, seed])
         self._optimizer.step()
+        self._rate.step()
         return self._step_event(done, item.epoch, "joint", start, losses, secure)
+
+    def _cooled(self, taken: int) -> float:
+        """What the learning rate is multiplied by after so many joint steps: 1, then in a straight line to 0."""
+        training = self.experiment.training
+        steps = training.epochs * self.experiment.steps_per_epoch
+        return min(1.0, (steps - taken) / (steps * training.cooldown)) if training.cooldown else 1.0
 
     def _begin(self, head: MintHead, features: Tensor, members: int) -> Future[Tensor]:
         """Start the head's step: in its own thread with the overlap, else here and now."""
