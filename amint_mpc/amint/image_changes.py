@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 
@@ -20,11 +23,16 @@ class ImageChange:
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
-    """Encoded as JPEG and decoded again; torchvision's coder. 1 or 3 channels."""
-    from torchvision.transforms.v2 import functional  # here: it takes a second to import
+    """Encoded as JPEG and decoded again, by Pillow. 1 or 3 channels."""
+    return torch.stack([_jpeg_again(image.permute(1, 2, 0), quality) for image in images])
 
-    coded: Tensor = functional.jpeg(images, quality)
-    return coded
+
+def _jpeg_again(pixels: Tensor, quality: int) -> Tensor:
+    """uint8 [H, W, C] -> uint8 [C, H, W]."""
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2).numpy()).save(file, "JPEG", quality=quality)
+    with Image.open(file) as coded:
+        return torch.from_numpy(np.array(coded)).view(pixels.shape).permute(2, 0, 1)
 
 
 def shift(images: Tensor, pixels: int) -> Tensor:

@@ -152,7 +152,8 @@ def _cell(figure: Mapping[str, float] | None, *, sign: bool = False) -> Text:
         return Text("-", style="dim")
     plus, between = ("+", ",") if sign else ("", "-")
     text = Text(f"{figure['value']:{plus}.3f}")
-    return text.append(f"\n{figure['low']:{plus}.2f}{between}{figure['high']:{plus}.2f}", style="dim")
+    low, high = (f"{figure[end]:{plus}.3f}".replace("0.", ".", 1) for end in ("low", "high"))  # eighty columns wide
+    return text.append(f"\n{low}{between}{high}", style="dim")
 
 
 def _text(figure: Mapping[str, float]) -> str:
