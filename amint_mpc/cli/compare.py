@@ -66,13 +66,12 @@ def compare(
     experiment = load_experiment(source, overrides)
     party = Party(role="developer", data=data)
 
-    from amint_mpc.data.split import load_split  # loads torch
-    from amint_mpc.roles.readiness import check_experiment
+    from amint_mpc.roles.readiness import check_experiment  # loads torch
     from amint_mpc.runfolder import RunFolder
     from amint_mpc.study import compare as study
 
     check_experiment(experiment)
-    study.check(experiment, load_split(experiment, data), shadows)
+    study.check(experiment, party, shadows, finished)
     end_as_interrupted()
     console = result.console(as_json)
     with (

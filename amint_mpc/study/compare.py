@@ -36,7 +36,7 @@ from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head import HeadWeights
 from amint_mpc.roles import twin
 from amint_mpc.runfolder import RunFolder
-from amint_mpc.study.finished import load_classifier, load_twins_head
+from amint_mpc.study.finished import load_classifier, load_twin
 
 Tell = Callable[[str, Event], None]
 """Told who is at work (`joint`, `plain`, `shadows`, `figures`), and what happened."""
@@ -69,9 +69,10 @@ def compare(
     """
     start = time.perf_counter()
     images = load_split(experiment, party.data)
-    inside = check(experiment, images, shadows)
-    joint_folder = finished or _train(experiment, party, folder, "joint", tell)
-    joint = load_classifier(joint_folder, experiment, images, party.device)
+    inside = halves(len(images.members) + len(images.unseen), shadows, experiment.seed)
+    joint, head = load_twin(
+        finished or _train(experiment, party, folder, "joint", tell), experiment, images, party.device
+    )
     alone = twin.baselines(experiment)["task-alone"]
     plain = load_classifier(_train(alone, party, folder, "plain", tell), alone, images, party.device)
     classifiers = {"joint": joint, "plain": plain}
@@ -80,7 +81,6 @@ def compare(
     def say(text: str) -> None:
         tell("figures", Notice(text))
 
-    head = load_twins_head(joint_folder, joint.features.count)
     say("scores of heads: active, passive, blind")
     scores = _head_scores(experiment, images, classifiers, head)
     seen = {on: _seen(images, classifier, shadow_logits, inside) for on, classifier in classifiers.items()}
@@ -111,13 +111,16 @@ def compare(
     return record
 
 
-def check(experiment: Experiment, images: SplitImages, shadows: int) -> Tensor:
-    """Refuse what cannot be compared, before anything dear starts; else which image is inside which shadow model."""
+def check(experiment: Experiment, party: Party, shadows: int, finished: Path | None) -> None:
+    """Refuse what `compare` would refuse later, before anything dear starts. Raises as it does."""
     if experiment.training.mint_weight == 0:
         raise UsageError("this experiment has no head: there is nothing to compare", "set training.mint_weight")
     if experiment.head.features is not None:
         raise UsageError("this experiment is for a training loop of your own", "leave head.features out")
-    return halves(len(images.members) + len(images.unseen), shadows, experiment.seed)
+    images = load_split(experiment, party.data)
+    halves(len(images.members) + len(images.unseen), shadows, experiment.seed)
+    if finished is not None:
+        load_twin(finished, experiment, images, party.device)
 
 
 def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, tell: Tell) -> Path:

@@ -51,22 +51,24 @@ def load_classifier(folder: Path, experiment: Experiment, images: SplitImages, d
     return classifier.to(pick_device(device))
 
 
-def load_twins_head(folder: Path, features: int) -> HeadWeights:
-    """The head beside it: a plaintext twin has both, in a secure run nobody has.
+def load_twin(
+    folder: Path, experiment: Experiment, images: SplitImages, device: str = "auto"
+) -> tuple[Classifier, HeadWeights]:
+    """The classifier and the head beside it: a plaintext twin has both, in a secure run nobody has.
 
     Raises:
-        UsageError: there is none.
-        DataError: it is damaged, or works on another number of features.
+        UsageError, DataError: as `load_classifier`; there is no head, or it is damaged or does not fit.
     """
+    classifier = load_classifier(folder, experiment, images, device)
     path = folder / "head.safetensors"
     if not path.is_file():
         raise UsageError(
             f"{folder} has no head: in a secure run the developer holds the classifier and the auditor the head", _HINT
         )
     head = load_head(path)
-    if head.w1.shape[0] != features:
-        raise DataError(f"{path} works on {head.w1.shape[0]} features, the classifier gives {features}", _HINT)
-    return head
+    if head.w1.shape[0] != classifier.features.count:
+        raise DataError(f"{path} works on {head.w1.shape[0]} features, not on this classifier's", _HINT)
+    return classifier, head
 
 
 def _summary(folder: Path) -> dict[str, Any]:
