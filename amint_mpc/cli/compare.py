@@ -76,7 +76,7 @@ def compare(
     console = result.console(as_json)
     with (
         RunFolder.create(runs or Path("runs"), experiment, "comparison", name) as folder,
-        Screen(console, study.WORKERS) as screen,
+        Screen(console, study.workers(shadows)) as screen,
     ):
 
         def tell(who: str, event: Event) -> None:

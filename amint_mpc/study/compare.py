@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,7 @@ from amint_mpc.runfolder import RunFolder
 from amint_mpc.study.finished import load_classifier, load_twin
 
 Tell = Callable[[str, Event], None]
-"""Told who is at work (`joint`, `plain`, `shadows`, `figures`), and what happened."""
-
-WORKERS = ("joint", "plain", "shadows", "figures")
+"""Told who of `workers` is at work, and what happened."""
 
 _AMINT, _MINT = "aMINT, arXiv 2509.07879", "DeAlcala et al. 2024, arXiv 2402.09225"
 _HEADS = {
@@ -111,6 +110,11 @@ def compare(
     return record
 
 
+def workers(shadows: int) -> list[str]:
+    """Whose progress `compare` tells, in order."""
+    return ["joint", "plain", *(f"shadow {number + 1}" for number in range(shadows)), "figures"]
+
+
 def check(experiment: Experiment, party: Party, shadows: int, finished: Path | None) -> None:
     """Refuse what `compare` would refuse later, before anything dear starts. Raises as it does."""
     if experiment.training.mint_weight == 0:
@@ -139,8 +143,8 @@ def _shadow_logits(experiment: Experiment, images: SplitImages, inside: Tensor, 
     """Answers of every shadow model on the pool, float64 [k, n, classes]."""
     found = []
     for number, rows in enumerate(inside):
-        tell("shadows", Notice(f"shadow model {number + 1} of {len(inside)}"))
-        model = train_shadow(experiment, images, rows, number, device, lambda event: tell("shadows", event))
+        who = f"shadow {number + 1}"
+        model = train_shadow(experiment, images, rows, number, device, partial(tell, who))
         found.append(outputs(model, pool(images)[0])[0])
     return torch.stack(found)
 

@@ -1,7 +1,7 @@
 """LiRA, the likelihood-ratio attack: is this confidence what a model says of a member, or of a stranger?
 
-Source: Carlini et al., "Membership Inference Attacks From First Principles" (S&P 2022, arXiv 2112.03570), sections V
-and VI. For each image the confidences (scaled logits) of shadow models trained on it, and of those not, are taken as
+Source: Carlini et al., "Membership Inference Attacks From First Principles" (S&P 2022, arXiv 2112.03570).
+For each image the confidences (scaled logits) of shadow models trained on it, and of those not, are taken as
 normal. With few shadow models a variance for each image cannot be estimated: one for all images serves, from the
 deviations of the confidences from their image's mean.
 """

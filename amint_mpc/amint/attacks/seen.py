@@ -40,7 +40,7 @@ class Seen:
 def scaled_logit(logits: Tensor, classes: Tensor) -> Tensor:
     """log(p / (1 - p)) of the probability p of one class an image, [n]; computed without p, which would round to 1.
 
-    Source: Carlini et al. 2022 (arXiv 2112.03570), section VI. The probability is its sigmoid, the cross-entropy loss
+    Source: Carlini et al. 2022 (arXiv 2112.03570). The probability is its sigmoid, the cross-entropy loss
     its `loss`.
     """
     own = logits.gather(1, classes[:, None]).squeeze(1)
