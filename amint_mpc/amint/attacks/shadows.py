@@ -2,8 +2,8 @@
 
 The pool is the members and the unseen images together, with their labels. Each pair of shadow models shares it out
 between them, at random, so that every image is inside half of the models and outside the other half: the way
-in which LiRA and RMIA are evaluated (Carlini et al. 2022, arXiv 2112.03570). That is more than most outsiders have: the very
-images in question, with labels. An offline attack asks only those models that were not trained on the image.
+in which LiRA and RMIA are evaluated (Carlini et al. 2022, arXiv 2112.03570). That is more than most outsiders have:
+the very images in question, with labels. An offline attack asks only models that were not trained on the image.
 """
 
 from __future__ import annotations
