@@ -107,6 +107,10 @@ class RunFolder:
         raw = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, self._marked(note))
         return self._write(name, raw)
 
+    def save_json(self, name: str, record: dict[str, Any]) -> Path:
+        """`name` (it ends in .json) in this folder."""
+        return self._write(name, json_line(self._marked(record)) + "\n")
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json and close. Who runs, what was agreed and whether it was secure is added here."""
         agreed = {"role": self.role, "name": self.experiment.name, "method": self.experiment.method}
