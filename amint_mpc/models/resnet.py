@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amint_mpc.models.backbone import Backbone, Taps
+from amint_mpc.models.backbone import Backbone, Spec
+from amint_mpc.models.registry import register_backbone
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
@@ -31,18 +32,20 @@ class _Block(nn.Module):
         return inner, F.relu(self.second(inner) + self.shortcut(maps))
 
 
+@register_backbone("resnet-mini", width=16, small=16)
 class ResNetMini(Backbone):
     """A stem of stride 2 and four stages of one block each, of width, 2, 4 and 8 times width channels.
 
     The stem halves the image at once: at 28 pixels most of the time would go into its full-size maps.
+    Small as it is: both sizes are the same.
     Taps: `entry` the stem and stage 1; `middle` stages 2 and 3; `output` the two activations of stage 4.
     """
 
-    def __init__(self, channels: int, classes: int, width: int, taps: Taps) -> None:
+    def __init__(self, spec: Spec) -> None:
         super().__init__()
-        self.taps = taps
-        self._depth = {"entry": 1, "middle": 3, "output": 4}[taps]  # stages up to the second map
-        self.stem = _convolution(channels, width, 3, 2)
+        width, self.taps = spec.width, spec.taps
+        self._depth = {"entry": 1, "middle": 3, "output": 4}[spec.taps]  # stages up to the second map
+        self.stem = _convolution(spec.shape[0], width, 3, 2)
         self.stages = nn.ModuleList(
             [
                 _Block(width, width, 1),
@@ -51,7 +54,7 @@ class ResNetMini(Backbone):
                 _Block(4 * width, 8 * width, 2),
             ]
         )
-        self.classify = nn.Linear(8 * width, classes)
+        self.classify = nn.Linear(8 * width, spec.classes)
 
     def tapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
         first = second = F.relu(self.stem(images))
