@@ -1,6 +1,11 @@
 """Models: backbones with named taps, the features of those taps, and the membership head in plaintext."""
 
-from amint_mpc.models import resnet as resnet  # a module of backbones registers them when it is imported
+# A module of backbones registers them when it is imported.
+from amint_mpc.models import densenet as densenet
+from amint_mpc.models import mobilenet as mobilenet
+from amint_mpc.models import resnet as resnet
+from amint_mpc.models import vit as vit
+from amint_mpc.models import xception as xception
 from amint_mpc.models.backbone import Backbone, Spec, StagedBackbone, Taps
 from amint_mpc.models.classifier import Classifier, build_classifier, feature_count
 from amint_mpc.models.features import FEATURE_LIMIT, Features

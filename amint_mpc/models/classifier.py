@@ -67,7 +67,7 @@ def feature_count(experiment: Experiment, shape: tuple[int, ...]) -> int:
 
     The shape is known by the dataset's name (`amint_mpc.data.dataset(name).shape`), so the auditor, who has no
     images, finds the same number: by one black image, run through a backbone that is then forgotten. So every party
-    needs the backbone's class, those of a package that the developer installed too (`amint_mpc.models.register_backbone`).
+    needs the backbone's class; one that another package registers, too.
 
     Raises:
         UsageError: no such backbone, or images that it does not take.
