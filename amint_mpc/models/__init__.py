@@ -6,7 +6,7 @@ from amint_mpc.models import mobilenet as mobilenet
 from amint_mpc.models import resnet as resnet
 from amint_mpc.models import vit as vit
 from amint_mpc.models import xception as xception
-from amint_mpc.models.backbone import Backbone, Spec, StagedBackbone, Taps
+from amint_mpc.models.backbone import TAPS, Backbone, Spec, StagedBackbone, Taps
 from amint_mpc.models.classifier import Classifier, build_classifier, feature_count
 from amint_mpc.models.features import FEATURE_LIMIT, Features
 from amint_mpc.models.head import (
@@ -26,6 +26,7 @@ __all__ = [
     "GRADIENT_LIMIT",
     "HIDDEN_LIMIT",
     "LOGIT_LIMIT",
+    "TAPS",
     "Backbone",
     "Classifier",
     "Features",

@@ -96,7 +96,7 @@ class _ResNet(StagedBackbone):
         super().__init__(spec, [*stages, last[:-1], last[-1]], nn.Linear(inputs, spec.classes))
 
 
-@register_backbone("resnet50", width=64, small=16)
+@register_backbone("resnet50", width=64, small=8)
 class ResNet50(_ResNet):
     """ResNet-50."""
 
@@ -104,9 +104,9 @@ class ResNet50(_ResNet):
     small_blocks = (1, 1, 2, 2)
 
 
-@register_backbone("resnet101", width=64, small=16)
+@register_backbone("resnet101", width=64, small=8)
 class ResNet101(_ResNet):
     """ResNet-101."""
 
     blocks = (3, 4, 23, 3)
-    small_blocks = (1, 1, 5, 2)
+    small_blocks = (1, 1, 4, 2)

@@ -1,7 +1,8 @@
 """A vision transformer for small images, of torchvision's encoder blocks.
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929, section 3.1; patch 4, tokens of 64 and 12
-blocks as in aMINT's experiments (arXiv 2509.07879). 4 heads, and an MLP of 4 times the token's width as in its table 1.
+blocks as in aMINT's experiments (arXiv 2509.07879). A head has 16 numbers, so that a token of 64 has 4 of them; the MLP
+is 4 times as wide as a token, as in table 1 of the first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from amint_mpc.models.backbone import Spec, StagedBackbone
 from amint_mpc.models.registry import register_backbone
 
 PATCH = 4
-HEADS = 4
+HEAD = 16
 
 
 class _Embed(nn.Module):
@@ -41,7 +42,7 @@ class _Blocks(nn.Sequential):
         return tokens.transpose(1, 2).reshape(maps.shape)  # a view
 
 
-@register_backbone("vit", width=64, small=32)
+@register_backbone("vit", width=64, small=16)
 class ViT(StagedBackbone):
     """Patches of 4 x 4 pixels, 12 encoder blocks (6 in the small version), the mean of all tokens.
 
@@ -53,7 +54,7 @@ class ViT(StagedBackbone):
         from torchvision.models.vision_transformer import EncoderBlock  # seconds to import, and only this needs it
 
         def blocks(count: int) -> list[nn.Module]:
-            return [EncoderBlock(HEADS, spec.width, 4 * spec.width, 0.0, 0.0) for _ in range(count)]
+            return [EncoderBlock(spec.width // HEAD, spec.width, 4 * spec.width, 0.0, 0.0) for _ in range(count)]
 
         counts = spec.pick((1, 1, 4, 1, 4, 1), (1, 1, 1, 1, 1, 1))
         stages = [_Blocks(*blocks(count)) for count in counts]
@@ -68,7 +69,5 @@ class ViT(StagedBackbone):
                 f"images of {height} x {width} pixels cannot be cut into patches of {PATCH} x {PATCH}",
                 f"both sides must be multiples of {PATCH}",
             )
-        if spec.width % HEADS:
-            raise UsageError(
-                f"a width of {spec.width} cannot be shared by {HEADS} heads", f"take a multiple of {HEADS}"
-            )
+        if spec.width % HEAD:
+            raise UsageError(f"a width of {spec.width} cannot be cut into heads", f"take a multiple of {HEAD}")

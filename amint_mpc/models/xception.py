@@ -39,7 +39,7 @@ class _Block(nn.Module):
         return added
 
 
-@register_backbone("xception", width=32, small=8)
+@register_backbone("xception", width=32, small=4)
 class Xception(StagedBackbone):
     """Entry flow of three blocks, middle flow of eight (two in the small version), exit flow; the stem has no stride.
 
@@ -54,7 +54,7 @@ class Xception(StagedBackbone):
         w = spec.width
         middle = round(728 / 32 * w)
         (half,) = spec.pick((4,), (1,))
-        first = 2 // spec.stem_stride  # a stem that halves takes the place of the first halving behind it
+        third = 2 // spec.stem_stride  # a stem that halves takes the place of the last halving of the entry flow
 
         def flow() -> nn.Sequential:
             return nn.Sequential(*(_Block((middle,) * 4) for _ in range(half)))
@@ -66,9 +66,9 @@ class Xception(StagedBackbone):
             ),
             nn.Sequential(
                 # Figure 5 has no ReLU at the start of the first block; behind the stem's one it changes nothing.
-                _Block((2 * w, 4 * w, 4 * w), first),
+                _Block((2 * w, 4 * w, 4 * w), 2),
                 _Block((4 * w, 8 * w, 8 * w), 2),
-                _Block((8 * w, middle, middle), 2),
+                _Block((8 * w, middle, middle), third),
             ),
             flow(),
             flow(),
