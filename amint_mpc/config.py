@@ -39,7 +39,8 @@ class Model(_Model):
     """The developer's classifier and where its activations are tapped."""
 
     backbone: str = "resnet-mini"
-    width: int = Field(16, ge=1, description="channels of the stem")
+    size: Literal["full", "small"] = Field("full", description="small: fewer blocks and channels (docs/backbones.md)")
+    width: int | None = Field(None, ge=1, description="channels of the stem; empty: what is usual for this backbone")
     taps: Literal["entry", "middle", "output"] = "middle"
 
 

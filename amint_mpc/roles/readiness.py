@@ -18,9 +18,9 @@ from amint_mpc.amint.trainer import pick_device
 from amint_mpc.config import ROLES, Address, Experiment, Party, Role, load_experiment, load_party
 from amint_mpc.config import party_file as usual_party_file
 from amint_mpc.data.registry import dataset
-from amint_mpc.errors import AmintError, UsageError
-from amint_mpc.models.classifier import BACKBONES
+from amint_mpc.errors import AmintError
 from amint_mpc.models.rate import check_rate
+from amint_mpc.models.registry import check_backbone
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
 PEERS: dict[Role, tuple[Role, ...]] = {
@@ -147,11 +147,9 @@ def check_experiment(experiment: Experiment) -> None:
     """What every party can see of an experiment before anything starts, beyond what its keys and values show.
 
     Raises:
-        UsageError: no such dataset or backbone, or a learning rate that the secure head cannot apply.
+        UsageError: no such dataset or backbone, images that this backbone does not take, or a learning rate that the
+            secure head cannot apply.
     """
     if experiment.head.features is None:  # else both belong to the developer's own loop
-        dataset(experiment.data.dataset)
-        if experiment.model.backbone not in BACKBONES:
-            known = ", ".join(sorted(BACKBONES))
-            raise UsageError(f"there is no backbone {experiment.model.backbone!r}", f"Known backbones: {known}.")
+        check_backbone(experiment.model, dataset(experiment.data.dataset).shape)
     check_rate(experiment.head.learning_rate, experiment.training.batch)
