@@ -13,6 +13,7 @@ from amint_mpc.cli.estimate import estimate
 from amint_mpc.cli.failures import ExplainingGroup
 from amint_mpc.cli.keys import keys
 from amint_mpc.cli.run import run
+from amint_mpc.cli.study import study
 from amint_mpc.cli.train import train
 
 
@@ -31,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (demo, run, train, keys, config, doctor, estimate, bench):
+for command in (demo, run, train, keys, config, doctor, estimate, bench, study):
     main.add_command(command)
