@@ -93,9 +93,10 @@ def _run(plan: Plan, folder: StudyFolder, jobs: int, data: Path | None, command:
                             pace.ended(event.cell, event.seconds)
                         screen.show(event, pace.left(), results)
             except KeyboardInterrupt:
+                rebuild(plan, folder, command)
                 console.print("stopped; the same command goes on from here")
                 raise
-        return rebuild(plan, folder, command)
+        return results
 
 
 def _print(plan: Plan, folder: StudyFolder, results: Results, console: Console, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import load_split
-from amint_mpc.errors import AmintError
+from amint_mpc.errors import AmintError, UsageError
 from amint_mpc.models.classifier import feature_count
 from amint_mpc.roles.readiness import check_experiment
 from amint_mpc.study.plan import Cell, Plan, together
@@ -23,10 +23,10 @@ def check(plan: Plan, data: Path | None, *, images: bool = True) -> None:
         images: False leaves them unread.
 
     Raises:
-        AmintError: what is wrong, all at once; of the kind that the first complaint is of.
+        AmintError: what is wrong, all at once; a UsageError where the kinds differ.
     """
     wrong: dict[str, list[str]] = defaultdict(list)
-    first: AmintError | None = None
+    errors: list[AmintError] = []
     known: dict[str, AmintError | None] = {}  # what was looked at, so that it is looked at once
     for cell in plan.cells:
         for key, look in _looks(cell, data, images):
@@ -34,11 +34,13 @@ def check(plan: Plan, data: Path | None, *, images: bool = True) -> None:
                 known[key] = _complaint(look)
             error = known[key]
             if error is not None:
-                first = first or error
+                errors.append(error)
                 wrong[error.message].append(cell.variant)
                 break
-    if first is not None:
-        raise type(first)(together(plan.study, wrong), first.hint)
+    if errors:
+        kinds = {type(error) for error in errors}
+        kind = kinds.pop() if len(kinds) == 1 else UsageError
+        raise kind(together(plan.study, wrong), errors[0].hint)
 
 
 def _looks(cell: Cell, data: Path | None, images: bool) -> list[tuple[str, Callable[[], Any]]]:

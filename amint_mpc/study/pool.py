@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -28,7 +29,9 @@ from amint_mpc.study.plan import Cell
 
 GRACE_S = 10.0  # for a cell that was asked to stop; a secure one stops three processes first
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["amint_mpc.roles.twin", "amint_mpc.roles.local", "amint_mpc.runfolder"])
+_IMPORTED = ("amint_mpc.roles.twin", "amint_mpc.roles.local", "amint_mpc.runfolder")
+_LATER = ("torch._dynamo", "sklearn.metrics")  # what Adam and the thresholds import when they are used, seconds as well
+_CONTEXT.set_forkserver_preload([*_IMPORTED, *_LATER])
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ class Pool:
         )
         told, end = _CONTEXT.Pipe(duplex=False)
         process = _CONTEXT.Process(target=work, args=(cell, place, end), name=cell.name)
-        process.start()
+        with _sigint_blocked():  # in the server, too, which starts with the first: Ctrl-C is the parent's to answer
+            process.start()
         end.close()  # ours; when the child ends, reading then ends too
         self._children.append(_Child(cell, process, told, slot))
         return Started(cell)
@@ -148,9 +152,21 @@ class Pool:
             self._children.clear()
 
 
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def threads(jobs: int) -> int:
-    """Threads of torch for each of several jobs: the cores, shared out."""
-    return max(1, (os.cpu_count() or 1) // jobs)
+    """Threads of torch for each of several jobs: the cores, shared out, and no more than torch would take (it reads
+    OMP_NUM_THREADS)."""
+    import torch
+
+    return max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // jobs))
 
 
 def accelerators() -> int:

@@ -143,7 +143,7 @@ def _best(
     cells = []
     for entry in entries:
         found = entry.measures.get(key)
-        bold = found is not None and len(means) > 1 and round(found.mean, 3) == best(means)
+        bold = found is not None and len(set(means)) > 1 and round(found.mean, 3) == best(means)
         cells.append(f"**{show(found)}**" if bold else show(found))
     return cells
 
