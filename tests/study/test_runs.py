@@ -91,14 +91,14 @@ def test_a_study_that_is_cut_short_goes_on_and_says_what_failed(tmp_path: Path) 
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 4, again.output
     told = json.loads(again.stdout)
-    assert told["runs"] == {"done": 3, "failed": 1, "pending": 0}
-    assert "1 of 4 runs failed\n       runs/diverges-s1: " in again.stderr
+    assert told["runs"] == {"done": 4, "failed": 1, "pending": 0}
+    assert "1 of 5 runs failed\n       runs/diverges-s1: " in again.stderr
     assert first.stat().st_mtime_ns == before
-    assert sorted(_statuses(out).values()) == ["done", "done", "done", "failed"]
+    assert sorted(_statuses(out).values()) == ["done"] * 4 + ["failed"]
     assert all(Path(path).is_file() for path in told["files"])
 
     third = CliRunner().invoke(main, [*arguments[:-1], "--dry-run", "--json"])
-    assert [run["done"] for run in json.loads(third.stdout)["runs"]] == [True, True, True, False]
+    assert [run["run"] for run in json.loads(third.stdout)["runs"] if not run["done"]] == ["diverges-s1"]
 
 
 def _statuses(out: Path) -> dict[str, str]:
