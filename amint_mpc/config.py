@@ -166,8 +166,21 @@ LOOPBACK: dict[Role, dict[str, Any]] = {
 """What a party file says when there is none: all three on this machine."""
 
 
+STUDY = "study-"
+
+
 def list_experiments() -> dict[str, Path]:
-    """The experiments that come with the program, by name: configs/ of the wheel, or of the checkout."""
+    """The experiments that come with the program, by name."""
+    return {name: path for name, path in _shipped().items() if not name.startswith(STUDY)}
+
+
+def list_studies() -> dict[str, Path]:
+    """The studies that come with the program, by name (`amint_mpc.study`): their files are named study-*.yaml."""
+    return {name: path for name, path in _shipped().items() if name.startswith(STUDY)}
+
+
+def _shipped() -> dict[str, Path]:
+    """All files of configs/, of the wheel or of the checkout."""
     package = Path(str(resources.files("amint_mpc")))
     folder = package / "configs"
     # Beside an installed package `configs` is CrypTen's, so the checkout must be known for one by its project file.
@@ -187,8 +200,9 @@ def load_experiment(source: str | Path | None = None, overrides: Sequence[str] =
         UsageError: no such file or name, malformed YAML, an unknown key, a value that is not allowed.
     """
     named = str(source) if source is not None else "quickstart"
-    path = _find(named)
-    values = read_mapping(path)
+    values = read_mapping(_find(named))
+    if "grid" in values:
+        raise UsageError(f"{named} is a study, not an experiment", f"amint-mpc study --config {named}")
     for assignment in overrides:
         put(values, assignment)
     try:
@@ -197,11 +211,22 @@ def load_experiment(source: str | Path | None = None, overrides: Sequence[str] =
         raise complain(error, Experiment, named + (" with --set" if overrides else "")) from None
 
 
+def is_study(source: str) -> bool:
+    """Whether a name or file is a study: its file has a grid.
+
+    Raises:
+        UsageError: no such file or name, or it cannot be read.
+    """
+    return "grid" in read_mapping(_find(source))
+
+
 def _find(source: str) -> Path:
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return path
     known = list_experiments()
+    if source in list_studies():
+        return list_studies()[source]
     if source not in known:
         raise UsageError(
             f'there is no experiment "{source[:60]}"', "amint-mpc config list names them: " + ", ".join(known)

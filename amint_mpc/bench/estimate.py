@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from amint_mpc.amint.head import MintHead, PlaintextHead
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.bench.count import TRAIN, Traffic
@@ -22,6 +23,7 @@ from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.models.classifier import build_classifier
+from amint_mpc.models.head import init_head, seeded_normal
 from amint_mpc.roles import engine
 
 REPEATS = 3
@@ -59,7 +61,7 @@ def estimate(
     tell("timing the classifier", 2, 3)
     plain = {"warm_up": 0.0, "joint": 0.0, "image": 0.0}
     if experiment.head.features is None:
-        plain = time_classifier(experiment, repeats)
+        plain = time_classifier(experiment, repeats, _NoHead())
     tell("adding up", 3, 3)
     numbers = Counter(count.kinds(experiment))
     training = experiment.training
@@ -90,6 +92,21 @@ def estimate(
     }
 
 
+def plaintext_seconds(experiment: Experiment, repeats: int = REPEATS) -> float:
+    """What the same training takes in the clear, head and all, in one process with torch's present threads."""
+    head = None
+    if experiment.training.mint_weight > 0:
+        weights = init_head(engine.head_inputs(experiment), experiment.head.hidden, seeded_normal(experiment.seed))
+        head = PlaintextHead(weights, experiment.head.learning_rate)
+    plain = time_classifier(experiment, repeats, head)
+    numbers = Counter(count.kinds(experiment))
+    return (
+        plain["warm_up"] * experiment.training.warmup_epochs * experiment.steps_per_epoch
+        + plain["joint"] * numbers[TRAIN]
+        + plain["image"] * sum(kind * number for kind, number in numbers.items())
+    )
+
+
 def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     """Seconds of each kind of step of the head, all three parties in this process."""
     inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
@@ -105,8 +122,8 @@ def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     return found
 
 
-def time_classifier(experiment: Experiment, repeats: int) -> dict[str, float]:
-    """Seconds of a warm-up step, of the classifier's part of a joint step, and of a forward pass of one image."""
+def time_classifier(experiment: Experiment, repeats: int, head: MintHead | None) -> dict[str, float]:
+    """Seconds of a warm-up step, of a joint step with this head, and of a forward pass of one image."""
     training, kind = experiment.training, dataset(experiment.data.dataset)
     data = experiment.data.model_copy(update={"members": max(4, training.batch), "external": max(4, training.batch)})
     short = shortened(experiment.model_copy(update={"data": data.model_copy(update={"unseen": 4})}), repeats + 1)
@@ -122,7 +139,7 @@ def time_classifier(experiment: Experiment, repeats: int) -> dict[str, float]:
     rows = short.data.members
     images = SplitImages(noise(rows), labels(rows), noise(short.data.external), noise(4), labels(4), kind.classes)
     steps: dict[str, list[float]] = {"warm-up": [], "joint": []}
-    for event in Trainer(short, images, _NoHead(), "cpu").run():
+    for event in Trainer(short, images, head, "cpu").run():
         if hasattr(event, "secure_seconds"):
             steps[event.phase].append(event.seconds)
     model = build_classifier(experiment, kind.shape, kind.classes).eval()

@@ -57,11 +57,14 @@ def test_an_own_loop_brings_dataset_and_backbone(cli) -> None:
 
 
 def test_config_list_show_and_check(cli) -> None:
-    assert "quickstart " in cli("config", "list").output
+    experiments, studies = cli("config", "list").output.split("Studies")
+    assert "quickstart " in experiments
+    assert "study-smoke " not in experiments
+    assert "study-smoke " in studies
     shown = cli("config", "show", "smoke", "--set", "seed=7").output
     assert yaml.safe_load(shown)["seed"] == 7
     assert "digest" in shown
-    assert cli("config", "check", "smoke", "maps").output.count("ok ") == 2
+    assert cli("config", "check", "smoke", "study-smoke").output.count("ok ") == 2
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,9 @@ def test_config_list_show_and_check(cli) -> None:
         ("train", "--set", "head.learning_rate=1e-9"),
         ("run", "--role", "auditor", "--set", "data.dataset=nope"),
         ("train", "--set", "training.epochz=1"),
+        ("train", "--config", "study-smoke"),
+        ("study", "--config", "smoke"),
+        ("config", "check", "study-smoke", "--set", "seed=2"),
         ("run", "--role", "developer", "--party", "absent.yaml"),
         ("run", "--role", "developer", "--set", "security.correlations=insecure-embedded-dealer"),
         ("run", "--role", "dealer", "--insecure-embedded-dealer"),
