@@ -62,6 +62,9 @@ class Training(_Model):
     mint_weight: float = Field(1.0, ge=0)
     distillation: float = Field(0.0, ge=0, description="weight of the warm teacher's soft labels on external images")
     evaluate_every: int = Field(5, ge=0, description="epochs between scores of the calibration images; 0: never")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the classifier's layers (automatic mixed precision); features stay float32"
+    )
 
     @model_validator(mode="after")
     def _teacher_needs_warmup(self) -> Training:

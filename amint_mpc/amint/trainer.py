@@ -5,6 +5,10 @@ them, and with distillation the warm classifier's answers on the external images
 teacher. Every joint step takes as many external images as members through one forward pass, so that batch norms see
 both. Members and external images come in a fresh random order each epoch. Same seed, same number of threads, same
 machine: same result (on the CPU).
+
+With `training.precision` the classifier's layers run in automatic mixed precision (Micikevicius et al. 2018, arXiv
+1710.03740). What leaves them, features and logits, is float32, and so is the head's gradient. For float16 both losses'
+gradients are scaled by the same factor; a step whose gradients overflow is left out by the classifier alone.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import groupby
 
 import numpy as np
@@ -22,6 +27,7 @@ from amint_mpc.amint.head import MintHead
 from amint_mpc.amint.metrics import Figure, accuracy_figure, calibration_figures
 from amint_mpc.amint.objective import JointObjective
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.transfer import OnItsWay
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
@@ -68,6 +74,8 @@ class Trainer:
         self.backbone = classifier.to(self.device)
         training = experiment.training
         self._optimizer = torch.optim.Adam(self.backbone.parameters(), lr=training.learning_rate, fused=True)
+        self._half = None if training.precision == "float32" else getattr(torch, training.precision)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
         self._objective = JointObjective(training.mint_weight, training.distillation)
         self._members, self._external = images.members.to(self.device), images.external.to(self.device)
         self._labels = images.member_labels.to(self.device)
@@ -110,9 +118,9 @@ class Trainer:
             start = time.perf_counter()
             for at, rows in enumerate(self._epoch_order()[0], start=1):
                 step_start = time.perf_counter()
-                total, losses = self._objective.plaintext_part(
-                    self.backbone.logits(self._pixels(rows)), self._labels[rows]
-                )
+                with self._autocast():
+                    logits = self.backbone.logits(self._pixels(rows))
+                total, losses = self._objective.plaintext_part(logits.float(), self._labels[rows])
                 self._update(total)
                 done = (epoch - 1) * self.experiment.steps_per_epoch + at
                 yield self._step_event(done, epoch, "warm-up", step_start, losses)
@@ -130,37 +138,54 @@ class Trainer:
             pixels = torch.cat([pixels, self._pixels(external, members=False)])
         soft_labels = None if self.soft_labels is None else self.soft_labels[external]
         if self.head is None:
-            total, losses = self._objective.plaintext_part(self.backbone(pixels)[0], labels, soft_labels)
+            with self._autocast():
+                logits = self.backbone(pixels)[0]
+            total, losses = self._objective.plaintext_part(logits.float(), labels, soft_labels)
             self._update(total)
             return self._step_event(done, item.epoch, "joint", start, losses)
         # The graph is cut behind the taps. While the head works, the rest of the backbone goes forward, and the task's
         # gradient backward to the cut; then both gradients go on from there together. The cut is there with the overlap
         # switched off, too, so that it changes no bit of the result.
-        features, second = self.backbone.tapped(pixels)
-        gradient = self._begin(self.head, features.detach().cpu(), len(members))
+        with self._autocast():
+            features, second = self.backbone.tapped(pixels)
+        gradient = self._begin(self.head, OnItsWay(features.detach()), len(members))
         cut = second.detach().requires_grad_()
-        total, losses = self._objective.plaintext_part(self.backbone.backbone.finish(cut), labels, soft_labels)
+        with self._autocast():
+            logits = self.backbone.backbone.finish(cut)
+        total, losses = self._objective.plaintext_part(logits.float(), labels, soft_labels)
         self._optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         secure_start = time.perf_counter()
         seed = self._objective.seed(features, gradient.result())
         secure = time.perf_counter() - secure_start
-        torch.autograd.backward([second, features], [cut.grad, seed])
-        self._optimizer.step()
+        torch.autograd.backward([second, features], [cut.grad, self._scaler.scale(seed)])
+        self._step()
         return self._step_event(done, item.epoch, "joint", start, losses, secure)
 
-    def _begin(self, head: MintHead, features: Tensor, members: int) -> Future[Tensor]:
+    def _begin(self, head: MintHead, features: OnItsWay, members: int) -> Future[Tensor]:
         """Start the head's step: in its own thread with the overlap, else here and now."""
+
+        def step() -> Tensor:
+            return head.step(features.wait(), members)
+
         if self._worker is not None:
-            return self._worker.submit(head.step, features, members)
+            return self._worker.submit(step)
         done: Future[Tensor] = Future()
-        done.set_result(head.step(features, members))
+        done.set_result(step())
         return done
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        """Around what the classifier's layers compute; nothing with float32."""
+        return torch.autocast(self.device.type, dtype=self._half, enabled=self._half is not None)
 
     def _update(self, total: Tensor) -> None:
         self._optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
+        self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self._step()
+
+    def _step(self) -> None:
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
 
     def _score(self, item: ScoreSets) -> dict[str, float]:
         scores: dict[str, Tensor] = {}
@@ -187,9 +212,10 @@ class Trainer:
         images = self.images.images(name)
         for batch in torch.split(images, score_batches(len(images))):
             self.backbone.eval()
-            passed = self.backbone(_unit(batch.to(self.device)))
+            with self._autocast():
+                logits, features = self.backbone(_unit(batch.to(self.device)))
             self.backbone.train()
-            yield passed
+            yield logits.float(), features
 
     def _correct(self, name: str) -> Tensor:
         logits = torch.cat([logits for logits, _ in self._passes(name)])
@@ -209,11 +235,11 @@ class Trainer:
         return _unit((self._members if members else self._external)[rows])
 
     def _step_event(
-        self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, float], secure: float = 0.0
+        self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, Tensor], secure: float = 0.0
     ) -> StepEvent:
-        training = self.experiment.training
+        training, values = self.experiment.training, {name: float(value) for name, value in losses.items()}
         steps = (training.warmup_epochs + training.epochs) * self.experiment.steps_per_epoch
-        return StepEvent(done, steps, epoch, phase, time.perf_counter() - start, losses, secure)
+        return StepEvent(done, steps, epoch, phase, time.perf_counter() - start, values, secure)
 
     def _epoch_event(self, epoch: int, phase: Phase, start: float, figures: dict[str, float]) -> EpochEvent:
         training = self.experiment.training

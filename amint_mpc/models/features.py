@@ -18,6 +18,8 @@ class Features(nn.Module):
     Standardising is a batch norm without weights: by the statistics of the batch (members and external together) in
     training, by their running means when scoring. It is what lets the head learn by plain gradient descent at a public
     constant rate, and the developer can do it alone, in plaintext. Clipping keeps the range that the head relies on.
+
+    Maps may have any floating-point type; features have that of the statistics, float32, under mixed precision, too.
     """
 
     def __init__(self, kind: Literal["pooled", "maps"], count: int) -> None:
@@ -27,7 +29,9 @@ class Features(nn.Module):
         self.standardise = nn.BatchNorm1d(count, affine=False)
 
     def forward(self, maps: tuple[Tensor, Tensor]) -> Tensor:
-        standard: Tensor = self.standardise(flatten(self.kind, maps))
+        with torch.autocast(maps[0].device.type, enabled=False):
+            first, second = (tapped.to(self.standardise.running_mean) for tapped in maps)
+            standard: Tensor = self.standardise(flatten(self.kind, (first, second)))
         return standard.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
