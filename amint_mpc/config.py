@@ -62,6 +62,9 @@ class Training(_Model):
     mint_weight: float = Field(1.0, ge=0)
     distillation: float = Field(0.0, ge=0, description="weight of the warm teacher's soft labels on external images")
     evaluate_every: int = Field(5, ge=0, description="epochs between scores of the calibration images; 0: never")
+    patience: int = Field(
+        0, ge=0, description="stop, and go back to the best, after so many evaluations without a better one; 0: never"
+    )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="of the classifier's layers (automatic mixed precision); features stay float32"
     )
@@ -70,6 +73,12 @@ class Training(_Model):
     def _teacher_needs_warmup(self) -> Training:
         if self.distillation > 0 and self.warmup_epochs == 0:
             raise ValueError("distillation needs a teacher: set warmup_epochs to at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_needs_evaluations(self) -> Training:
+        if self.patience and not self.evaluate_every:
+            raise ValueError("patience counts evaluations: set evaluate_every to at least 1, or patience to 0")
         return self
 
 

@@ -27,6 +27,7 @@ from amint_mpc.amint.head import MintHead
 from amint_mpc.amint.metrics import Figure, accuracy_figure, calibration_figures
 from amint_mpc.amint.objective import JointObjective
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.stopping import Rewind, Stopper
 from amint_mpc.amint.transfer import OnItsWay
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SplitImages
@@ -45,8 +46,10 @@ class Trainer:
             distillation, the task with distillation): what the price of the head is measured against.
         device: of the classifier; "auto" takes an accelerator where there is one.
         overlap: let the head's step run in a thread of its own while the classifier goes on. Changes no result.
+        stopper: with `training.patience`, decides after each evaluation; None: train to the last epoch.
 
     Attributes:
+        stopped: the epoch after which the stopper ended the training, else None.
         backbone: the classifier with its taps' features (`amint_mpc.models.Classifier`).
         scores: after `run`, set name -> membership probabilities [count]; empty where the head tells none.
         soft_labels: after the warm-up, the teacher's class probabilities for the external images [external, classes],
@@ -60,6 +63,7 @@ class Trainer:
         head: MintHead | None,
         device: str | torch.device = "auto",
         overlap: bool = False,
+        stopper: Stopper | None = None,
     ) -> None:
         self.experiment = experiment
         self.images = images
@@ -67,6 +71,9 @@ class Trainer:
         self.device = pick_device(device)
         self.scores: dict[str, Tensor] = {}
         self.soft_labels: Tensor | None = None
+        self.stopped: int | None = None
+        self._stopper = stopper if experiment.training.patience else None
+        self._rewind = Rewind(experiment.training.patience, self._copied, self._load)
         self._worker = ThreadPoolExecutor(1, "head") if overlap and head is not None else None
         classifier = build_classifier(experiment, tuple(images.members.shape[1:]), images.classes)
         # Not channels_last: a quarter faster here, but torch 2.14's backward pass then writes past its memory at
@@ -97,16 +104,39 @@ class Trainer:
 
     def _joint_epochs(self) -> Iterator[StepEvent | EpochEvent]:
         done = self.experiment.training.warmup_epochs * self.experiment.steps_per_epoch
-        for epoch, items in groupby(schedule(self.experiment), key=lambda item: item.epoch):
-            start, figures = time.perf_counter(), {}
+        items_of_all = schedule(self.experiment)
+        for epoch, items in groupby(items_of_all, key=lambda item: item.epoch):
+            start = time.perf_counter()
+            figures: dict[str, float] = {}
             members, external = self._epoch_order()
             for item in items:
                 if isinstance(item, ScoreSets):
-                    figures = self._score(item)
+                    figures, scores = self._score(item)
+                    if self._stopper is not None and not item.final:
+                        figures |= self._evaluated(self._stopper, epoch, scores)
                     continue
                 at = item.index % self.experiment.steps_per_epoch
                 yield self._joint_step(item, done + item.index + 1, members[at], external[at])
             yield self._epoch_event(epoch, "joint", start, figures)
+            if self.stopped is not None:
+                start, final = time.perf_counter(), items_of_all[-1]
+                assert isinstance(final, ScoreSets)
+                yield self._epoch_event(epoch, "score", start, self._score(final)[0])
+                return
+
+    def _evaluated(self, stopper: Stopper, epoch: int, scores: dict[str, Tensor]) -> dict[str, float]:
+        """Let the stopper look at an evaluation. Returns what it tells of it."""
+        self._rewind.keep()
+        if stopper.evaluated(scores):
+            self._rewind.go_back()
+            self.stopped = epoch
+        return stopper.figures
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.backbone.state_dict().items()}
+
+    def _load(self, state: dict[str, Tensor]) -> None:
+        self.backbone.load_state_dict(state)
 
     def task_accuracy(self) -> Figure:
         """Share of unseen report images that are classified rightly."""
@@ -187,7 +217,8 @@ class Trainer:
         self._scaler.step(self._optimizer)
         self._scaler.update()
 
-    def _score(self, item: ScoreSets) -> dict[str, float]:
+    def _score(self, item: ScoreSets) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Figures and, where the head tells them, scores of the sets."""
         scores: dict[str, Tensor] = {}
         figures: dict[str, float] = {}
         for name, _ in item.sets:
@@ -204,7 +235,7 @@ class Trainer:
                 figures["task_accuracy"] = float(right.float().mean())
         if item.final:
             self.scores = scores
-        return figures | (calibration_figures(scores) if scores else {})
+        return figures | (calibration_figures(scores) if scores else {}), scores
 
     @torch.no_grad()
     def _passes(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:

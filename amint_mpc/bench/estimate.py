@@ -32,6 +32,7 @@ LEFT_OUT = (
     "that three machines compute at the same time: the steps were timed with all parties in one process",
     "an accelerator: the classifier was timed on the CPU, on images of noise",
 )
+STOPPING = "that training.patience may end the run early: these figures are the most it can take"
 
 
 def estimate(
@@ -86,7 +87,11 @@ def estimate(
             **_megabytes(step),
         },
         "rtt_ms": rtt_ms,
-        "leaves_out": list(LEFT_OUT if experiment.head.features is None else (*LEFT_OUT, "your own training loop")),
+        "leaves_out": [
+            *LEFT_OUT,
+            *(["your own training loop"] if experiment.head.features is not None else []),
+            *([STOPPING] if training.patience else []),
+        ],
     }
 
 

@@ -44,6 +44,7 @@ class Supply(Protocol):
     """Where a party takes the masks of a step from."""
 
     def take(self, step: int, plan: Plan) -> Mapping[str, Material]: ...
+    def skip(self, step: int, plan: Plan) -> None: ...
 
 
 class Head(crypten.nn.Module):  # type: ignore[misc,name-defined]
@@ -164,6 +165,28 @@ class SecureHead:
         opened = step.rounds.hand_over(DEVELOPER, top if self.party == DEVELOPER else None, (rows,), torch.int32)
         step.rounds.exchange()
         return None if self.party == DEVELOPER else fp.decode((top + opened.value).long(), LOGIT_BITS)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """This party's shares of the parameters as they are now."""
+        return {name: parameter.share.clone() for name, parameter in self._ready().named_parameters()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Go back to shares that `snapshot` gave; both parties do, for the same step. No message.
+
+        The next opening of a weight is under a fresh mask, so it says nothing of the one before (`protocols.linear`).
+        """
+        for name, parameter in self._ready().named_parameters():
+            parameter.share = snapshot[name].clone()
+
+    @property
+    def done(self) -> int:
+        """Steps taken or passed over: the number of the next one."""
+        return self._step
+
+    def skip(self, plan: Plan) -> None:
+        """Pass over one step; both parties do. Its masks are never used."""
+        self._supply.skip(self._step, plan)
+        self._step += 1
 
     def _ready(self) -> Head:
         if self._module is None:

@@ -2,7 +2,8 @@
 
 1. Listen for the developer and agree on the experiment; then connect to the dealer and agree on the session.
 2. Draw the head, alone, and share it: both shares are uniformly random.
-3. Walk the same schedule as the developer: take part in every step, learn the scores of every scoring.
+3. Walk the same schedule as the developer: take part in every step, learn the scores of every scoring; with
+   `training.patience`, tell the developer after each evaluation whether to stop.
 4. Open the head, save it; choose the threshold on calibration images and read the report images once.
 """
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from amint_mpc import identity
 from amint_mpc.amint.metrics import calibration_figures, membership_figures
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
@@ -29,7 +31,7 @@ from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.tls import Listener, connect
-from amint_mpc.roles import embedded, engine, session
+from amint_mpc.roles import embedded, engine, session, stopping
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
@@ -83,7 +85,10 @@ def _train(
     total = engine.head_steps(experiment)
     epochs = experiment.training.warmup_epochs + experiment.training.epochs
     epoch_start, scores = start, {}
+    stopper, stopped = stopping.auditors(head, developer, experiment), None
     for item in schedule(experiment):
+        if stopped is not None and not (isinstance(item, ScoreSets) and item.final):
+            continue
         if isinstance(item, TrainStep):
             step_start, waited = time.perf_counter(), developer.stats.seconds_waiting
             meter.start()
@@ -97,11 +102,16 @@ def _train(
             emit(steps[-1])
             continue
         scores = score(head, item)
-        known = calibration_figures(scores)
-        if not item.final and experiment.disclosure.epoch_figures:
-            exact = {name: {"value": value, "low": value, "high": value} for name, value in known.items()}
-            developer.send_json("figures", exact)  # type: ignore[arg-type]
-        emit(EpochEvent(item.epoch, epochs, "score", time.perf_counter() - epoch_start, known))
+        known, epoch = calibration_figures(scores), stopped or item.epoch
+        if not item.final:
+            if experiment.training.patience and stopper.evaluated(scores):
+                stopped = item.epoch
+                emit(Notice(f"no better for {experiment.training.patience} evaluations: training ends here"))
+            if experiment.disclosure.epoch_figures:
+                exact = {name: {"value": value, "low": value, "high": value} for name, value in known.items()}
+                developer.send_json("figures", exact)  # type: ignore[arg-type]
+            known |= stopper.figures
+        emit(EpochEvent(epoch, epochs, "score", time.perf_counter() - epoch_start, known))
         epoch_start = time.perf_counter()
     opened = head.open_weights()
     assert opened is not None
@@ -114,6 +124,7 @@ def _train(
         developer.send_json("figures", figures)  # type: ignore[arg-type]
     summary = {
         "seconds": seconds,
+        **told(experiment, stopped),
         "threshold": membership.threshold,
         **engine.joint_steps(steps),
         **meter.summary(),

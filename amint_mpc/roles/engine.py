@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.stopping import Stopper
 from amint_mpc.config import Experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import ProtocolError, UsageError
@@ -87,10 +88,14 @@ class SecureMintHead:
 
     Attributes:
         steps: training steps of the whole run: the experiment fixes them, and `step` is called just so often.
+        stopper: hears from the auditor whether to stop, where the experiment has `training.patience`.
     """
 
-    def __init__(self, head: SecureHead, auditor: Channel, experiment: Experiment) -> None:
+    def __init__(
+        self, head: SecureHead, auditor: Channel, experiment: Experiment, stopper: Stopper | None = None
+    ) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
+        self.stopper = stopper
         self._rate = head_rate(experiment)
         self.meter = Meter(auditor)
         self.steps = head_steps(experiment)

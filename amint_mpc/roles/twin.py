@@ -8,12 +8,13 @@ from typing import Any
 
 from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
+from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import SplitImages, load_split
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.models.classifier import feature_count
-from amint_mpc.models.head import init_head, seeded_normal
+from amint_mpc.models.head import HeadWeights, init_head, seeded_normal
 from amint_mpc.runfolder import RunFolder
 
 USUAL_DISTILLATION = 0.3  # for the baseline of an experiment that has none
@@ -27,7 +28,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     emit(Notice(f"reading {experiment.data.dataset}"))
     images = load_split(experiment, party.data)
     head = None if experiment.training.mint_weight == 0 else _head(experiment, images)
-    trainer = Trainer(experiment, images, head, party.device)
+    stopper = None if head is None else head_stopping(head, experiment)
+    trainer = Trainer(experiment, images, head, party.device, stopper=stopper)
     start, joint = time.perf_counter(), []
     for event in trainer.run():
         if isinstance(event, EpochEvent):  # what an interrupted run leaves
@@ -37,6 +39,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         emit(event)
         if isinstance(event, StepEvent) and event.phase == "joint":
             joint.append(event)
+    if trainer.stopped is not None:
+        emit(Notice(f"no better for {experiment.training.patience} evaluations: training ended"))
     seconds = time.perf_counter() - start
     membership = None
     if head is not None:
@@ -45,6 +49,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     summary = {
         "steps": len(joint),
         "seconds": seconds,
+        **told(experiment, trainer.stopped),
         "seconds_per_step": sum(event.seconds for event in joint) / len(joint),
         "head_seconds_per_step": sum(event.secure_seconds for event in joint) / len(joint),
         "images": images.digest(),
@@ -68,12 +73,20 @@ def baselines(experiment: Experiment) -> dict[str, Experiment]:
     """What the price of the head is measured against: the same classifier without it, without and with distillation."""
     training = experiment.training
     weight = training.distillation or USUAL_DISTILLATION
+    headless = {"mint_weight": 0.0, "patience": 0}  # without scores nothing ends them early
     return {
-        "task-alone": _with(experiment, mint_weight=0.0, distillation=0.0),
+        "task-alone": _with(experiment, **headless, distillation=0.0),
         "task-with-distillation": _with(
-            experiment, mint_weight=0.0, distillation=weight, warmup_epochs=max(1, training.warmup_epochs)
+            experiment, **headless, distillation=weight, warmup_epochs=max(1, training.warmup_epochs)
         ),
     }
+
+
+def head_stopping(head: PlaintextHead, experiment: Experiment) -> Stopping[HeadWeights]:
+    """Early stopping by the scores of a head in this process."""
+    patience = experiment.training.patience
+    rewind = Rewind(patience, lambda: head.weights, lambda weights: setattr(head, "weights", weights))
+    return Stopping(by_scores(patience), rewind)
 
 
 def named_figures(membership: MembershipFigures | None, task: Figure | None) -> dict[str, dict[str, float]]:
