@@ -44,10 +44,11 @@ class Model(_Model):
 
 
 class Head(_Model):
-    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between."""
+    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between; `conv`: convolutions before."""
 
-    input: Literal["pooled", "maps"] = "pooled"
+    input: Literal["pooled", "maps", "conv"] = "pooled"
     hidden: int = Field(64, ge=1)
+    filters: int = Field(4, ge=1, description="of the convolution on each tapped map; with input: conv alone")
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
     learning_rate: float = Field(0.05, gt=0, lt=1, description="plain gradient descent, one rate for all weights")
 
@@ -135,6 +136,8 @@ class Experiment(_Model):
     def _fits_together(self) -> Experiment:
         if self.head.features is not None and self.training.evaluate_every:
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
+        if self.head.features is not None and self.head.input == "conv":
+            raise ValueError("head.input conv takes the maps of this program's own backbones: leave head.features out")
         if self.training.batch > min(self.data.members, self.data.external):
             raise ValueError("training.batch must not exceed data.members or data.external")
         return self

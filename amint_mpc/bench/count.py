@@ -21,6 +21,7 @@ from amint_mpc.mpc import frames
 from amint_mpc.mpc.channel import Channel, memory_pair
 from amint_mpc.mpc.frames import JsonValue, Spec
 from amint_mpc.roles import engine, handshake, session, stopping
+from amint_mpc.roles.heads import head_kind
 
 RECEIVED = -1
 Moves = list[int]
@@ -79,7 +80,8 @@ def kinds(experiment: Experiment) -> list[int]:
 
 def record(experiment: Experiment) -> Tapes:
     """Run each part of a run once, on zeros."""
-    inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
+    kind_of_head, rate = head_kind(experiment), engine.head_rate(experiment)
+    inputs = kind_of_head.inputs
     labels = engine.targets(experiment.training.batch)
     taped: list[_Taped] = []
 
@@ -94,7 +96,7 @@ def record(experiment: Experiment) -> Tapes:
         return Tape(*moves)
 
     start = _agreement(experiment)
-    with parties(inputs, experiment.head.hidden, wrap) as three:
+    with parties(kind_of_head, wrap) as three:
         start += take()
         step = {}
         for kind in sorted(set(kinds(experiment))):

@@ -23,6 +23,7 @@ from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.models.classifier import build_classifier
 from amint_mpc.roles import engine
+from amint_mpc.roles.heads import head_kind
 
 REPEATS = 3
 LEFT_OUT = (
@@ -100,7 +101,7 @@ def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
     labels = engine.targets(experiment.training.batch)
     found = {}
-    with parties(inputs, experiment.head.hidden) as three:
+    with parties(head_kind(experiment)) as three:
         for kind in sorted(set(count.kinds(experiment))):
             x = zeros(kind or len(labels), inputs)
             if kind == TRAIN:

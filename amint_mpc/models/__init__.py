@@ -2,6 +2,7 @@
 
 from amint_mpc.models.backbone import Backbone, Taps
 from amint_mpc.models.classifier import BACKBONES, Classifier, build_classifier, feature_count
+from amint_mpc.models.conv_head import ConvWeights, init_conv_head, load_conv_head
 from amint_mpc.models.features import FEATURE_LIMIT, Features
 from amint_mpc.models.head import (
     GRADIENT_LIMIT,
@@ -21,12 +22,15 @@ __all__ = [
     "LOGIT_LIMIT",
     "Backbone",
     "Classifier",
+    "ConvWeights",
     "Features",
     "HeadWeights",
     "Taps",
     "build_classifier",
     "feature_count",
+    "init_conv_head",
     "init_head",
+    "load_conv_head",
     "load_head",
     "seeded_normal",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.models.backbone import Backbone, Taps
+from amint_mpc.models.conv_head import TapShapes
 from amint_mpc.models.features import Features, flatten
 from amint_mpc.models.resnet import ResNetMini
 
@@ -76,9 +77,23 @@ def feature_count(experiment: Experiment, shape: tuple[int, ...]) -> int:
     Raises:
         UsageError: unknown backbone.
     """
+    return flatten(experiment.head.input, _black_maps(experiment, shape)).shape[1]
+
+
+def tap_shapes(experiment: Experiment, shape: tuple[int, ...]) -> TapShapes:
+    """(channels, height, width) of both tapped maps, found as `feature_count` is.
+
+    Raises:
+        UsageError: unknown backbone.
+    """
+    first, second = ((m.shape[1], m.shape[2], m.shape[3]) for m in _black_maps(experiment, shape))
+    return first, second
+
+
+def _black_maps(experiment: Experiment, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        _, maps = _backbone(experiment, shape[0], classes=2).eval()(torch.zeros(1, *shape))
-    return flatten(experiment.head.input, maps).shape[1]
+        maps: tuple[Tensor, Tensor] = _backbone(experiment, shape[0], classes=2).eval()(torch.zeros(1, *shape))[1]
+    return maps
 
 
 def _backbone(experiment: Experiment, channels: int, classes: int) -> Backbone:

@@ -24,14 +24,14 @@ from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
-from amint_mpc.models.head import HeadWeights, init_head
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR
 from amint_mpc.mpc.correlations.feed import Supply
-from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.mpc.tls import Listener, connect
 from amint_mpc.roles import embedded, engine, session, stopping
+from amint_mpc.roles.heads import Kind, head_kind
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
@@ -77,8 +77,9 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
 def _train(
     experiment: Experiment, folder: RunFolder, emit: Callable[[Event], None], developer: Channel, supply: Supply
 ) -> dict[str, Any]:
-    head = SecureHead(developer, AUDITOR, supply, engine.head_inputs(experiment), experiment.head.hidden)
-    draw_and_share(head)
+    kind = head_kind(experiment)
+    head = kind.secure(developer, AUDITOR, supply)
+    draw_and_share(head, kind)
     meter, rate = engine.Meter(developer), engine.head_rate(experiment)
     labels = engine.targets(experiment.training.batch)
     start, steps = time.perf_counter(), []
@@ -116,7 +117,7 @@ def _train(
     opened = head.open_weights()
     assert opened is not None
     seconds = time.perf_counter() - start
-    folder.save_tensors("head.safetensors", HeadWeights(**opened).tensors())
+    folder.save_tensors("head.safetensors", kind.stored(opened))
     folder.save_tensors("scores.safetensors", scores)
     membership = membership_figures(scores, experiment.seed)
     figures = named_figures(membership, None)
@@ -134,15 +135,15 @@ def _train(
     return folder.summary or summary
 
 
-def draw_and_share(head: SecureHead) -> None:
+def draw_and_share(head: SharedHead, kind: Kind) -> None:
     """Draw the first weights and the masks that share them, from this machine's randomness alone."""
     secret = os.urandom(SEED_BYTES)
-    weights = init_head(head.inputs, head.hidden, SecretStream(secret, "first head").normal)
+    weights = kind.first_weights(SecretStream(secret, "first head").normal)
     masks = SecretStream(secret, "shares of the head").draw(0, [(torch.int64, s) for s in head.shapes.values()])
-    head.share_weights(weights.tensors(), dict(zip(head.shapes, masks, strict=True)))
+    head.share_weights(weights, dict(zip(head.shapes, masks, strict=True)))
 
 
-def score(head: SecureHead, item: ScoreSets) -> dict[str, Tensor]:
+def score(head: SharedHead, item: ScoreSets) -> dict[str, Tensor]:
     """Membership probabilities of whole sets, float64 [count] each."""
     scores = {}
     for name, count in item.sets:

@@ -27,9 +27,9 @@ from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.correlations.feed import Supply
-from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.tls import connect
 from amint_mpc.roles import embedded, engine, session, stopping
+from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
@@ -68,7 +68,7 @@ def joined(
             number, stream = session.receive_seed(dealer)
             session.same_session(auditor, number)
             supply = Supply(stream, DEVELOPER, dealer)
-        head = SecureHead(auditor, DEVELOPER, supply, engine.head_inputs(experiment), experiment.head.hidden)
+        head = head_kind(experiment).secure(auditor, DEVELOPER, supply)
         head.share_weights(None, None)
         with session.standing("developer"):
             yield engine.SecureMintHead(head, auditor, experiment, stopping.developers(head, auditor, experiment, say))

@@ -25,14 +25,14 @@ from amint_mpc.config import Experiment
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.frames import Spec
-from amint_mpc.mpc.head import SecureHead
+from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles import engine
 
 TAG = "stop"
 SPEC: Spec = (torch.uint8, (1,))
 
 
-def auditors(head: SecureHead, developer: Channel, experiment: Experiment) -> Stopping[dict[str, Tensor]]:
+def auditors(head: SharedHead, developer: Channel, experiment: Experiment) -> Stopping[dict[str, Tensor]]:
     """Decides by the scores, and tells the developer."""
     patience, number = stopping.by_scores(experiment.training.patience), 0
 
@@ -47,7 +47,7 @@ def auditors(head: SecureHead, developer: Channel, experiment: Experiment) -> St
 
 
 def developers(
-    head: SecureHead, auditor: Channel, experiment: Experiment, say: Callable[[str], None]
+    head: SharedHead, auditor: Channel, experiment: Experiment, say: Callable[[str], None]
 ) -> Stopping[dict[str, Tensor]]:
     """Does as it is told; `say` is told, too."""
     number = 0
@@ -65,7 +65,7 @@ def developers(
     return _stopping(head, experiment, decide)
 
 
-def skip_to_final(head: SecureHead, experiment: Experiment) -> None:
+def skip_to_final(head: SharedHead, experiment: Experiment) -> None:
     """Pass over everything between the step that comes next and the final scoring."""
     final = schedule(experiment)[-1]
     assert isinstance(final, ScoreSets)
@@ -76,7 +76,7 @@ def skip_to_final(head: SecureHead, experiment: Experiment) -> None:
 
 
 def _stopping(
-    head: SecureHead, experiment: Experiment, decide: Callable[[Mapping[str, Tensor], dict[str, float]], bool]
+    head: SharedHead, experiment: Experiment, decide: Callable[[Mapping[str, Tensor], dict[str, float]], bool]
 ) -> Stopping[dict[str, Tensor]]:
     rewind = Rewind(experiment.training.patience, head.snapshot, head.restore)
     return Stopping(decide, rewind, lambda: skip_to_final(head, experiment))

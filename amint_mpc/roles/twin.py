@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
 from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
-from amint_mpc.data.split import SplitImages, load_split
+from amint_mpc.data.split import load_split
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.models.classifier import feature_count
-from amint_mpc.models.head import HeadWeights, init_head, seeded_normal
+from amint_mpc.models.head import seeded_normal
+from amint_mpc.roles.heads import PlainHead, head_kind
 from amint_mpc.runfolder import RunFolder
 
 USUAL_DISTILLATION = 0.3  # for the baseline of an experiment that has none
@@ -27,7 +27,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     """
     emit(Notice(f"reading {experiment.data.dataset}"))
     images = load_split(experiment, party.data)
-    head = None if experiment.training.mint_weight == 0 else _head(experiment, images)
+    head = None if experiment.training.mint_weight == 0 else _head(experiment)
     stopper = None if head is None else head_stopping(head, experiment)
     trainer = Trainer(experiment, images, head, party.device, stopper=stopper)
     start, joint = time.perf_counter(), []
@@ -82,7 +82,7 @@ def baselines(experiment: Experiment) -> dict[str, Experiment]:
     }
 
 
-def head_stopping(head: PlaintextHead, experiment: Experiment) -> Stopping[HeadWeights]:
+def head_stopping(head: PlainHead, experiment: Experiment) -> Stopping[Any]:
     """Early stopping by the scores of a head in this process."""
     patience = experiment.training.patience
     rewind = Rewind(patience, lambda: head.weights, lambda weights: setattr(head, "weights", weights))
@@ -107,11 +107,9 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
     return {name: {"value": f.value, "low": f.low, "high": f.high} for name, f in figures.items()}
 
 
-def _head(experiment: Experiment, images: SplitImages) -> PlaintextHead:
-    count = feature_count(experiment, tuple(images.members.shape[1:]))
-    return PlaintextHead(
-        init_head(count, experiment.head.hidden, seeded_normal(experiment.seed)), experiment.head.learning_rate
-    )
+def _head(experiment: Experiment) -> PlainHead:
+    kind = head_kind(experiment)
+    return kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head.learning_rate)
 
 
 def _with(experiment: Experiment, **changes: Any) -> Experiment:

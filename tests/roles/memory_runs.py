@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from amint_mpc.config import Experiment, Party
 from amint_mpc.events import Event
 from amint_mpc.mpc.channel import memory_pair
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.correlations.feed import Supply, serve
-from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.roles import auditor, developer, engine, stopping
+from amint_mpc.roles.heads import head_kind
 from amint_mpc.runfolder import RunFolder
 
 
@@ -52,15 +53,15 @@ class Secure:
 
 
 def secure_run(
-    experiment: Experiment, root: Path, first: Any, wrap: Callable[[Any], Any] = lambda head: head
+    experiment: Experiment, root: Path, first: Mapping[str, Tensor], wrap: Callable[[Any], Any] = lambda head: head
 ) -> Secure:
     """`roles.developer.run`, `roles.auditor.run` once connected, and the dealer's `serve`, as three threads.
 
     Args:
-        first: the auditor's first weights, so that a twin can start from them, too.
+        first: the auditor's first weights by name, so that a twin can start from them, too.
         wrap: is given the developer's head and gives what its trainer gets.
     """
-    found = Secure()
+    found, kind = Secure(), head_kind(experiment)
     to_auditor, to_developer = memory_pair()
     from_dealer, dealers_end = memory_pair("developer", "dealer", prefetch_bytes=1 << 22)
     seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
@@ -75,9 +76,7 @@ def secure_run(
 
     @contextmanager
     def joined(*_: object) -> Iterator[Any]:
-        head = SecureHead(
-            to_auditor, DEVELOPER, found.supplies["developer"], engine.head_inputs(experiment), experiment.head.hidden
-        )
+        head = kind.secure(to_auditor, DEVELOPER, found.supplies["developer"])
         head.share_weights(None, None)
         stopper = stopping.developers(head, to_auditor, experiment, lambda _: None)
         yield wrap(engine.SecureMintHead(head, to_auditor, experiment, stopper))
@@ -107,7 +106,7 @@ def secure_run(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(developer, "joined", joined)
-        patch.setattr(auditor, "init_head", lambda *_: first)
+        patch.setattr(type(kind), "first_weights", lambda *_: dict(first))
         with ThreadPoolExecutor(3) as pool:
             futures = {
                 name: pool.submit(one, body) for name, body in zip("dar", (developers, auditors, dealers), strict=True)

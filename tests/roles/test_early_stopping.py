@@ -77,7 +77,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
             return head
 
         note("secure")
-        secure = secure_run(experiment, tmp_path_factory.mktemp("runs"), first, lambda head: noted(head, "secure"))
+        secure = secure_run(
+            experiment, tmp_path_factory.mktemp("runs"), first.tensors(), lambda head: noted(head, "secure")
+        )
         note("twin")
         head = noted(PlaintextHead(first, experiment.head.learning_rate), "twin")
         images = load_split(experiment, None)
