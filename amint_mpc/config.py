@@ -45,10 +45,11 @@ class Model(_Model):
 
 
 class Head(_Model):
-    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between."""
+    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between; `conv`: convolutions before."""
 
-    input: Literal["pooled", "maps"] = "pooled"
+    input: Literal["pooled", "maps", "conv"] = "pooled"
     hidden: int = Field(64, ge=1)
+    filters: int = Field(4, ge=1, description="of the convolution on each tapped map; with input: conv alone")
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
     learning_rate: float = Field(0.05, gt=0, lt=1, description="plain gradient descent, one rate for all weights")
 
@@ -64,11 +65,23 @@ class Training(_Model):
     mint_weight: float = Field(1.0, ge=0)
     distillation: float = Field(0.0, ge=0, description="weight of the warm teacher's soft labels on external images")
     evaluate_every: int = Field(5, ge=0, description="epochs between scores of the calibration images; 0: never")
+    patience: int = Field(
+        0, ge=0, description="stop, and go back to the best, after so many evaluations without a better one; 0: never"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the classifier's layers (automatic mixed precision); features stay float32"
+    )
 
     @model_validator(mode="after")
     def _teacher_needs_warmup(self) -> Training:
         if self.distillation > 0 and self.warmup_epochs == 0:
             raise ValueError("distillation needs a teacher: set warmup_epochs to at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_needs_evaluations(self) -> Training:
+        if self.patience and not self.evaluate_every:
+            raise ValueError("patience counts evaluations: set evaluate_every to at least 1, or patience to 0")
         return self
 
 
@@ -125,6 +138,8 @@ class Experiment(_Model):
     def _fits_together(self) -> Experiment:
         if self.head.features is not None and self.training.evaluate_every:
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
+        if self.head.features is not None and self.head.input == "conv":
+            raise ValueError("head.input conv takes the maps of this program's own backbones: leave head.features out")
         if self.training.batch > min(self.data.members, self.data.external):
             raise ValueError("training.batch must not exceed data.members or data.external")
         return self

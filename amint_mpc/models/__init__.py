@@ -8,6 +8,7 @@ from amint_mpc.models import vit as vit
 from amint_mpc.models import xception as xception
 from amint_mpc.models.backbone import TAPS, Backbone, Spec, StagedBackbone, Taps
 from amint_mpc.models.classifier import Classifier, build_classifier, feature_count
+from amint_mpc.models.conv_head import ConvWeights, init_conv_head, load_conv_head
 from amint_mpc.models.features import FEATURE_LIMIT, Features
 from amint_mpc.models.head import (
     GRADIENT_LIMIT,
@@ -29,6 +30,7 @@ __all__ = [
     "TAPS",
     "Backbone",
     "Classifier",
+    "ConvWeights",
     "Features",
     "HeadWeights",
     "Spec",
@@ -37,7 +39,9 @@ __all__ = [
     "build_classifier",
     "check_backbone",
     "feature_count",
+    "init_conv_head",
     "init_head",
+    "load_conv_head",
     "load_head",
     "register_backbone",
     "seeded_normal",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from amint_mpc.config import Experiment
 from amint_mpc.models.backbone import Backbone
+from amint_mpc.models.conv_head import TapShapes
 from amint_mpc.models.features import Features, flatten
 from amint_mpc.models.registry import build_backbone
 
@@ -72,6 +73,22 @@ def feature_count(experiment: Experiment, shape: tuple[int, ...]) -> int:
     Raises:
         UsageError: no such backbone, or images that it does not take.
     """
+    return flatten(experiment.head.input, _black_maps(experiment, shape)).shape[1]
+
+
+def tap_shapes(experiment: Experiment, shape: tuple[int, ...]) -> TapShapes:
+    """(channels, height, width) of both tapped maps, found as `feature_count` is.
+
+    Raises:
+        UsageError: unknown backbone.
+    """
+    first, second = ((m.shape[1], m.shape[2], m.shape[3]) for m in _black_maps(experiment, shape))
+    return first, second
+
+
+def _black_maps(experiment: Experiment, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        _, maps = build_backbone(experiment.model, shape, classes=2).eval()(torch.zeros(1, *shape))
-    return flatten(experiment.head.input, maps).shape[1]
+        maps: tuple[Tensor, Tensor] = build_backbone(experiment.model, shape, classes=2).eval()(torch.zeros(1, *shape))[
+            1
+        ]
+    return maps
