@@ -26,7 +26,7 @@ from amint_mpc.mpc.layers import Rate, score_plan, train_plan
 
 def head_inputs(experiment: Experiment) -> int:
     """Features of an image, known to every party from the experiment alone."""
-    return experiment.head.features or feature_count(experiment, dataset(experiment.data.dataset).shape)
+    return experiment.head.features or feature_count(experiment, dataset(experiment.data).shape)
 
 
 def head_rate(experiment: Experiment) -> Rate:
