@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from amint_mpc.data.files import Listing, Say, instead
@@ -71,8 +71,11 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         with Image.open(path, formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            upright = ImageOps.exif_transpose(image)
-            flat = _eight_bits(upright, image.format, path).convert("L" if channels == 1 else "RGB")
+            image.draft(
+                None, (2 * width, 2 * height)
+            )  # a large JPEG is unpacked at half, quarter or eighth of its size
+            ImageOps.exif_transpose(image, in_place=True)
+            flat = _eight_bits(image, path).convert("L" if channels == 1 else "RGB")
         if flat.size != (width, height):
             flat = flat.resize((width, height), Image.Resampling.BILINEAR)
         pixels: NDArray[Any] = np.asarray(flat).reshape(height, width, channels).transpose(2, 0, 1)
@@ -87,9 +90,11 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     return pixels
 
 
-def _eight_bits(image: Image.Image, kind: str | None, path: Path) -> Image.Image:
+def _eight_bits(image: ImageFile.ImageFile, path: Path) -> Image.Image:
     """The same image with 8 bits a channel and no transparency. Pillow alone would clip 16 bits to 255."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):  # these hold no more than 16
+    if image.mode.startswith("I;16") or (
+        image.mode == "I" and image.format in ("PNG", "PPM")
+    ):  # these hold no more than 16
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         numbers = "32-bit whole numbers" if image.mode == "I" else "floating-point numbers"
