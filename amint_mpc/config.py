@@ -30,9 +30,24 @@ class Data(_Model):
     """Which images, and how many take which part (see `amint_mpc.data.split`)."""
 
     dataset: str = "mnist-5k"
+    image_size: int | None = Field(None, ge=8, le=512, description="of `folder` alone: pixels a side")
+    channels: Literal[1, 3] | None = Field(None, description="of `folder` alone: 1 grey, 3 colour")
+    classes: int | None = Field(None, ge=2, le=65536, description="of `folder` alone: how many class folders")
     members: int = Field(1500, ge=4, description="images trained on with their class labels")
     external: int = Field(2500, ge=4, description="images of the same source, labels unused")
     unseen: int = Field(1000, ge=4, description="images that take part in nothing until evaluation")
+    duplicates: Literal["keep", "drop"] = Field("keep", description="drop: one copy of each picture takes part")
+
+    @model_validator(mode="after")
+    def _folder_says_what_it_holds(self) -> Data:
+        """The auditor has no images: it knows a named dataset by its name, a folder by what stands here."""
+        stated = {"image_size": self.image_size, "channels": self.channels, "classes": self.classes}
+        for key, value in stated.items():
+            if self.dataset == "folder" and value is None:
+                raise ValueError(f"the dataset folder needs data.{key}, so that every party knows it")
+            if self.dataset != "folder" and value is not None:
+                raise ValueError(f"data.{key} is for the dataset folder; leave it out")
+        return self
 
 
 class Model(_Model):

@@ -28,7 +28,7 @@ from amint_mpc.events import Event, Notice, StepEvent
 
 INSECURE = "INSECURE: the auditor made the correlated randomness and could read what the developer shared"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PACKAGES = ("amint-mpc", "torch", "torchvision", "crypten", "numpy", "cryptography", "pydantic")
+_PACKAGES = ("amint-mpc", "torch", "torchvision", "crypten", "numpy", "pillow", "cryptography", "pydantic")
 
 
 class RunFolder:

@@ -130,7 +130,7 @@ def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
 
 def time_classifier(experiment: Experiment, repeats: int, head: MintHead | None) -> dict[str, float]:
     """Seconds of a warm-up step, of a joint step with this head, and of a forward pass of one image."""
-    training, kind = experiment.training, dataset(experiment.data.dataset)
+    training, kind = experiment.training, dataset(experiment.data)
     data = experiment.data.model_copy(update={"members": max(4, training.batch), "external": max(4, training.batch)})
     short = shortened(experiment.model_copy(update={"data": data.model_copy(update={"unseen": 4})}), repeats + 1)
     short = short.model_copy(update={"training": short.training.model_copy(update={"warmup_epochs": repeats + 1})})

@@ -66,7 +66,7 @@ def build_classifier(experiment: Experiment, shape: tuple[int, ...], classes: in
 def feature_count(experiment: Experiment, shape: tuple[int, ...]) -> int:
     """F, the width of the head's input, for images of `shape` (C, H, W).
 
-    The shape is known by the dataset's name (`amint_mpc.data.dataset(name).shape`), so the auditor, who has no
+    The shape is known from the experiment (`amint_mpc.data.dataset(data).shape`), so the auditor, who has no
     images, finds the same number: by one black image, run through a backbone that is then forgotten. So every party
     needs the backbone's class; one that another package registers, too.
 

@@ -81,7 +81,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
             "this experiment has head.features: it is for a training loop of your own",
             "start your loop, as examples/own_loop.py does, or leave head.features out",
         )
-    images = load_split(experiment, party.data)
+    images = load_split(experiment, party.data, lambda text: emit(Notice(text)))
     with joined(experiment, party, lambda text: emit(Notice(text))) as head:
         trainer = Trainer(experiment, images, head, party.device, party.overlap, head.stopper)
         start, joint = time.perf_counter(), []
@@ -98,7 +98,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         summary = {
             "seconds": time.perf_counter() - start,
             **stop_told(experiment, trainer.stopped),
-            "images": images.digest(),
+            **images.summary(),
             **engine.joint_steps(joint),
             **head.meter.summary(),
             "figures": told | named_figures(None, trainer.task_accuracy()),

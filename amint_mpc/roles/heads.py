@@ -129,7 +129,7 @@ class Convolutional:
 @lru_cache(maxsize=16)
 def head_kind(experiment: Experiment) -> Kind:
     """The head of an experiment; the same object for the same experiment."""
-    head, shape = experiment.head, dataset(experiment.data.dataset).shape
+    head, shape = experiment.head, dataset(experiment.data).shape
     if head.input == "conv":
         return Convolutional(tap_shapes(experiment, shape), head.filters, head.hidden)
     return Dense(head.features or feature_count(experiment, shape), head.hidden)

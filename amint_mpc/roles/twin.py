@@ -26,7 +26,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     With `training.mint_weight` 0 there is no head: the classifier is trained on its task alone.
     """
     emit(Notice(f"reading {experiment.data.dataset}"))
-    images = load_split(experiment, party.data)
+    images = load_split(experiment, party.data, lambda text: emit(Notice(text)))
     head = None if experiment.training.mint_weight == 0 else _head(experiment)
     stopper = None if head is None else head_stopping(head, experiment)
     trainer = Trainer(experiment, images, head, party.device, stopper=stopper)
@@ -52,7 +52,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         **told(experiment, trainer.stopped),
         "seconds_per_step": sum(event.seconds for event in joint) / len(joint),
         "head_seconds_per_step": sum(event.secure_seconds for event in joint) / len(joint),
-        "images": images.digest(),
+        **images.summary(),
         "figures": named_figures(membership, trainer.task_accuracy()),
     }
     folder.finish(summary)

@@ -94,7 +94,7 @@ def compare(
         "method": experiment.method,
         "seed": experiment.seed,
         "shadows": shadows,
-        "images": images.digest(),
+        **images.summary(),
         "classifiers": {
             on: {"task_accuracy": asdict(_task_accuracy(seen[on], images, experiment.seed))} for on in classifiers
         },
@@ -106,7 +106,7 @@ def compare(
     kept = {f"{name}.{on}.{part}": v for (name, on), found in scores.items() for part, v in found.items()}
     folder.save_tensors("scores.safetensors", kept)
     folder.save_json("comparison.json", record)
-    folder.finish({"seconds": record["seconds"], "images": record["images"], "shadows": shadows})
+    folder.finish({"seconds": record["seconds"], **images.summary(), "shadows": shadows})
     return record
 
 

@@ -222,6 +222,12 @@ def test_epoch_figures_are_told_when_it_is_agreed(run: Run) -> None:
     assert figures["developer"] == {**figures["auditor"], "task_accuracy": figures["developer"]["task_accuracy"]}
 
 
+def test_what_was_counted_of_the_images_stays_with_the_developer(run: Run) -> None:
+    assert run.summaries["developer"]["duplicates"] == {}
+    assert sum(run.summaries["developer"]["class_counts"]["members"]) == run.experiment.data.members
+    assert not {"duplicates", "class_counts"} & set(run.summaries["auditor"])
+
+
 def test_both_count_the_same_rounds(run: Run) -> None:
     assert {summary["rounds_per_step"] for summary in run.summaries.values()} == {9}
     assert {summary["steps"] for summary in run.summaries.values()} == {16}
