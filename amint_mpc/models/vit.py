@@ -42,7 +42,7 @@ class _Blocks(nn.Sequential):
         return tokens.transpose(1, 2).reshape(maps.shape)  # a view
 
 
-@register_backbone("vit", width=64, small=16)
+@register_backbone("vit", width=64, small=32)
 class ViT(StagedBackbone):
     """Patches of 4 x 4 pixels, 12 encoder blocks (6 in the small version), the mean of all tokens.
 
