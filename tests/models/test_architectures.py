@@ -140,7 +140,7 @@ def test_weights_are_as_many_as_published() -> None:
     assert round(weights(full("mobilenet", (3, 64, 64), width=16)) / 1e6, 1) == 1.3
     # torchvision's transformer of these sizes has a class token and a position for it
     with torch.device("meta"):
-        theirs = torchvision.models.VisionTransformer(32, 4, 12, 4, 64, 256, num_classes=1000)
+        theirs = torchvision.models.VisionTransformer(32, 4, 12, 2, 64, 256, num_classes=1000)
     assert weights(full("vit", (3, 32, 32))) == weights(theirs) - 2 * 64
 
 
@@ -199,6 +199,6 @@ def test_every_size_and_tap_passes_the_check_of_an_experiment(name: str) -> None
 
 
 def test_a_transformer_needs_a_width_of_whole_heads() -> None:
-    with pytest.raises(UsageError, match="a width of 24 cannot be cut into heads") as raised:
-        check_backbone(Model(backbone="vit", width=24), (1, 28, 28))
-    assert raised.value.hint == "take a multiple of 16"
+    with pytest.raises(UsageError, match="a width of 48 cannot be cut into heads") as raised:
+        check_backbone(Model(backbone="vit", width=48), (1, 28, 28))
+    assert raised.value.hint == "take a multiple of 32"
