@@ -1,9 +1,9 @@
 """What a joint step of each backbone costs: python benchmarks/backbones.py [--size full] [NAME ...]
 
-One row each: weights, multiply-adds of one image's forward pass, features of an image for each tap (pooled; maps), and a
-joint step of 128 images of 28 x 28 with 1 and with 2 threads (--threads alone: not timed): milliseconds by the clock, and
-in brackets of CPU time, which other work on the machine disturbs less. Medians; the backbones take their steps in turns.
-The classifier's part alone: the head costs nothing here.
+One row each: weights, million multiply-adds of one image's forward pass, features of an image for each tap (pooled;
+maps), and a joint step of 128 images of 28 x 28 with 1 and with 2 threads: milliseconds by the clock, in brackets of
+CPU time, which other work on the machine disturbs less. Medians; the backbones take their steps in turns. The
+classifier's part alone: the head costs nothing here. `--threads` without a number: nothing is timed.
 """
 
 from __future__ import annotations
@@ -89,26 +89,17 @@ def main() -> None:
     asked = parser.parse_args()
     names = asked.names or sorted(BACKBONES)
     times = [measure(names, asked.size, threads, asked.repeats) for threads in asked.threads]
-    print(
-        "| backbone | weights | million multiply-adds | features: entry / middle / output | the same with `maps` |",
-        end="",
-    )
-    print("".join(f" ms, {n} thread{'s' * (n > 1)} (CPU) |" for n in asked.threads))
-    print("|---" * (5 + len(times)) + "|")
+    columns = ["backbone", "weights", "million multiply-adds", "features: entry / middle / output", "with `maps`"]
+    columns += [f"ms, {number} thread{'s' * (number > 1)} (CPU)" for number in asked.threads]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for name in names:
         weights = sum(p.numel() for p in build_classifier(settings(name, asked.size), SHAPE, CLASSES).parameters())
         counts = [
             " / ".join(f"{feature_count(settings(name, asked.size, taps, kind), SHAPE):,}" for taps in TAPS)
             for kind in ("pooled", "maps")
         ]
-        cells = [
-            f"`{name}`",
-            f"{weights:,}",
-            f"{multiply_adds(name, asked.size):.3g}",
-            *counts,
-            *(each[name] for each in times),
-        ]
-        print("| " + " | ".join(cells) + " |")
+        cells = [f"`{name}`", f"{weights:,}", f"{multiply_adds(name, asked.size):,.1f}", *counts]
+        print("| " + " | ".join(cells + [each[name] for each in times]) + " |")
 
 
 if __name__ == "__main__":
