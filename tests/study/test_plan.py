@@ -81,7 +81,7 @@ def test_taps_say_where_a_backbone_is_cut_and_nothing_else(name: str) -> None:
     shape, found = dataset("mnist-5k").shape, []
     images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(1))
     for taps in ("entry", "middle", "output"):
-        experiment = Experiment.model_validate({"model": {"backbone": name, "taps": taps}})
+        experiment = Experiment.model_validate({"model": {"backbone": name, "width": 8, "taps": taps}})
         model = build_classifier(experiment, shape, 10)
         torch.manual_seed(1)  # for what drops units at random
         logits = model.logits(images)
