@@ -30,24 +30,41 @@ class Data(_Model):
     """Which images, and how many take which part (see `amint_mpc.data.split`)."""
 
     dataset: str = "mnist-5k"
+    image_size: int | None = Field(None, ge=8, le=512, description="of `folder` alone: pixels a side")
+    channels: Literal[1, 3] | None = Field(None, description="of `folder` alone: 1 grey, 3 colour")
+    classes: int | None = Field(None, ge=2, le=65536, description="of `folder` alone: how many class folders")
     members: int = Field(1500, ge=4, description="images trained on with their class labels")
     external: int = Field(2500, ge=4, description="images of the same source, labels unused")
     unseen: int = Field(1000, ge=4, description="images that take part in nothing until evaluation")
+    duplicates: Literal["keep", "drop"] = Field("keep", description="drop: one copy of each picture takes part")
+
+    @model_validator(mode="after")
+    def _folder_says_what_it_holds(self) -> Data:
+        """The auditor has no images: it knows a named dataset by its name, a folder by what stands here."""
+        stated = {"image_size": self.image_size, "channels": self.channels, "classes": self.classes}
+        for key, value in stated.items():
+            if self.dataset == "folder" and value is None:
+                raise ValueError(f"the dataset folder needs data.{key}, so that every party knows it")
+            if self.dataset != "folder" and value is not None:
+                raise ValueError(f"data.{key} is for the dataset folder; leave it out")
+        return self
 
 
 class Model(_Model):
     """The developer's classifier and where its activations are tapped."""
 
     backbone: str = "resnet-mini"
-    width: int = Field(16, ge=1, description="channels of the stem")
+    size: Literal["full", "small"] = Field("full", description="small: fewer blocks and channels (docs/backbones.md)")
+    width: int | None = Field(None, ge=1, description="channels of the stem; empty: what is usual for this backbone")
     taps: Literal["entry", "middle", "output"] = "middle"
 
 
 class Head(_Model):
-    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between."""
+    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between; `conv`: convolutions before."""
 
-    input: Literal["pooled", "maps"] = "pooled"
+    input: Literal["pooled", "maps", "conv"] = "pooled"
     hidden: int = Field(64, ge=1)
+    filters: int = Field(4, ge=1, description="of the convolution on each tapped map; with input: conv alone")
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
     learning_rate: float = Field(0.05, gt=0, lt=1, description="plain gradient descent, one rate for all weights")
 
@@ -59,14 +76,27 @@ class Training(_Model):
     warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
     batch: int = Field(64, ge=1, description="members in a step; as many external images go with them")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, for the classifier")
+    cooldown: float = Field(0.0, ge=0, le=1, description="last share of the joint steps, in which that rate falls to 0")
     mint_weight: float = Field(1.0, ge=0)
     distillation: float = Field(0.0, ge=0, description="weight of the warm teacher's soft labels on external images")
     evaluate_every: int = Field(5, ge=0, description="epochs between scores of the calibration images; 0: never")
+    patience: int = Field(
+        0, ge=0, description="stop, and go back to the best, after so many evaluations without a better one; 0: never"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the classifier's layers (automatic mixed precision); features stay float32"
+    )
 
     @model_validator(mode="after")
     def _teacher_needs_warmup(self) -> Training:
         if self.distillation > 0 and self.warmup_epochs == 0:
             raise ValueError("distillation needs a teacher: set warmup_epochs to at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_needs_evaluations(self) -> Training:
+        if self.patience and not self.evaluate_every:
+            raise ValueError("patience counts evaluations: set evaluate_every to at least 1, or patience to 0")
         return self
 
 
@@ -123,6 +153,8 @@ class Experiment(_Model):
     def _fits_together(self) -> Experiment:
         if self.head.features is not None and self.training.evaluate_every:
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
+        if self.head.features is not None and self.head.input == "conv":
+            raise ValueError("head.input conv takes the maps of this program's own backbones: leave head.features out")
         if self.training.batch > min(self.data.members, self.data.external):
             raise ValueError("training.batch must not exceed data.members or data.external")
         return self

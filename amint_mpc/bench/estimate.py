@@ -25,6 +25,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.models.classifier import build_classifier
 from amint_mpc.models.head import init_head, seeded_normal
 from amint_mpc.roles import engine
+from amint_mpc.roles.heads import head_kind
 
 REPEATS = 3
 LEFT_OUT = (
@@ -34,6 +35,7 @@ LEFT_OUT = (
     "that three machines compute at the same time: the steps were timed with all parties in one process",
     "an accelerator: the classifier was timed on the CPU, on images of noise",
 )
+STOPPING = "that training.patience may end the run early: these figures are the most it can take"
 
 
 def estimate(
@@ -88,7 +90,11 @@ def estimate(
             **_megabytes(step),
         },
         "rtt_ms": rtt_ms,
-        "leaves_out": list(LEFT_OUT if experiment.head.features is None else (*LEFT_OUT, "your own training loop")),
+        "leaves_out": [
+            *LEFT_OUT,
+            *(["your own training loop"] if experiment.head.features is not None else []),
+            *([STOPPING] if training.patience else []),
+        ],
     }
 
 
@@ -112,7 +118,7 @@ def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
     labels = engine.targets(experiment.training.batch)
     found = {}
-    with parties(inputs, experiment.head.hidden) as three:
+    with parties(head_kind(experiment)) as three:
         for kind in sorted(set(count.kinds(experiment))):
             x = zeros(kind or len(labels), inputs)
             if kind == TRAIN:
@@ -124,7 +130,7 @@ def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
 
 def time_classifier(experiment: Experiment, repeats: int, head: MintHead | None) -> dict[str, float]:
     """Seconds of a warm-up step, of a joint step with this head, and of a forward pass of one image."""
-    training, kind = experiment.training, dataset(experiment.data.dataset)
+    training, kind = experiment.training, dataset(experiment.data)
     data = experiment.data.model_copy(update={"members": max(4, training.batch), "external": max(4, training.batch)})
     short = shortened(experiment.model_copy(update={"data": data.model_copy(update={"unseen": 4})}), repeats + 1)
     short = short.model_copy(update={"training": short.training.model_copy(update={"warmup_epochs": repeats + 1})})

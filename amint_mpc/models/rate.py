@@ -6,19 +6,19 @@ import math
 
 from amint_mpc.errors import UsageError
 
-_MANTISSA_BITS = 4
-MAX_SHIFT = 26
+_MANTISSA_BITS = 2
+MAX_SHIFT = 24
 """The largest k that the truncations of the secure head have room for (`amint_mpc.mpc.layers.Rate`)."""
 
 
 def representable_rate(rate: float) -> tuple[int, int]:
-    """The nearest a / 2^k with an a of four bits, 8 <= a <= 15, so that a product with it needs little room.
+    """The nearest a / 2^k with an a of 2 or 3, so that a product with it needs little room.
 
     Args:
         rate: step size for a sum over rows (learning rate over rows), 0 < rate < 1.
 
     Returns:
-        (a, k); a / 2^k is within 1/16 of the rate.
+        (a, k); a / 2^k is within a fourth of the rate.
     """
     if not 0 < rate < 1:
         raise ValueError("the learning rate over the number of rows lies between 0 and 1")

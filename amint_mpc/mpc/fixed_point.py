@@ -7,11 +7,11 @@ The scales are chosen so that no large product needs a truncation: a product's s
     hidden Y = X W1    38   |y| < 128
     weights w2         14
     logits z = h w2    52   |z| < 496 (the sigmoid is read at z * 4, scale 54)
-    error g = p - y    12
-    dY = g s w2        26
-    dX = dY W1^T       56   |dx| < 128, before division by the number of rows
+    error g = p - y    14
+    dY = g s w2        28
+    dX = dY W1^T       58   |dx| < 32, before division by the number of rows
     scaled dY          22   learning rate included; X^T of it has the scale of W1
-    dw2                50   |sum_i g_i h_ij| < 4096 / a, for a learning rate a / 2^k
+    dw2                52   |sum_i g_i h_ij| < 1024 / a, for a learning rate a / 2^k
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.ring import SMALL_LIMIT
 
 X_BITS = 8
@@ -26,7 +27,7 @@ W1_BITS = 30
 Y_BITS = X_BITS + W1_BITS
 W2_BITS = 14
 Z_BITS = Y_BITS + W2_BITS
-G_BITS = 12
+G_BITS = 14
 DY_BITS = G_BITS + W2_BITS
 DX_BITS = DY_BITS + W1_BITS
 UPDATE_BITS = W1_BITS - X_BITS
@@ -37,6 +38,25 @@ Y_LIMIT = 128.0
 Z_LIMIT = 496.0
 DX_LIMIT = 2.0 ** (63 - DX_BITS)
 DW2_LIMIT = 2.0 ** (62 - DW2_BITS)  # of a dw2, which is truncated: beyond it an update of w2 is garbage
+
+
+def check_features(x: Tensor) -> None:
+    """Refuse features that lie outside of +-X_LIMIT.
+
+    Raises:
+        ProtocolError: with what to do about it.
+    """
+    if bool((x.abs() <= X_LIMIT).all()):
+        return
+    if not bool(x.isfinite().all()):
+        raise ProtocolError(
+            f"a feature lies outside [-{X_LIMIT:g}, {X_LIMIT:g}]: it is not finite, training diverged",
+            "lower training.learning_rate",
+        )
+    raise ProtocolError(
+        f"a feature lies outside [-{X_LIMIT:g}, {X_LIMIT:g}], where the head is exact",
+        "standardise and clip the features",
+    )
 
 
 def encode(x: Tensor, bits: int) -> Tensor:

@@ -28,13 +28,13 @@ DX_REVEALED_BITS = fp.DX_BITS - (64 - REVEALED_BITS)
 """Fractional bits of the input gradient as the developer gets it."""
 
 
-MAX_NUMERATOR = 15
+MAX_NUMERATOR = 3
 MAX_SHIFT = 62 - (fp.DW2_BITS - fp.W2_BITS)  # a truncation drops at most 62 bits; that of dw2 is the largest
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A public learning rate a / 2^k, 1 <= a <= 15 and 0 <= k <= 26.
+    """A public learning rate a / 2^k, 1 <= a <= 3 and 0 <= k <= 24.
 
     Raises:
         UsageError: another a or k, which the truncations of the gradients could not apply.
@@ -48,7 +48,7 @@ class Rate:
             raise UsageError(
                 f"the secure head applies a learning rate a / 2^k with 1 <= a <= {MAX_NUMERATOR} and "
                 f"0 <= k <= {MAX_SHIFT}, not {self.numerator} / 2^{self.shift}",
-                f"take a learning rate over rows between 2^{3 - MAX_SHIFT} and 1",
+                f"take a learning rate over rows between 2^{1 - MAX_SHIFT} and 1",
             )
 
 

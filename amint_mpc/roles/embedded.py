@@ -45,6 +45,10 @@ class EmbeddedDealer(Supply):
         serve_step(self._developer, self._streams, step, plan)
         return super().take(step, plan)
 
+    def skip(self, step: int, plan: Plan) -> None:
+        serve_step(self._developer, self._streams, step, plan)  # the developer reads it, as it would a dealer's
+        super().skip(step, plan)
+
 
 def auditors_supply(developer: Channel) -> Supply:
     """Make both seeds and send the developer its own."""

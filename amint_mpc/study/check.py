@@ -43,15 +43,16 @@ def check(plan: Plan, data: Path | None, *, images: bool = True) -> None:
         raise kind(together(plan.study, wrong), errors[0].hint)
 
 
-def _looks(cell: Cell, data: Path | None, images: bool) -> list[tuple[str, Callable[[], Any]]]:
+def _looks(cell: Cell, root: Path | None, images: bool) -> list[tuple[str, Callable[[], Any]]]:
     """What to look at, one after another, each under a key that cells share for which it is the same."""
     experiment = cell.experiment
-    settings = f"{experiment.data.dataset} {experiment.model} {experiment.head} {experiment.training.batch}"
+    data, rest = experiment.data, (experiment.model, experiment.head, experiment.training.batch)
+    settings = f"{data.dataset} {data.image_size} {data.channels} {rest}"
     looks: list[tuple[str, Callable[[], Any]]] = [
         (f"settings {settings}", lambda: check_experiment(experiment)),
-        (f"head {settings}", lambda: feature_count(experiment, dataset(experiment.data.dataset).shape)),
+        (f"head {settings}", lambda: feature_count(experiment, dataset(data).shape)),
     ]
-    return [*looks, (f"images {experiment.data}", lambda: load_split(experiment, data))] if images else looks
+    return [*looks, (f"images {data}", lambda: load_split(experiment, root))] if images else looks
 
 
 def _complaint(look: Callable[[], Any]) -> AmintError | None:

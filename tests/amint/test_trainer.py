@@ -233,6 +233,18 @@ def test_it_learns_to_tell_members_apart() -> None:
     assert means["external"] < means["unseen_report"] < means["members_report"]
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_learning_rate_cools_down_over_the_last_joint_steps(alone: bool) -> None:
+    """8 joint steps, the last half of them; the warm-up does not count."""
+    experiment = settings(epochs=4, cooldown=0.5)
+    trainer = Trainer(experiment, pictures(experiment), None if alone else Watched(experiment), "cpu")
+    rates = []
+    for event in trainer.run():
+        if isinstance(event, StepEvent):  # the rate that the next step will take
+            rates.append(trainer._optimizer.param_groups[0]["lr"] / experiment.training.learning_rate)
+    assert rates == [1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+
+
 def test_unknown_device_is_refused() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     for name in ("abacus", "cuda:99"):

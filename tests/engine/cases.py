@@ -19,7 +19,7 @@ from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
 from amint_mpc.mpc.protocols.sigmoid import Sigmoid, SigmoidTables
 from amint_mpc.mpc.rounds import Rounds
 
-USED_BITS = {"relu.gate_mask": 10, "sigmoid.flip": 14}
+USED_BITS = {"relu.gate_mask": 10, "sigmoid.flip": 16}
 """Of the words that carry fewer bits than they have."""
 
 
@@ -129,7 +129,7 @@ CASES = {
 
 # ------------------------------------------------------------------------------------------------ the whole head
 
-RATE = Rate(13, 9)
+RATE = Rate(3, 7)
 
 
 def head_party(

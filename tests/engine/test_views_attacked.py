@@ -20,7 +20,7 @@ from amint_mpc.mpc.layers import Rate
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream, derive_key
 
 ROWS, INPUTS, HIDDEN, STEPS, SEED = 16, 60, 32, 4, 11
-RATE = Rate(13, 9)
+RATE = Rate(3, 7)
 TARGETS = torch.tensor([1.0] * (ROWS // 2) + [0.0] * (ROWS // 2))
 PLANS = head_plans(ROWS, INPUTS, HIDDEN, STEPS, [ROWS], RATE)
 

@@ -28,7 +28,7 @@ from amint_mpc.mpc.channel import Channel, memory_pair
 from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.correlations.feed import local_supplies
 from amint_mpc.mpc.head import SecureHead
-from amint_mpc.roles import auditor, developer, engine
+from amint_mpc.roles import auditor, developer, engine, heads
 from amint_mpc.runfolder import RunFolder
 
 TINY = [
@@ -48,6 +48,7 @@ class Watched:
     def __init__(self, head: engine.SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
         self.head, self.secure, self.twin = head, secure, twin
         self.meter, self.epoch_figures, self.finish = head.meter, head.epoch_figures, head.finish
+        self.stopper = head.stopper
         self.cosines: list[float] = []
         self.seen: list[Tensor] = []
         self.closest_share = float("inf")
@@ -135,7 +136,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(developer, "joined", joined)  # no sockets
-        patch.setattr(auditor, "init_head", lambda *_: first)  # a head that the twin can start from, too
+        patch.setattr(heads, "init_head", lambda *_: first)  # a head that the twin can start from, too
         party = Party(role="developer", device="cpu")
         bodies = {
             "developer": lambda: developer.run(experiment, party, folders["developer"], events["developer"].append),
@@ -221,6 +222,12 @@ def test_epoch_figures_are_told_when_it_is_agreed(run: Run) -> None:
     assert figures["developer"] == {**figures["auditor"], "task_accuracy": figures["developer"]["task_accuracy"]}
 
 
+def test_what_was_counted_of_the_images_stays_with_the_developer(run: Run) -> None:
+    assert run.summaries["developer"]["duplicates"] == {}
+    assert sum(run.summaries["developer"]["class_counts"]["members"]) == run.experiment.data.members
+    assert not {"duplicates", "class_counts"} & set(run.summaries["auditor"])
+
+
 def test_both_count_the_same_rounds(run: Run) -> None:
     assert {summary["rounds_per_step"] for summary in run.summaries.values()} == {9}
     assert {summary["steps"] for summary in run.summaries.values()} == {16}
@@ -232,7 +239,7 @@ def test_the_twins_limits_lie_within_the_engines() -> None:
     assert head_limits.HIDDEN_LIMIT <= fp.Y_LIMIT
     assert head_limits.LOGIT_LIMIT <= fp.Z_LIMIT
     assert head_limits.GRADIENT_LIMIT <= fp.DX_LIMIT
-    assert head_limits.W2_GRADIENT_LIMIT * 15 <= fp.DW2_LIMIT  # 15: the largest numerator of a learning rate
+    assert head_limits.W2_GRADIENT_LIMIT * 3 <= fp.DW2_LIMIT  # 3: the largest numerator of a learning rate
 
 
 def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:

@@ -179,6 +179,7 @@ def test_train_prints_figures_and_one_json_line(cli, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)  # nothing else is on stdout
     assert told["steps"] == 4
+    assert (told["duplicates"], sum(told["class_counts"]["members"])) == ({}, 64)
     assert 0 <= told["figures"]["mint_auc"]["low"] <= told["figures"]["mint_auc"]["high"] <= 1
     assert json.loads((tmp_path / "runs/first/summary.json").read_text())["figures"] == told["figures"]
 

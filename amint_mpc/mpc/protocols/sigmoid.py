@@ -1,6 +1,6 @@
 """Sigmoid of shared logits by one-time tables, saturating over the whole stated range.
 
-Input: z [n], additively shared, 54 fractional bits, |z| < 496. Output: shares of p with 12 fractional bits.
+Input: z [n], additively shared, 54 fractional bits, |z| < 496. Output: shares of p with 14 fractional bits.
 Source: one-time truth tables (Ishai et al. 2013, "On the power of correlated randomness", section 3), looked up at a
 masked index; the random rounding of the index makes the result unbiased between the grid points.
 
@@ -8,13 +8,13 @@ Steps
     1. open t = z + 16 + r. The low index (t >> 50) mod 512 has steps of 1/16 and covers [-16, 16); the high index
        t >> 57 has steps of 8 and covers the ring. Because r is uniform below each cut, the secret index is z rounded
        up or down with the right probabilities.
-    2. each party looks its XOR share of the value (12 bits) and of two class bits (middle, high) up at the public
-       index, in tables that the dealer rotated by r. Open those 14 bits under one-time bits.
+    2. each party looks its XOR share of the value (14 bits) and of two class bits (middle, high) up at the public
+       index, in tables that the dealer rotated by r. Open those 16 bits under one-time bits.
        p = high + middle * value, a polynomial in opened bits whose mask products were dealt.
-Who learns what: t and the 14 masked bits, all uniform.
-Error: mean over the rounding: |E p - sigmoid(z)| <= 2^-11 (table 2^-13, interpolation 2^-14, saturation 2^-11.5);
+Who learns what: t and the 16 masked bits, all uniform.
+Error: mean over the rounding: |E p - sigmoid(z)| <= 2^-11 (table 2^-15, interpolation 2^-14, saturation 2^-11.5);
 one draw: at most 1/64 more. Saturates to 0 and 1 beyond |z| = 16; between 8 and 16 it may already have.
-Rounds: 2. Bytes, each party: 10 n; dealer 1,360 n.
+Rounds: 2. Bytes, each party: 10 n; dealer 1,392 n.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from amint_mpc.mpc.ring import logical_shift
 from amint_mpc.mpc.rounds import Rounds
 
 INPUT_BITS = 54
-VALUE_BITS = 12
+VALUE_BITS = 14
 _LOW_SHIFT, _LOW_SIZE = INPUT_BITS - 4, 512
 _HIGH_SHIFT, _HIGH_SIZE = INPUT_BITS + 3, 128
 _CENTRE = 16 << INPUT_BITS
 _MIDDLE, _HIGH = VALUE_BITS, VALUE_BITS + 1  # bit numbers of the classes behind those of the value
-_BITS = VALUE_BITS + 2
+_BITS = VALUE_BITS + 2  # as many as an int16 has
 
 
 def _value_table() -> Tensor:
@@ -89,7 +89,7 @@ class SigmoidTables:
 
 
 def _unpack(words: Tensor) -> Tensor:
-    """[n] int16 -> [n, 14] int64 of zeros and ones."""
+    """[n] int16 -> [n, 16] int64 of zeros and ones."""
     return (words[:, None].long() >> torch.arange(_BITS)) & 1
 
 
@@ -110,8 +110,7 @@ class Sigmoid:
         value = self._m["values"][rows, logical_shift(t, _LOW_SHIFT) % _LOW_SIZE] & (2**VALUE_BITS - 1)
         kind = self._m["classes"][rows, logical_shift(t, _HIGH_SHIFT)] & 3
         looked_up = value | (kind.to(torch.int16) << _MIDDLE)
-        flip = self._m["flip"] & (2**_BITS - 1)
-        self._opened = self._rounds.open_bits(looked_up ^ flip)
+        self._opened = self._rounds.open_bits(looked_up ^ self._m["flip"])
 
     def value(self) -> Tensor:
         """Share of sigmoid(z), [n], VALUE_BITS fractional bits."""
