@@ -14,14 +14,14 @@ from torch import Tensor
 
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.errors import ProtocolError
-from amint_mpc.models import seeded_normal
+from amint_mpc.models import head, seeded_normal
 from amint_mpc.models.conv_head import TapShapes
 from amint_mpc.models.rate import representable_rate
 from amint_mpc.mpc.channel import memory_pair
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.correlations.feed import local_supplies
 from amint_mpc.mpc.fixed_point import X_BITS
-from amint_mpc.mpc.generic_head import PRECISION, GenericHead
+from amint_mpc.mpc.generic_head import GRADIENT_BITS, PRECISION, GenericHead
 from amint_mpc.mpc.layers import Rate
 from amint_mpc.roles.auditor import draw_and_share
 from amint_mpc.roles.heads import Convolutional, Kind, head_kind, head_rate
@@ -177,14 +177,20 @@ def test_a_share_alone_says_nothing_of_the_weights(steps: dict[str, Any]) -> Non
                 assert shares[name].double().abs().median() > 2.0**55, "as large as ring elements are"
 
 
+def test_the_twins_limits_lie_within_the_engines() -> None:
+    assert head.HIDDEN_LIMIT * 2**PRECISION * 2**PRECISION < 2**62
+    assert head.LOGIT_LIMIT < 2 ** (31 - PRECISION)
+    assert head.GRADIENT_LIMIT < 2 ** (31 - GRADIENT_BITS)
+
+
 def test_features_that_do_not_fit_are_refused() -> None:
     mine, theirs = memory_pair()
-    head = GenericHead(mine, DEVELOPER, local_supplies([])[0], KIND.design)
+    alone = GenericHead(mine, DEVELOPER, local_supplies([])[0], KIND.design)
     with pytest.raises(RuntimeError, match="share the weights first"):
-        head.snapshot()
+        alone.snapshot()
     for x, message in ((None, "shape"), (torch.zeros(8, 3), "shape"), (torch.full((8, KIND.inputs), 8.1), "outside")):
         with pytest.raises(ProtocolError, match=message):
-            head.train_step(x, TARGETS, RATE)
+            alone.train_step(x, TARGETS, RATE)
     for end in (mine, theirs):
         end.abort("failed")
 
