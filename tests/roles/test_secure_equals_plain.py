@@ -222,7 +222,7 @@ def test_epoch_figures_are_told_when_it_is_agreed(run: Run) -> None:
 
 
 def test_both_count_the_same_rounds(run: Run) -> None:
-    assert {summary["rounds_per_step"] for summary in run.summaries.values()} == {9}
+    assert {summary["rounds_per_step"] for summary in run.summaries.values()} == {8}
     assert {summary["steps"] for summary in run.summaries.values()} == {16}
 
 
