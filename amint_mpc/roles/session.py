@@ -112,4 +112,5 @@ class WatchedSupply(Supply):
 def train_bytes(experiment: Experiment) -> int:
     """Bytes of corrections that the dealer sends for one training step."""
     plan = next(iter(engine.plans(experiment)))
-    return sum(torch.Size(field.shape).numel() * field.dtype.itemsize for _, _, field in corrected(plan))
+    sent = [field.correction for _, _, field in corrected(plan)]
+    return sum(torch.Size(shape).numel() * dtype.itemsize for dtype, shape in sent)

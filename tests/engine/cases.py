@@ -118,7 +118,7 @@ CASES = {
             "linear",
             linear,
             LinearMasks(ROWS, INPUTS, HIDDEN),
-            ((("r", -1), ("a", -1), ("s", -1), ("t", -1)), (("r", -1), ("s", -1), None, ("t", -1))),
+            ((("r", -1), ("a", -1), ("s", -1)), (("r", -1), ("s", -1), None, ("t", -1))),
         ),
         Case("relu", relu, ReluMasks(ROWS, HIDDEN), (RELU_SENT, RELU_SENT)),
         Case("sigmoid", sigmoid, SigmoidTables(ROWS), ((("r", 1), ("flip", 0)),) * 2),
@@ -178,8 +178,7 @@ def train_masks(step: int, sender: int) -> list[Mask | None]:
     sent += [("relu", key, sign) for key, sign in RELU_SENT[:-1]]
     sent += [("sigmoid", "r", 1), ("sigmoid", "flip", 0), ("relu", "gamma", -1)]
     sent += [("dw2", "r", 1), ("linear", "s", -1), ("dy", "r", 1)]
-    sent += [None] if sender == AUDITOR else []
-    sent += [("linear", "t", -1)]
+    sent += [None, ("linear", "t", -1)] if sender == AUDITOR else []
     return [mask and Mask(step, *mask) for mask in sent]
 
 

@@ -35,16 +35,30 @@ class Field:
         dtype: int64 for ring elements; narrower integers for XOR-shared words.
         corrected: the developer's share comes from the dealer instead of the developer's seed.
         holders: the parties that have a share.
+        sent: a narrower dtype if the dealer sends only so many top bits of the developer's share, for no more of it
+            counts. The developer then has those bits, in that dtype.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.int64
     corrected: bool = False
     holders: tuple[int, ...] = (DEVELOPER, AUDITOR)
+    sent: torch.dtype | None = None
 
     @property
     def spec(self) -> tuple[torch.dtype, tuple[int, ...]]:
         return self.dtype, self.shape
+
+    @property
+    def correction(self) -> tuple[torch.dtype, tuple[int, ...]]:
+        """dtype and shape of what the dealer sends."""
+        return self.sent or self.dtype, self.shape
+
+    def cut(self, share: Tensor) -> Tensor:
+        """What the dealer sends of the developer's share."""
+        if self.sent is None:
+            return share.reshape(self.shape)
+        return (share >> 8 * (self.dtype.itemsize - self.sent.itemsize)).to(self.sent).reshape(self.shape)
 
 
 class Correlation(Protocol):
@@ -95,7 +109,7 @@ def deal(plan: Plan, streams: tuple[SecretStream, SecretStream], step: int) -> l
     developer = expand(plan, streams[DEVELOPER], DEVELOPER, step)
     auditor = expand(plan, streams[AUDITOR], AUDITOR, step)
     made = {name: c.corrections(developer[name], auditor[name]) for name, c in plan.items()}
-    return [made[name][key].reshape(field.shape) for name, key, field in corrected(plan)]
+    return [field.cut(made[name][key]) for name, key, field in corrected(plan)]
 
 
 def complete(
