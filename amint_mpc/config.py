@@ -49,7 +49,9 @@ class Head(_Model):
     input: Literal["pooled", "maps"] = "pooled"
     hidden: int = Field(64, ge=1)
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
-    learning_rate: float = Field(0.05, gt=0, lt=1, description="plain gradient descent, one rate for all weights")
+    learning_rate: float = Field(0.05, gt=0, lt=1, description="one rate for all weights")
+    optimizer: Literal["sgd", "momentum"] = "sgd"
+    momentum: float = Field(0.9, ge=1 / 128, le=127 / 128, description="of `momentum` alone; rounded to 1/128")
 
 
 class Training(_Model):

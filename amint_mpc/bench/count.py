@@ -74,7 +74,7 @@ def kinds(experiment: Experiment) -> list[int]:
 
 def record(experiment: Experiment) -> Tapes:
     """Run each part of a run once, on zeros."""
-    inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
+    inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
     taped: list[_Taped] = []
 
@@ -94,7 +94,7 @@ def record(experiment: Experiment) -> Tapes:
         step = {}
         for kind in sorted(set(kinds(experiment))):
             if kind == TRAIN:
-                three.train(zeros(len(labels), inputs), labels, rate)
+                three.train(zeros(len(labels), inputs), labels, optimizer)
             else:
                 three.score(zeros(kind, inputs))
             step[kind] = take()

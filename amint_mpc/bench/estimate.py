@@ -92,14 +92,14 @@ def estimate(
 
 def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     """Seconds of each kind of step of the head, all three parties in this process."""
-    inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
+    inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
     found = {}
     with parties(inputs, experiment.head.hidden) as three:
         for kind in sorted(set(count.kinds(experiment))):
             x = zeros(kind or len(labels), inputs)
             if kind == TRAIN:
-                found[kind] = _timed(partial(three.train, x, labels, rate), repeats)
+                found[kind] = _timed(partial(three.train, x, labels, optimizer), repeats)
             else:
                 found[kind] = _timed(partial(three.score, x), repeats)
     return found

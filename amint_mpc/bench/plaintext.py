@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from amint_mpc.amint.head import PlaintextHead
+from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.bench import party
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, load_experiment, load_party
@@ -28,7 +29,7 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
     else:
         normal = seeded_normal(experiment.seed)
         weights = init_head(engine.head_inputs(experiment), experiment.head.hidden, normal)
-        head = PlaintextHead(weights, experiment.head.learning_rate)
+        head = PlaintextHead(weights, head_optimizer(experiment.head))
         own = load_party(folder / "developer" / "party.yaml", "developer")
         step = party.training(head, experiment, own, overlap=False)
 

@@ -17,11 +17,12 @@ from amint_mpc.data.registry import dataset
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import StepEvent
 from amint_mpc.models.classifier import feature_count
-from amint_mpc.models.rate import representable_rate
+from amint_mpc.models.rate import representable_momentum, representable_rate
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.head import SecureHead
-from amint_mpc.mpc.layers import Rate, score_plan, train_plan
+from amint_mpc.mpc.layers import score_plan, train_plan
+from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
 
 
 def head_inputs(experiment: Experiment) -> int:
@@ -29,9 +30,17 @@ def head_inputs(experiment: Experiment) -> int:
     return experiment.head.features or feature_count(experiment, dataset(experiment.data.dataset).shape)
 
 
-def head_rate(experiment: Experiment) -> Rate:
-    """The step size for a sum over rows: the learning rate over the members of a batch."""
-    return Rate(*representable_rate(experiment.head.learning_rate / experiment.training.batch))
+def head_optimizer(experiment: Experiment) -> Optimizer:
+    """How the head's weights move. Steps are for a sum over rows: the learning rate over the members of a batch.
+
+    Raises:
+        UsageError: settings that the secure head cannot apply, with what it can.
+    """
+    head = experiment.head
+    rate = representable_rate(head.learning_rate / experiment.training.batch)
+    if head.optimizer == "momentum":
+        return Momentum(*rate, representable_momentum(head.momentum))
+    return Rate(*rate)
 
 
 def targets(members: int) -> Tensor:
@@ -42,10 +51,10 @@ def targets(members: int) -> Tensor:
 def plans(experiment: Experiment) -> Iterator[Plan]:
     """What each step of the head needs from the dealer, in the order of the schedule."""
     sizes = head_inputs(experiment) + 1, experiment.head.hidden
-    train = train_plan(2 * experiment.training.batch, *sizes, head_rate(experiment))
+    rows, optimizer = 2 * experiment.training.batch, head_optimizer(experiment)
     for item in schedule(experiment):
         if isinstance(item, TrainStep):
-            yield train
+            yield train_plan(rows, *sizes, optimizer, item.index)
         else:
             yield from (score_plan(rows, *sizes) for _, count in item.sets for rows in score_batches(count))
 
@@ -91,7 +100,7 @@ class SecureMintHead:
 
     def __init__(self, head: SecureHead, auditor: Channel, experiment: Experiment) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
-        self._rate = head_rate(experiment)
+        self._optimizer = head_optimizer(experiment)
         self.meter = Meter(auditor)
         self.steps = head_steps(experiment)
 
@@ -106,7 +115,7 @@ class SecureMintHead:
         if self.meter.steps == self.steps:
             raise UsageError(f"all {self.steps} steps of the experiment are done", "end your loop after `steps` steps")
         self.meter.start()
-        gradient = self._head.train_step(features.double(), targets(members), self._rate)
+        gradient = self._head.train_step(features.double(), targets(members), self._optimizer)
         self.meter.stop()
         assert gradient is not None
         return (gradient / members).to(features.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 
 from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
+from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import SplitImages, load_split
@@ -96,9 +97,8 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
 
 def _head(experiment: Experiment, images: SplitImages) -> PlaintextHead:
     count = feature_count(experiment, tuple(images.members.shape[1:]))
-    return PlaintextHead(
-        init_head(count, experiment.head.hidden, seeded_normal(experiment.seed)), experiment.head.learning_rate
-    )
+    weights = init_head(count, experiment.head.hidden, seeded_normal(experiment.seed))
+    return PlaintextHead(weights, head_optimizer(experiment.head))
 
 
 def _with(experiment: Experiment, **changes: Any) -> Experiment:

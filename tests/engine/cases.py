@@ -12,7 +12,8 @@ from views import Mask, Party
 
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.head import SecureHead
-from amint_mpc.mpc.layers import Rate, score_plan, train_plan
+from amint_mpc.mpc.layers import score_plan, train_plan
+from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
 from amint_mpc.mpc.protocols import truncate
 from amint_mpc.mpc.protocols.linear import Linear, LinearMasks
 from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
@@ -130,6 +131,7 @@ CASES = {
 # ------------------------------------------------------------------------------------------------ the whole head
 
 RATE = Rate(3, 7)
+MOMENTUM = Momentum(3, 7, (115, 7))
 
 
 def head_party(
@@ -140,7 +142,7 @@ def head_party(
     *,
     scored: Sequence[Tensor] = (),
     opened: bool = False,
-    rate: Rate = RATE,
+    rate: Optimizer = RATE,
 ) -> Party:
     """Training steps, scores and the opening of the weights. The developer returns the gradients, the auditor scores;
     both return the opened weights and their shares of the weights before each step and at the end."""
@@ -165,19 +167,23 @@ def shares_of(head: SecureHead) -> dict[str, Tensor]:
 
 
 def head_plans(
-    rows: int, inputs: int, hidden: int, steps: int, scored: Sequence[int] = (), rate: Rate = RATE
+    rows: int, inputs: int, hidden: int, steps: int, scored: Sequence[int] = (), rate: Optimizer = RATE
 ) -> list[Plan]:
-    plans: list[Plan] = [train_plan(rows, inputs + 1, hidden, rate)] * steps
+    plans: list[Plan] = [train_plan(rows, inputs + 1, hidden, rate, number) for number in range(steps)]
     return plans + [score_plan(count, inputs + 1, hidden) for count in scored]
 
 
-def train_masks(step: int, sender: int) -> list[Mask | None]:
+def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mask | None]:
     """Of what a party sends in one training step, in order."""
-    sent: list[tuple[str, str, int] | None] = [("linear", "r", -1)]
+    sent: list[tuple[str, str, int] | None] = []
+    momentum = isinstance(optimizer, Momentum)
+    sent += [("velocity", "r", 1)] if momentum else []
+    sent += [("linear", "r", -1)]
     sent += [("linear", "a", -1)] if sender == DEVELOPER else []
     sent += [("relu", key, sign) for key, sign in RELU_SENT[:-1]]
     sent += [("sigmoid", "r", 1), ("sigmoid", "flip", 0), ("relu", "gamma", -1)]
     sent += [("dw2", "r", 1), ("linear", "s", -1), ("dy", "r", 1)]
+    sent += [("step of w2", "r", 1)] if momentum else []
     sent += [None] if sender == AUDITOR else []
     sent += [("linear", "t", -1)]
     return [mask and Mask(step, *mask) for mask in sent]

@@ -18,7 +18,7 @@ from scipy.stats import chi2  # type: ignore[import-untyped]
 from torch import Tensor
 
 from amint_mpc.mpc.channel import ChannelStats
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory, Plan, link
 from parties import run_both
 
 MaterialOfRun = list[dict[str, dict[str, Tensor]]]  # of each step
@@ -147,16 +147,18 @@ class Mask:
 
 def _completed(plans: Sequence[Plan], viewer: int, own: MaterialOfRun, other: MaterialOfRun) -> MaterialOfRun:
     """The other party's material with those shares that must fit the viewer's replaced by fitting ones."""
-    made = [copied(material) for material in other]
+    made, memory = [copied(material) for material in other], Memory()
     for plan, mine, theirs in zip(plans, own, made, strict=True):
+        drawn = copied(mine), copied(theirs)
+        link(plan, drawn if viewer == DEVELOPER else drawn[::-1], memory)
         for name, correlation in plan.items():
             keys = [key for key, part in correlation.fields.items() if part.corrected]
             if viewer == AUDITOR:
-                theirs[name].update(correlation.corrections(theirs[name], mine[name]))
+                theirs[name].update(correlation.corrections(drawn[1][name], drawn[0][name]))
                 continue
             for key in keys:
-                theirs[name][key] = torch.zeros_like(theirs[name][key])
-            whole = correlation.corrections(mine[name], theirs[name])
+                drawn[1][name][key] = torch.zeros_like(theirs[name][key])
+            whole = correlation.corrections(drawn[0][name], drawn[1][name])
             for key in keys:
                 share = mine[name][key]
                 theirs[name][key] = whole[key] ^ share if key in XOR_SHARED else whole[key] - share

@@ -99,8 +99,11 @@ class Linear:
     def _developer(self) -> bool:
         return self._rounds.party == DEVELOPER
 
-    def post(self, x: Tensor | None, w: Tensor) -> None:
-        """Step 1. x: [n, f] int64, |x| <= ring.SMALL_LIMIT, at the developer; None at the auditor. w: share."""
+    def post(self, x: Tensor | None, w: Tensor) -> Opened:
+        """Step 1. x: [n, f] int64, |x| <= ring.SMALL_LIMIT, at the developer; None at the auditor. w: share.
+
+        Returns c = W - R.
+        """
         self._c = self._rounds.open(w - self._m["r"])
         masked = None
         if self._developer:
@@ -109,6 +112,7 @@ class Linear:
             self._x = x
             masked = x - self._m["a"]
         self._masked_x = self._rounds.hand_over(DEVELOPER, masked, (self._masks.rows, self._masks.inputs), torch.int64)
+        return self._c
 
     def product(self) -> Tensor:
         """Share of Y = X W, [n, h]."""
