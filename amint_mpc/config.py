@@ -49,9 +49,10 @@ class Head(_Model):
     input: Literal["pooled", "maps"] = "pooled"
     hidden: int = Field(64, ge=1)
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
-    learning_rate: float = Field(0.05, gt=0, lt=1, description="one rate for all weights")
-    optimizer: Literal["sgd", "momentum"] = "sgd"
+    learning_rate: float = Field(0.05, gt=0, lt=1, description="with novograd the usual length of a layer's step")
+    optimizer: Literal["sgd", "momentum", "novograd"] = "sgd"
     momentum: float = Field(0.9, ge=1 / 128, le=127 / 128, description="of `momentum` alone; rounded to 1/128")
+    beta2: float = Field(0.95, ge=0.5, le=0.99, description="of `novograd` alone: what stays of the second moment")
 
 
 class Training(_Model):

@@ -74,8 +74,7 @@ class DevelopersLinear(crypten.gradients.AutogradFunction):  # type: ignore[misc
     def backward(ctx: Any, dy: Any) -> tuple[Any, Any]:
         linear, step = ctx.saved_tensors
         assert step.optimizer is not None
-        linear.post_gradient(dy.share)
-        scaling = step.optimizer.scale_rows(step, linear, dy.share)
+        scaling = step.optimizer.scale_rows(step, dy.share, linear.post_gradient(dy.share))
         next(scaling)
         step.exchange()
         linear.post_input_gradient()

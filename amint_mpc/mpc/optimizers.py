@@ -17,10 +17,10 @@ from torch import Tensor
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc import fixed_point as fp
 from amint_mpc.mpc.correlations.base import Correlation, Link
-from amint_mpc.mpc.protocols.linear import Linear
 from amint_mpc.mpc.protocols.momentum import VelocityMasks, decayed_velocity
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
-from amint_mpc.mpc.step import InRounds, Step
+from amint_mpc.mpc.rounds import InRounds, Opened
+from amint_mpc.mpc.step import Step
 
 MAX_NUMERATOR = 3
 MAX_SHIFT = 62 - (fp.DW2_BITS - fp.W2_BITS)  # a truncation drops at most 62 bits; that of dw2 is the largest
@@ -40,8 +40,12 @@ class Optimizer(Protocol):
     def begin(self, step: Step, weights: Mapping[str, Tensor]) -> None:
         """Called before the first round. weights: this party's shares of w1, w2 and b2."""
 
-    def scale_rows(self, step: Step, linear: Linear, dy: Tensor) -> InRounds[Tensor]:
-        """rate * dY [n, h], UPDATE_BITS. Begins before the round that opens dY - S."""
+    def scale_rows(self, step: Step, dy: Tensor, opened: Opened) -> InRounds[Tensor]:
+        """rate * dY [n, h], UPDATE_BITS. Begins before the round that opens dY - S.
+
+        Args:
+            dy: share of dY, DY_BITS. opened: dY - S, the masks being "s" of "linear".
+        """
         ...
 
     def scale_output(self, step: Step, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
@@ -86,7 +90,7 @@ class Rate:
     def begin(self, step: Step, weights: Mapping[str, Tensor]) -> None:
         """See `Optimizer.begin`."""
 
-    def scale_rows(self, step: Step, linear: Linear, dy: Tensor) -> InRounds[Tensor]:
+    def scale_rows(self, step: Step, dy: Tensor, opened: Opened) -> InRounds[Tensor]:
         """See `Optimizer.scale_rows`: the truncation shares the round of dY - S."""
         return step.truncated("dy", dy * self.numerator)
 

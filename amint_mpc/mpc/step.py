@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,15 +10,12 @@ from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import Material, Plan
 from amint_mpc.mpc.protocols import truncate
-from amint_mpc.mpc.rounds import Opened, Rounds
+from amint_mpc.mpc.rounds import InRounds, Opened, Rounds
 
 if TYPE_CHECKING:
     from amint_mpc.mpc.optimizers import Optimizer
 
 T = TypeVar("T")
-
-InRounds = Generator[None, None, T]
-"""A protocol that posts what it needs opened, yields where it waits for a round, and ends with a result."""
 
 
 class _Beside:

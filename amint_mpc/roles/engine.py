@@ -22,6 +22,7 @@ from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.layers import score_plan, train_plan
+from amint_mpc.mpc.novograd import NovoGrad
 from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
 
 
@@ -37,6 +38,8 @@ def head_optimizer(experiment: Experiment) -> Optimizer:
         UsageError: settings that the secure head cannot apply, with what it can.
     """
     head = experiment.head
+    if head.optimizer == "novograd":
+        return NovoGrad(head.learning_rate, head.beta2)
     rate = representable_rate(head.learning_rate / experiment.training.batch)
     if head.optimizer == "momentum":
         return Momentum(*rate, representable_momentum(head.momentum))

@@ -21,6 +21,7 @@ from amint_mpc.data.registry import dataset
 from amint_mpc.errors import AmintError, UsageError
 from amint_mpc.models.classifier import BACKBONES
 from amint_mpc.models.rate import check_rate
+from amint_mpc.roles import engine
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
 PEERS: dict[Role, tuple[Role, ...]] = {
@@ -147,11 +148,13 @@ def check_experiment(experiment: Experiment) -> None:
     """What every party can see of an experiment before anything starts, beyond what its keys and values show.
 
     Raises:
-        UsageError: no such dataset or backbone, or a learning rate that the secure head cannot apply.
+        UsageError: no such dataset or backbone, or an optimizer's settings that the secure head cannot apply.
     """
     if experiment.head.features is None:  # else both belong to the developer's own loop
         dataset(experiment.data.dataset)
         if experiment.model.backbone not in BACKBONES:
             known = ", ".join(sorted(BACKBONES))
             raise UsageError(f"there is no backbone {experiment.model.backbone!r}", f"Known backbones: {known}.")
-    check_rate(experiment.head.learning_rate, experiment.training.batch)
+    if experiment.head.optimizer != "novograd":
+        check_rate(experiment.head.learning_rate, experiment.training.batch)
+    engine.head_optimizer(experiment)

@@ -13,6 +13,7 @@ from views import Mask, Party
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.layers import score_plan, train_plan
+from amint_mpc.mpc.novograd import NovoGrad
 from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
 from amint_mpc.mpc.protocols import truncate
 from amint_mpc.mpc.protocols.linear import Linear, LinearMasks
@@ -132,6 +133,13 @@ CASES = {
 
 RATE = Rate(3, 7)
 MOMENTUM = Momentum(3, 7, (115, 7))
+NOVOGRAD = NovoGrad(2.0**-8, 0.95)  # so short that the first steps are already measured as neither 0 nor too long
+NOVOGRAD_SENT = [
+    [("rates", "r_norm", 1)],
+    [("rates", "alpha", -1), ("rates", "mu", -1)],
+    [("rates", "r_octaves", 1)],
+    [("rates", "sigma", -1)],
+]
 
 
 def head_party(
@@ -176,15 +184,18 @@ def head_plans(
 def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mask | None]:
     """Of what a party sends in one training step, in order."""
     sent: list[tuple[str, str, int] | None] = []
-    momentum = isinstance(optimizer, Momentum)
+    momentum, novograd = isinstance(optimizer, Momentum), isinstance(optimizer, NovoGrad)
     sent += [("velocity", "r", 1)] if momentum else []
     sent += [("linear", "r", -1)]
     sent += [("linear", "a", -1)] if sender == DEVELOPER else []
-    sent += [("relu", key, sign) for key, sign in RELU_SENT[:-1]]
-    sent += [("sigmoid", "r", 1), ("sigmoid", "flip", 0), ("relu", "gamma", -1)]
-    sent += [("dw2", "r", 1), ("linear", "s", -1), ("dy", "r", 1)]
+    beside = NOVOGRAD_SENT if novograd else [[]] * 4
+    sent += [("relu", "r", 1), ("relu", "rho", -1), *beside[0], ("relu", "gate_mask", 0), *beside[1]]
+    sent += [("relu", "flip", 0), *beside[2], ("sigmoid", "r", 1), *beside[3], ("sigmoid", "flip", 0)]
+    sent += [("relu", "gamma", -1), ("dw2", "r", 1), ("linear", "s", -1)]
+    sent += [("scale dw2", "s", -1)] if novograd else [("dy", "r", 1)]
     sent += [("step of w2", "r", 1)] if momentum else []
     sent += [None] if sender == AUDITOR else []
+    sent += [("dy", "r", 1), ("step of w2", "r", 1)] if novograd else []
     sent += [("linear", "t", -1)]
     return [mask and Mask(step, *mask) for mask in sent]
 

@@ -120,9 +120,10 @@ class Linear:
             return small_matmul(self._x, self._c.value + self._m["r"]) + self._m["ar"]
         return matmul(self._masked_x.value, self._m["r"]) + self._m["ar"]
 
-    def post_gradient(self, dy: Tensor) -> None:
-        """Step 2. dy: share of dY, [n, h]."""
+    def post_gradient(self, dy: Tensor) -> Opened:
+        """Step 2. dy: share of dY, [n, h]. Returns d = dY - S."""
         self._d = self._rounds.open(dy - self._m["s"])
+        return self._d
 
     def post_input_gradient(self) -> Opened:
         """Step 3: after the exchange the developer may ask `input_gradient`."""
