@@ -30,24 +30,41 @@ class Data(_Model):
     """Which images, and how many take which part (see `amint_mpc.data.split`)."""
 
     dataset: str = "mnist-5k"
+    image_size: int | None = Field(None, ge=8, le=512, description="of `folder` alone: pixels a side")
+    channels: Literal[1, 3] | None = Field(None, description="of `folder` alone: 1 grey, 3 colour")
+    classes: int | None = Field(None, ge=2, le=65536, description="of `folder` alone: how many class folders")
     members: int = Field(1500, ge=4, description="images trained on with their class labels")
     external: int = Field(2500, ge=4, description="images of the same source, labels unused")
     unseen: int = Field(1000, ge=4, description="images that take part in nothing until evaluation")
+    duplicates: Literal["keep", "drop"] = Field("keep", description="drop: one copy of each picture takes part")
+
+    @model_validator(mode="after")
+    def _folder_says_what_it_holds(self) -> Data:
+        """The auditor has no images: it knows a named dataset by its name, a folder by what stands here."""
+        stated = {"image_size": self.image_size, "channels": self.channels, "classes": self.classes}
+        for key, value in stated.items():
+            if self.dataset == "folder" and value is None:
+                raise ValueError(f"the dataset folder needs data.{key}, so that every party knows it")
+            if self.dataset != "folder" and value is not None:
+                raise ValueError(f"data.{key} is for the dataset folder; leave it out")
+        return self
 
 
 class Model(_Model):
     """The developer's classifier and where its activations are tapped."""
 
     backbone: str = "resnet-mini"
-    width: int = Field(16, ge=1, description="channels of the stem")
+    size: Literal["full", "small"] = Field("full", description="small: fewer blocks and channels (docs/backbones.md)")
+    width: int | None = Field(None, ge=1, description="channels of the stem; empty: what is usual for this backbone")
     taps: Literal["entry", "middle", "output"] = "middle"
 
 
 class Head(_Model):
-    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between."""
+    """The auditor's membership head: `features -> hidden -> 1` with a ReLU between; `conv`: convolutions before."""
 
-    input: Literal["pooled", "maps"] = "pooled"
+    input: Literal["pooled", "maps", "conv"] = "pooled"
     hidden: int = Field(64, ge=1)
+    filters: int = Field(4, ge=1, description="of the convolution on each tapped map; with input: conv alone")
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
     learning_rate: float = Field(0.05, gt=0, lt=1, description="with novograd the usual length of a layer's step")
     optimizer: Literal["sgd", "momentum", "novograd"] = "sgd"
@@ -66,11 +83,23 @@ class Training(_Model):
     mint_weight: float = Field(1.0, ge=0)
     distillation: float = Field(0.0, ge=0, description="weight of the warm teacher's soft labels on external images")
     evaluate_every: int = Field(5, ge=0, description="epochs between scores of the calibration images; 0: never")
+    patience: int = Field(
+        0, ge=0, description="stop, and go back to the best, after so many evaluations without a better one; 0: never"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the classifier's layers (automatic mixed precision); features stay float32"
+    )
 
     @model_validator(mode="after")
     def _teacher_needs_warmup(self) -> Training:
         if self.distillation > 0 and self.warmup_epochs == 0:
             raise ValueError("distillation needs a teacher: set warmup_epochs to at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_needs_evaluations(self) -> Training:
+        if self.patience and not self.evaluate_every:
+            raise ValueError("patience counts evaluations: set evaluate_every to at least 1, or patience to 0")
         return self
 
 
@@ -125,8 +154,12 @@ class Experiment(_Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Experiment:
+        if self.head.input == "conv" and self.head.optimizer != "sgd":
+            raise ValueError("head.optimizer is sgd where head.input is conv")
         if self.head.features is not None and self.training.evaluate_every:
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
+        if self.head.features is not None and self.head.input == "conv":
+            raise ValueError("head.input conv takes the maps of this program's own backbones: leave head.features out")
         if self.training.batch > min(self.data.members, self.data.external):
             raise ValueError("training.batch must not exceed data.members or data.external")
         return self
@@ -168,8 +201,21 @@ LOOPBACK: dict[Role, dict[str, Any]] = {
 """What a party file says when there is none: all three on this machine."""
 
 
+STUDY = "study-"
+
+
 def list_experiments() -> dict[str, Path]:
-    """The experiments that come with the program, by name: configs/ of the wheel, or of the checkout."""
+    """The experiments that come with the program, by name."""
+    return {name: path for name, path in _shipped().items() if not name.startswith(STUDY)}
+
+
+def list_studies() -> dict[str, Path]:
+    """The studies that come with the program, by name (`amint_mpc.study`): their files are named study-*.yaml."""
+    return {name: path for name, path in _shipped().items() if name.startswith(STUDY)}
+
+
+def _shipped() -> dict[str, Path]:
+    """All files of configs/, of the wheel or of the checkout."""
     package = Path(str(resources.files("amint_mpc")))
     folder = package / "configs"
     # Beside an installed package `configs` is CrypTen's, so the checkout must be known for one by its project file.
@@ -189,8 +235,9 @@ def load_experiment(source: str | Path | None = None, overrides: Sequence[str] =
         UsageError: no such file or name, malformed YAML, an unknown key, a value that is not allowed.
     """
     named = str(source) if source is not None else "quickstart"
-    path = _find(named)
-    values = read_mapping(path)
+    values = read_mapping(_find(named))
+    if "grid" in values:
+        raise UsageError(f"{named} is a study, not an experiment", f"amint-mpc study --config {named}")
     for assignment in overrides:
         put(values, assignment)
     try:
@@ -199,11 +246,22 @@ def load_experiment(source: str | Path | None = None, overrides: Sequence[str] =
         raise complain(error, Experiment, named + (" with --set" if overrides else "")) from None
 
 
+def is_study(source: str) -> bool:
+    """Whether a name or file is a study: its file has a grid.
+
+    Raises:
+        UsageError: no such file or name, or it cannot be read.
+    """
+    return "grid" in read_mapping(_find(source))
+
+
 def _find(source: str) -> Path:
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return path
     known = list_experiments()
+    if source in list_studies():
+        return list_studies()[source]
     if source not in known:
         raise UsageError(
             f'there is no experiment "{source[:60]}"', "amint-mpc config list names them: " + ", ".join(known)

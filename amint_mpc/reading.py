@@ -101,12 +101,22 @@ def put(values: dict[str, Any], assignment: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UsageError(f"--set {shown(assignment)} is not KEY=VALUE", "for example --set training.epochs=10")
-    for part in parts[:-1]:
+    place(values, key.strip(), parse(text, f"--set {shown(assignment)}"), f"--set {shown(assignment)}")
+
+
+def place(values: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Put a value at a dotted key of nested mappings, in place.
+
+    Raises:
+        UsageError: the key leads through a value; `source` says where it was asked for.
+    """
+    *folders, last = key.split(".")
+    for part in folders:
         inner = values.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"--set {shown(assignment)}: {part} holds a value, not keys", "for example --set seed=2")
+            raise UsageError(f"{source}: {part} holds a value, not keys", "for example --set seed=2")
         values = inner
-    values[parts[-1]] = parse(text, f"--set {shown(assignment)}")
+    values[last] = value
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -129,13 +139,19 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def complain(error: ValidationError, model: type[BaseModel], source: str) -> UsageError:
     """The one error that a user sees for settings that do not fit `model`: each key, its value, what is allowed."""
+    text, hint = sentences(error, model)
+    return UsageError(f"{source}: {text}", hint)
+
+
+def sentences(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
+    """What is wrong with settings that do not fit `model`, a line each, and a hint."""
     details = error.errors(include_url=False, include_context=True)
     lines = [_sentence(detail) for detail in details[:MAX_COMPLAINTS]]
     if len(details) > MAX_COMPLAINTS:
         lines.append(f"and {len(details) - MAX_COMPLAINTS} more")
     hints = [_suggest(detail, model) for detail in details if detail["type"] == "extra_forbidden"]
     hint = hints[0] if hints else "amint-mpc config show prints every key with its value"
-    return UsageError(f"{source}: " + "\n".join(lines), hint)
+    return "\n".join(lines), hint
 
 
 def _sentence(detail: ErrorDetails) -> str:

@@ -28,7 +28,7 @@ from amint_mpc.events import Event, Notice, StepEvent
 
 INSECURE = "INSECURE: the auditor made the correlated randomness and could read what the developer shared"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PACKAGES = ("amint-mpc", "torch", "torchvision", "crypten", "numpy", "cryptography", "pydantic")
+_PACKAGES = ("amint-mpc", "torch", "torchvision", "crypten", "numpy", "pillow", "cryptography", "pydantic")
 
 
 class RunFolder:
@@ -106,6 +106,10 @@ class RunFolder:
         note = {"role": self.role, "experiment": self.experiment.digest()}
         raw = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, self._marked(note))
         return self._write(name, raw)
+
+    def save_json(self, name: str, record: dict[str, Any]) -> Path:
+        """`name` (it ends in .json) in this folder."""
+        return self._write(name, json_line(self._marked(record)) + "\n")
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json and close. Who runs, what was agreed and whether it was secure is added here."""

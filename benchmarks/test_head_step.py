@@ -11,6 +11,7 @@ from amint_mpc.bench.head import Setup
 from amint_mpc.bench.inprocess import parties
 from amint_mpc.bench.plaintext import TorchHead
 from amint_mpc.roles import engine
+from amint_mpc.roles.heads import Dense
 
 SIZES = [(768, 128, 128), (256, 64, 128), (96, 8, 32)]
 
@@ -28,7 +29,7 @@ def test_secure_step(benchmark, features: int, hidden: int, batch: int) -> None:
     experiment = Setup(features, hidden, batch).experiment(1)
     x = torch.randn(batch, features, dtype=torch.float64).clamp(-8, 8)
     labels, optimizer = engine.targets(batch // 2), engine.head_optimizer(experiment)
-    with parties(features, hidden) as three:
+    with parties(Dense(features, hidden)) as three:
         gradient = benchmark(three.train, x, labels, optimizer)
     assert gradient.shape == x.shape
 
@@ -36,7 +37,7 @@ def test_secure_step(benchmark, features: int, hidden: int, batch: int) -> None:
 @pytest.mark.parametrize(("features", "hidden", "batch"), SIZES)
 def test_secure_score(benchmark, features: int, hidden: int, batch: int) -> None:
     x = torch.randn(batch, features, dtype=torch.float64).clamp(-8, 8)
-    with parties(features, hidden) as three:
+    with parties(Dense(features, hidden)) as three:
         logits = benchmark(three.score, x)
     assert logits.shape == (batch,)
 

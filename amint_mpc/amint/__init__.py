@@ -1,5 +1,6 @@
 """The method, aMINT (arXiv 2509.07879): joint objective, schedule, training loop, figures."""
 
+from amint_mpc.amint.conv_head import PlaintextConvHead
 from amint_mpc.amint.head import MintHead, PlaintextHead
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
 from amint_mpc.amint.schedule import SCORE_BATCH, ScoreSets, TrainStep, schedule
@@ -10,6 +11,7 @@ __all__ = [
     "Figure",
     "MembershipFigures",
     "MintHead",
+    "PlaintextConvHead",
     "PlaintextHead",
     "ScoreSets",
     "TrainStep",

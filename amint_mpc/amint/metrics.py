@@ -90,6 +90,12 @@ def calibration_figures(scores: Mapping[str, Tensor]) -> dict[str, float]:
     return {"mint_auc": roc_auc(members, unseen), "mint_accuracy": balanced_accuracy(members, unseen, 0.5)}
 
 
+def calibrated_accuracy(scores: Mapping[str, Tensor]) -> float:
+    """Balanced accuracy on the calibration halves at their own best threshold: for choosing, never for reporting."""
+    members, unseen = scores["members_calibration"], scores["unseen_calibration"]
+    return balanced_accuracy(_array(members), _array(unseen), best_threshold(members, unseen))
+
+
 def accuracy_figure(correct: Tensor, seed: int) -> Figure:
     """Share of right answers, from one truth value an image [count]."""
     return bootstrap(lambda sets: float(sets[0].mean()), (_array(correct),), seed)

@@ -14,6 +14,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from amint_mpc.amint.transfer import to_device
+
 MINT_START = 2 * math.log(2)
 """L_mint of a head whose logits are all 0."""
 
@@ -32,7 +34,7 @@ class JointObjective:
 
     def plaintext_part(
         self, logits: Tensor, labels: Tensor, soft_labels: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The parts that need no head.
 
         Args:
@@ -41,16 +43,17 @@ class JointObjective:
             soft_labels: [e, classes], the teacher's probabilities for the external rows; None: no distillation.
 
         Returns:
-            a scalar to differentiate, and the loss values by name (`task`, `distillation`), not weighted.
+            a scalar to differentiate, and the loss values by name (`task`, `distillation`), not weighted: scalars
+            without a graph, still on the device, so that nobody waits for them who does not need them yet.
         """
         task = F.cross_entropy(logits[: len(labels)], labels)
-        values = {"task": float(task.detach())}
+        values = {"task": task.detach()}
         if self.first_task is None:
-            self.first_task = values["task"]
+            self.first_task = float(values["task"])
         total = task / self.first_task
         if soft_labels is not None:
             soft = F.cross_entropy(logits[len(labels) :], soft_labels)
-            values["distillation"] = float(soft.detach())
+            values["distillation"] = soft.detach()
             total = total + self.distillation * soft
         return total, values
 
@@ -58,6 +61,6 @@ class JointObjective:
         """Gradient of the joint loss by the features, [n, F]: what to go backward from there with.
 
         Args:
-            feature_gradient: of L_mint by the features, [n, F], on any device.
+            feature_gradient: of L_mint by the features, [n, F], on the host.
         """
-        return feature_gradient.to(features) * (self.mint_weight / MINT_START)
+        return to_device(feature_gradient.to(features.dtype), features.device) * (self.mint_weight / MINT_START)

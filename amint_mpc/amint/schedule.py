@@ -30,6 +30,8 @@ class TrainStep:
 class ScoreSets:
     """Score whole sets, in this order, after the steps of `epoch`.
 
+    With `training.patience` a run may go on from one that is not final straight to the final one (`amint.stopping`).
+
     Args:
         sets: (name, number of images).
         final: true once, at the end, for all five sets.

@@ -5,6 +5,10 @@ them, and with distillation the warm classifier's answers on the external images
 teacher. Every joint step takes as many external images as members through one forward pass, so that batch norms see
 both. Members and external images come in a fresh random order each epoch. Same seed, same number of threads, same
 machine: same result (on the CPU).
+
+With `training.precision` the classifier's layers run in automatic mixed precision (Micikevicius et al. 2018, arXiv
+1710.03740). What leaves them, features and logits, is float32, and so is the head's gradient. For float16 both losses'
+gradients are scaled by the same factor; a step whose gradients overflow is left out by the classifier alone.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import groupby
 
 import numpy as np
@@ -22,6 +27,8 @@ from amint_mpc.amint.head import MintHead
 from amint_mpc.amint.metrics import Figure, accuracy_figure, calibration_figures
 from amint_mpc.amint.objective import JointObjective
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.stopping import Rewind, Stopper
+from amint_mpc.amint.transfer import OnItsWay
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
@@ -39,8 +46,10 @@ class Trainer:
             distillation, the task with distillation): what the price of the head is measured against.
         device: of the classifier; "auto" takes an accelerator where there is one.
         overlap: let the head's step run in a thread of its own while the classifier goes on. Changes no result.
+        stopper: with `training.patience`, decides after each evaluation; None: train to the last epoch.
 
     Attributes:
+        stopped: the epoch after which the stopper ended the training, else None.
         backbone: the classifier with its taps' features (`amint_mpc.models.Classifier`).
         scores: after `run`, set name -> membership probabilities [count]; empty where the head tells none.
         soft_labels: after the warm-up, the teacher's class probabilities for the external images [external, classes],
@@ -54,6 +63,7 @@ class Trainer:
         head: MintHead | None,
         device: str | torch.device = "auto",
         overlap: bool = False,
+        stopper: Stopper | None = None,
     ) -> None:
         self.experiment = experiment
         self.images = images
@@ -61,6 +71,9 @@ class Trainer:
         self.device = pick_device(device)
         self.scores: dict[str, Tensor] = {}
         self.soft_labels: Tensor | None = None
+        self.stopped: int | None = None
+        self._stopper = stopper if experiment.training.patience else None
+        self._rewind = Rewind(experiment.training.patience, self._copied, self._load)
         self._worker = ThreadPoolExecutor(1, "head") if overlap and head is not None else None
         classifier = build_classifier(experiment, tuple(images.members.shape[1:]), images.classes)
         # Not channels_last: a quarter faster here, but torch 2.14's backward pass then writes past its memory at
@@ -69,6 +82,8 @@ class Trainer:
         training = experiment.training
         self._optimizer = torch.optim.Adam(self.backbone.parameters(), lr=training.learning_rate, fused=True)
         self._rate = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._cooled)
+        self._half = None if training.precision == "float32" else getattr(torch, training.precision)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
         self._objective = JointObjective(training.mint_weight, training.distillation)
         self._members, self._external = images.members.to(self.device), images.external.to(self.device)
         self._labels = images.member_labels.to(self.device)
@@ -90,16 +105,39 @@ class Trainer:
 
     def _joint_epochs(self) -> Iterator[StepEvent | EpochEvent]:
         done = self.experiment.training.warmup_epochs * self.experiment.steps_per_epoch
-        for epoch, items in groupby(schedule(self.experiment), key=lambda item: item.epoch):
-            start, figures = time.perf_counter(), {}
+        items_of_all = schedule(self.experiment)
+        for epoch, items in groupby(items_of_all, key=lambda item: item.epoch):
+            start = time.perf_counter()
+            figures: dict[str, float] = {}
             members, external = self._epoch_order()
             for item in items:
                 if isinstance(item, ScoreSets):
-                    figures = self._score(item)
+                    figures, scores = self._score(item)
+                    if self._stopper is not None and not item.final:
+                        figures |= self._evaluated(self._stopper, epoch, scores)
                     continue
                 at = item.index % self.experiment.steps_per_epoch
                 yield self._joint_step(item, done + item.index + 1, members[at], external[at])
             yield self._epoch_event(epoch, "joint", start, figures)
+            if self.stopped is not None:
+                start, final = time.perf_counter(), items_of_all[-1]
+                assert isinstance(final, ScoreSets)
+                yield self._epoch_event(epoch, "score", start, self._score(final)[0])
+                return
+
+    def _evaluated(self, stopper: Stopper, epoch: int, scores: dict[str, Tensor]) -> dict[str, float]:
+        """Let the stopper look at an evaluation. Returns what it tells of it."""
+        self._rewind.keep()
+        if stopper.evaluated(scores):
+            self._rewind.go_back()
+            self.stopped = epoch
+        return stopper.figures
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.backbone.state_dict().items()}
+
+    def _load(self, state: dict[str, Tensor]) -> None:
+        self.backbone.load_state_dict(state)
 
     def task_accuracy(self) -> Figure:
         """Share of unseen report images that are classified rightly."""
@@ -111,9 +149,9 @@ class Trainer:
             start = time.perf_counter()
             for at, rows in enumerate(self._epoch_order()[0], start=1):
                 step_start = time.perf_counter()
-                total, losses = self._objective.plaintext_part(
-                    self.backbone.logits(self._pixels(rows)), self._labels[rows]
-                )
+                with self._autocast():
+                    logits = self.backbone.logits(self._pixels(rows))
+                total, losses = self._objective.plaintext_part(logits.float(), self._labels[rows])
                 self._update(total)
                 done = (epoch - 1) * self.experiment.steps_per_epoch + at
                 yield self._step_event(done, epoch, "warm-up", step_start, losses)
@@ -131,24 +169,29 @@ class Trainer:
             pixels = torch.cat([pixels, self._pixels(external, members=False)])
         soft_labels = None if self.soft_labels is None else self.soft_labels[external]
         if self.head is None:
-            total, losses = self._objective.plaintext_part(self.backbone(pixels)[0], labels, soft_labels)
+            with self._autocast():
+                logits = self.backbone(pixels)[0]
+            total, losses = self._objective.plaintext_part(logits.float(), labels, soft_labels)
             self._update(total)
             self._rate.step()
             return self._step_event(done, item.epoch, "joint", start, losses)
         # The graph is cut behind the taps. While the head works, the rest of the backbone goes forward, and the task's
         # gradient backward to the cut; then both gradients go on from there together. The cut is there with the overlap
         # switched off, too, so that it changes no bit of the result.
-        features, second = self.backbone.tapped(pixels)
-        gradient = self._begin(self.head, features.detach().cpu(), len(members))
+        with self._autocast():
+            features, second = self.backbone.tapped(pixels)
+        gradient = self._begin(self.head, OnItsWay(features.detach()), len(members))
         cut = second.detach().requires_grad_()
-        total, losses = self._objective.plaintext_part(self.backbone.backbone.finish(cut), labels, soft_labels)
+        with self._autocast():
+            logits = self.backbone.backbone.finish(cut)
+        total, losses = self._objective.plaintext_part(logits.float(), labels, soft_labels)
         self._optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         secure_start = time.perf_counter()
         seed = self._objective.seed(features, gradient.result())
         secure = time.perf_counter() - secure_start
-        torch.autograd.backward([second, features], [cut.grad, seed])
-        self._optimizer.step()
+        torch.autograd.backward([second, features], [cut.grad, self._scaler.scale(seed)])
+        self._step()
         self._rate.step()
         return self._step_event(done, item.epoch, "joint", start, losses, secure)
 
@@ -158,20 +201,33 @@ class Trainer:
         steps = training.epochs * self.experiment.steps_per_epoch
         return min(1.0, (steps - taken) / (steps * training.cooldown)) if training.cooldown else 1.0
 
-    def _begin(self, head: MintHead, features: Tensor, members: int) -> Future[Tensor]:
+    def _begin(self, head: MintHead, features: OnItsWay, members: int) -> Future[Tensor]:
         """Start the head's step: in its own thread with the overlap, else here and now."""
+
+        def step() -> Tensor:
+            return head.step(features.wait(), members)
+
         if self._worker is not None:
-            return self._worker.submit(head.step, features, members)
+            return self._worker.submit(step)
         done: Future[Tensor] = Future()
-        done.set_result(head.step(features, members))
+        done.set_result(step())
         return done
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        """Around what the classifier's layers compute; nothing with float32."""
+        return torch.autocast(self.device.type, dtype=self._half, enabled=self._half is not None)
 
     def _update(self, total: Tensor) -> None:
         self._optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
+        self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self._step()
 
-    def _score(self, item: ScoreSets) -> dict[str, float]:
+    def _step(self) -> None:
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+
+    def _score(self, item: ScoreSets) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Figures and, where the head tells them, scores of the sets."""
         scores: dict[str, Tensor] = {}
         figures: dict[str, float] = {}
         for name, _ in item.sets:
@@ -188,7 +244,7 @@ class Trainer:
                 figures["task_accuracy"] = float(right.float().mean())
         if item.final:
             self.scores = scores
-        return figures | (calibration_figures(scores) if scores else {})
+        return figures | (calibration_figures(scores) if scores else {}), scores
 
     @torch.no_grad()
     def _passes(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
@@ -196,9 +252,10 @@ class Trainer:
         images = self.images.images(name)
         for batch in torch.split(images, score_batches(len(images))):
             self.backbone.eval()
-            passed = self.backbone(_unit(batch.to(self.device)))
+            with self._autocast():
+                logits, features = self.backbone(_unit(batch.to(self.device)))
             self.backbone.train()
-            yield passed
+            yield logits.float(), features
 
     def _correct(self, name: str) -> Tensor:
         logits = torch.cat([logits for logits, _ in self._passes(name)])
@@ -218,11 +275,11 @@ class Trainer:
         return _unit((self._members if members else self._external)[rows])
 
     def _step_event(
-        self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, float], secure: float = 0.0
+        self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, Tensor], secure: float = 0.0
     ) -> StepEvent:
-        training = self.experiment.training
+        training, values = self.experiment.training, {name: float(value) for name, value in losses.items()}
         steps = (training.warmup_epochs + training.epochs) * self.experiment.steps_per_epoch
-        return StepEvent(done, steps, epoch, phase, time.perf_counter() - start, losses, secure)
+        return StepEvent(done, steps, epoch, phase, time.perf_counter() - start, values, secure)
 
     def _epoch_event(self, epoch: int, phase: Phase, start: float, figures: dict[str, float]) -> EpochEvent:
         training = self.experiment.training

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
@@ -19,7 +20,8 @@ from amint_mpc.config import ROLES, Experiment
 from amint_mpc.mpc import frames
 from amint_mpc.mpc.channel import Channel, memory_pair
 from amint_mpc.mpc.frames import JsonValue, Spec
-from amint_mpc.roles import engine, handshake, session
+from amint_mpc.roles import engine, handshake, session, stopping
+from amint_mpc.roles.heads import head_kind
 
 RECEIVED = -1
 Moves = list[int]
@@ -55,6 +57,10 @@ class Tapes:
 
 FIGURES = Tape(developer=[RECEIVED], auditor=[0])
 """The auditor tells figures: a round; the bytes (JSON, some hundred) depend on the digits and are not counted."""
+STOP = Tape(
+    developer=[RECEIVED], auditor=[len(frames.encode_tensors(stopping.TAG, 0, 1, [torch.zeros(1, dtype=torch.uint8)]))]
+)
+"""The auditor's bit after an evaluation: stop, or go on."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,8 @@ def kinds(experiment: Experiment) -> list[int]:
 
 def record(experiment: Experiment) -> Tapes:
     """Run each part of a run once, on zeros."""
-    inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
+    kind_of_head, optimizer = head_kind(experiment), engine.head_optimizer(experiment)
+    inputs = kind_of_head.inputs
     labels = engine.targets(experiment.training.batch)
     taped: list[_Taped] = []
 
@@ -89,7 +96,7 @@ def record(experiment: Experiment) -> Tapes:
         return Tape(*moves)
 
     start = _agreement(experiment)
-    with parties(inputs, experiment.head.hidden, wrap) as three:
+    with parties(kind_of_head, wrap) as three:
         start += take()
         step = {}
         for kind in sorted(set(kinds(experiment))):
@@ -103,7 +110,7 @@ def record(experiment: Experiment) -> Tapes:
 
 
 def whole_run(experiment: Experiment, tapes: Tapes) -> Traffic:
-    """From the handshake to the last figures."""
+    """From the handshake to the last figures; with `training.patience`, of a run that never stops early."""
     return replay(_parts(experiment, tapes))
 
 
@@ -140,8 +147,11 @@ def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
     yield tapes.start
     for item in schedule(experiment):
         yield from (tapes.step[kind] for kind in _kinds_of(item))
-        if isinstance(item, ScoreSets) and not item.final and experiment.disclosure.epoch_figures:
-            yield FIGURES
+        if isinstance(item, ScoreSets) and not item.final:
+            if experiment.training.patience:
+                yield STOP
+            if experiment.disclosure.epoch_figures:
+                yield FIGURES
     yield tapes.end
     if experiment.disclosure.final_figures:
         yield FIGURES

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from amint_mpc.amint.head import MintHead, PlaintextHead
+from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.bench.count import TRAIN, Traffic
@@ -22,7 +24,9 @@ from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.models.classifier import build_classifier
+from amint_mpc.models.head import init_head, seeded_normal
 from amint_mpc.roles import engine
+from amint_mpc.roles.heads import head_kind
 
 REPEATS = 3
 LEFT_OUT = (
@@ -32,6 +36,7 @@ LEFT_OUT = (
     "that three machines compute at the same time: the steps were timed with all parties in one process",
     "an accelerator: the classifier was timed on the CPU, on images of noise",
 )
+STOPPING = "that training.patience may end the run early: these figures are the most it can take"
 
 
 def estimate(
@@ -59,7 +64,7 @@ def estimate(
     tell("timing the classifier", 2, 3)
     plain = {"warm_up": 0.0, "joint": 0.0, "image": 0.0}
     if experiment.head.features is None:
-        plain = time_classifier(experiment, repeats)
+        plain = time_classifier(experiment, repeats, _NoHead())
     tell("adding up", 3, 3)
     numbers = Counter(count.kinds(experiment))
     training = experiment.training
@@ -86,8 +91,27 @@ def estimate(
             **_megabytes(step),
         },
         "rtt_ms": rtt_ms,
-        "leaves_out": list(LEFT_OUT if experiment.head.features is None else (*LEFT_OUT, "your own training loop")),
+        "leaves_out": [
+            *LEFT_OUT,
+            *(["your own training loop"] if experiment.head.features is not None else []),
+            *([STOPPING] if training.patience else []),
+        ],
     }
+
+
+def plaintext_seconds(experiment: Experiment, repeats: int = REPEATS) -> float:
+    """What the same training takes in the clear, head and all, in one process with torch's present threads."""
+    head = None
+    if experiment.training.mint_weight > 0:
+        weights = init_head(engine.head_inputs(experiment), experiment.head.hidden, seeded_normal(experiment.seed))
+        head = PlaintextHead(weights, head_optimizer(experiment.head))
+    plain = time_classifier(experiment, repeats, head)
+    numbers = Counter(count.kinds(experiment))
+    return (
+        plain["warm_up"] * experiment.training.warmup_epochs * experiment.steps_per_epoch
+        + plain["joint"] * numbers[TRAIN]
+        + plain["image"] * sum(kind * number for kind, number in numbers.items())
+    )
 
 
 def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
@@ -95,7 +119,7 @@ def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
     found = {}
-    with parties(inputs, experiment.head.hidden) as three:
+    with parties(head_kind(experiment)) as three:
         for kind in sorted(set(count.kinds(experiment))):
             x = zeros(kind or len(labels), inputs)
             if kind == TRAIN:
@@ -105,9 +129,9 @@ def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     return found
 
 
-def time_classifier(experiment: Experiment, repeats: int) -> dict[str, float]:
-    """Seconds of a warm-up step, of the classifier's part of a joint step, and of a forward pass of one image."""
-    training, kind = experiment.training, dataset(experiment.data.dataset)
+def time_classifier(experiment: Experiment, repeats: int, head: MintHead | None) -> dict[str, float]:
+    """Seconds of a warm-up step, of a joint step with this head, and of a forward pass of one image."""
+    training, kind = experiment.training, dataset(experiment.data)
     data = experiment.data.model_copy(update={"members": max(4, training.batch), "external": max(4, training.batch)})
     short = shortened(experiment.model_copy(update={"data": data.model_copy(update={"unseen": 4})}), repeats + 1)
     short = short.model_copy(update={"training": short.training.model_copy(update={"warmup_epochs": repeats + 1})})
@@ -122,7 +146,7 @@ def time_classifier(experiment: Experiment, repeats: int) -> dict[str, float]:
     rows = short.data.members
     images = SplitImages(noise(rows), labels(rows), noise(short.data.external), noise(4), labels(4), kind.classes)
     steps: dict[str, list[float]] = {"warm-up": [], "joint": []}
-    for event in Trainer(short, images, _NoHead(), "cpu").run():
+    for event in Trainer(short, images, head, "cpu").run():
         if hasattr(event, "secure_seconds"):
             steps[event.phase].append(event.seconds)
     model = build_classifier(experiment, kind.shape, kind.classes).eval()

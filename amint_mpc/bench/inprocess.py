@@ -17,11 +17,11 @@ from amint_mpc.errors import PeerError
 from amint_mpc.mpc.channel import Channel, memory_pair
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory, Plan
 from amint_mpc.mpc.correlations.feed import Supply, serve_step
-from amint_mpc.mpc.head import SecureHead
-from amint_mpc.mpc.layers import score_plan
 from amint_mpc.mpc.optimizers import Optimizer
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.auditor import draw_and_share
+from amint_mpc.roles.heads import Kind
 
 MEMORY = 1 << 28
 
@@ -35,18 +35,21 @@ class Parties:
         from_dealer: the dealer's end of its link to the developer.
     """
 
-    developer: SecureHead
-    auditor: SecureHead
+    kind: Kind
+    developer: SharedHead
+    auditor: SharedHead
     to_auditor: Channel
     to_developer: Channel
     from_dealer: Channel
     _streams: tuple[SecretStream, SecretStream]
     _dealt: int = 0
     _memory: Memory = field(default_factory=dict)
+    _trained: int = 0
 
     def train(self, x: Tensor, targets: Tensor, optimizer: Optimizer) -> Tensor:
         """One training step of all three. x: [n, f]. Returns the gradient of the sum by x, [n, f]."""
-        plan = self.developer.train_plan(len(targets), optimizer)
+        plan = self.kind.train_plan(len(targets), optimizer, self._trained)
+        self._trained += 1
         gradient = self._step(
             plan,
             lambda: self.developer.train_step(x, targets, optimizer),
@@ -57,7 +60,7 @@ class Parties:
 
     def score(self, x: Tensor) -> Tensor:
         """One scoring batch of all three. x: [n, f]. Returns the auditor's logits, [n]."""
-        plan = score_plan(len(x), self.developer.inputs + 1, self.developer.hidden)
+        plan = self.kind.score_plan(len(x))
         logits = self._step(plan, lambda: self.developer.logits(x, len(x)), lambda: self.auditor.logits(None, len(x)))[
             1
         ]
@@ -83,12 +86,11 @@ class Parties:
 
 
 @contextmanager
-def parties(
-    inputs: int, hidden: int, wrap: Callable[[Channel], Channel] = lambda channel: channel
-) -> Iterator[Parties]:
+def parties(kind: Kind, wrap: Callable[[Channel], Channel] = lambda channel: channel) -> Iterator[Parties]:
     """Three parties with a fresh head. Only one process, so nothing is hidden from anybody.
 
     Args:
+        kind: of the head.
         wrap: is given each end of a link that is sent on, and gives what is used in its place.
     """
     to_auditor, to_developer = map(wrap, memory_pair())
@@ -100,11 +102,11 @@ def parties(
         return SecretStream(seeds[DEVELOPER], "in process"), SecretStream(seeds[AUDITOR], "in process")
 
     own = streams()
-    developer = SecureHead(to_auditor, DEVELOPER, Supply(own[DEVELOPER], DEVELOPER, to_dealer), inputs, hidden)
-    auditor = SecureHead(to_developer, AUDITOR, Supply(own[AUDITOR], AUDITOR), inputs, hidden)
-    found = Parties(developer, auditor, to_auditor, to_developer, from_dealer, streams())
+    developer = kind.secure(to_auditor, DEVELOPER, Supply(own[DEVELOPER], DEVELOPER, to_dealer))
+    auditor = kind.secure(to_developer, AUDITOR, Supply(own[AUDITOR], AUDITOR))
+    found = Parties(kind, developer, auditor, to_auditor, to_developer, from_dealer, streams())
     try:
-        found.together(lambda: developer.share_weights(None, None), lambda: draw_and_share(auditor))
+        found.together(lambda: developer.share_weights(None, None), lambda: draw_and_share(auditor, kind))
         yield found
     finally:
         for channel in (to_auditor, to_developer, from_dealer, to_dealer):

@@ -27,9 +27,9 @@ from amint_mpc.events import StepEvent
 from amint_mpc.models.features import FEATURE_LIMIT
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory
 from amint_mpc.mpc.correlations.feed import Supply, serve_step
-from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.tls import Listener, connect
 from amint_mpc.roles import auditor, dealer, engine, session
+from amint_mpc.roles.heads import head_kind
 
 OneStep = Callable[[], float]
 """Takes one step; returns the seconds in which nothing went on but the head."""
@@ -67,7 +67,7 @@ def _developer(experiment: Experiment, party: Party, kind: str, delayed: bool) -
         number, stream = session.receive_seed(to_dealer)
         session.same_session(to_auditor, number)
         supply = Supply(stream, DEVELOPER, to_dealer)
-        head = SecureHead(to_auditor, DEVELOPER, supply, engine.head_inputs(experiment), experiment.head.hidden)
+        head = head_kind(experiment).secure(to_auditor, DEVELOPER, supply)
         head.share_weights(None, None)
         mint = Clocked(engine.SecureMintHead(head, to_auditor, experiment))
         step = head_alone(mint, experiment) if kind == "head" else training(mint, experiment, party, party.overlap)
@@ -105,8 +105,8 @@ def _auditor(experiment: Experiment, party: Party, delayed: bool) -> Iterator[Ha
         number, stream = session.receive_seed(to_dealer)
         session.same_session(to_developer, number)
         supply = session.WatchedSupply(stream, to_dealer)
-        head = SecureHead(to_developer, AUDITOR, supply, engine.head_inputs(experiment), experiment.head.hidden)
-        auditor.draw_and_share(head)
+        head = head_kind(experiment).secure(to_developer, AUDITOR, supply)
+        auditor.draw_and_share(head, head_kind(experiment))
         wire = slow_down(to_developer) if delayed else None
         labels, optimizer = engine.targets(experiment.training.batch), engine.head_optimizer(experiment)
 

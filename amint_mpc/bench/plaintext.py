@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amint_mpc.amint.head import PlaintextHead
-from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.bench import party
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, load_experiment, load_party
-from amint_mpc.models.head import init_head, seeded_normal
-from amint_mpc.roles import engine
+from amint_mpc.models.head import seeded_normal
+from amint_mpc.roles.heads import head_kind
 
 
 @contextmanager
@@ -27,9 +25,8 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
     if settings["work"] == "head":
         step = party.head_alone(TorchHead(experiment), experiment)
     else:
-        normal = seeded_normal(experiment.seed)
-        weights = init_head(engine.head_inputs(experiment), experiment.head.hidden, normal)
-        head = PlaintextHead(weights, head_optimizer(experiment.head))
+        kind = head_kind(experiment)
+        head = kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head)
         own = load_party(folder / "developer" / "party.yaml", "developer")
         step = party.training(head, experiment, own, overlap=False)
 

@@ -6,6 +6,7 @@ import click
 
 from amint_mpc import __version__
 from amint_mpc.cli.bench import bench
+from amint_mpc.cli.compare import compare
 from amint_mpc.cli.config import config
 from amint_mpc.cli.demo import demo
 from amint_mpc.cli.doctor import doctor
@@ -13,6 +14,7 @@ from amint_mpc.cli.estimate import estimate
 from amint_mpc.cli.failures import ExplainingGroup
 from amint_mpc.cli.keys import keys
 from amint_mpc.cli.run import run
+from amint_mpc.cli.study import study
 from amint_mpc.cli.train import train
 
 
@@ -31,5 +33,5 @@ def main() -> None:
     """
 
 
-for command in (demo, run, train, keys, config, doctor, estimate, bench):
+for command in (demo, run, train, compare, study, keys, config, doctor, estimate, bench):
     main.add_command(command)

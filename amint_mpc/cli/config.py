@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import click
 import yaml
 
 from amint_mpc.cli import options
-from amint_mpc.config import list_experiments, load_experiment
+from amint_mpc.config import is_study, list_experiments, list_studies, load_experiment
+from amint_mpc.errors import UsageError
 
 
 @click.group()
@@ -16,8 +20,14 @@ def config() -> None:
 
 @config.command("list")
 def list_command() -> None:
-    """Name the experiments that come with the program."""
-    for name, path in list_experiments().items():
+    """Name the experiments that come with the program, and the studies."""
+    _tell(list_experiments())
+    click.echo("\nStudies, for amint-mpc study --config NAME:")
+    _tell(list_studies())
+
+
+def _tell(files: Mapping[str, Path]) -> None:
+    for name, path in files.items():
         lines = path.read_text(encoding="utf-8").splitlines()
         click.echo(f"{name:16} {lines[1].lstrip('# ')}")
 
@@ -36,10 +46,21 @@ def show(source: str | None, overrides: tuple[str, ...]) -> None:
 @click.argument("sources", metavar="[EXPERIMENT]...", nargs=-1)
 @options.overrides
 def check(sources: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Say whether experiments are right; print the digest that all parties must share."""
+    """Say whether experiments are right, and studies; print the digest that all parties must share."""
     from amint_mpc.roles.readiness import check_experiment  # loads torch
 
     for source in sources or ("quickstart",):
+        if is_study(source):
+            from amint_mpc.study.check import check as check_study
+            from amint_mpc.study.plan import load_study, make_plan
+
+            if overrides:
+                raise UsageError("--set changes an experiment, not a study", "write it under `set:` in the study file")
+            study, path = load_study(source)
+            plan = make_plan(study, path.parent)
+            check_study(plan, None, images=False)
+            click.echo(f"{click.style('ok', fg='green')}  {source}  a study of {len(plan.cells)} runs")
+            continue
         experiment = load_experiment(source, overrides)
         check_experiment(experiment)
         click.echo(f"{click.style('ok', fg='green')}  {source}  {experiment.method}  digest {experiment.digest()[:16]}")

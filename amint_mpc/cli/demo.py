@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -18,8 +18,11 @@ from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
 from amint_mpc.config import ROLES, Experiment, Party, load_experiment
 from amint_mpc.errors import UsageError
-from amint_mpc.eventlines import from_record, json_line
+from amint_mpc.eventlines import json_line
 from amint_mpc.events import Event
+
+if TYPE_CHECKING:
+    from amint_mpc.roles import local
 
 TITLES = {
     "secure": "\nsecure",
@@ -70,8 +73,8 @@ def demo(source: str | None, overrides: tuple[str, ...], data: Path | None, keep
         runs = keep / "runs" if keep else Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
         secure = _secure(console, folder, experiment, data, runs)
         plain = _plain(console, experiment, party, runs)
-    columns = {"secure": secure["figures"], **{key: summary["figures"] for key, (summary, _) in plain.items()}}
-    paths = secure["paths"] | {key: path for key, (_, path) in plain.items()}
+    columns = {"secure": secure.figures, **{key: summary["figures"] for key, (summary, _) in plain.items()}}
+    paths = {**secure.paths, **{key: path for key, (_, path) in plain.items()}}
     if as_json:
         click.echo(json_line(_as_object(experiment, secure, columns, paths)))
     else:
@@ -89,28 +92,17 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
     yield keep
 
 
-def _secure(console: Console, folder: Path, experiment: Experiment, data: Path | None, runs: Path) -> dict[str, Any]:
-    """The three parties as processes. Returns what they reported, joined."""
+def _secure(console: Console, folder: Path, experiment: Experiment, data: Path | None, runs: Path) -> local.SecureRun:
+    """The three parties as processes."""
     from amint_mpc.roles import local
 
-    local.prepare(folder, experiment, data)
-    commands: dict[str, list[str]] = {role: local.command(folder, role, runs, role) for role in ROLES}
-    reports: dict[str, dict[str, Any]] = {}
-    paths: dict[str, Path] = {}
     console.print(f"[bold]Secure run[/] {experiment.name}: three processes, loopback, TLS 1.3, throw-away keys")
-    with Screen(console, ROLES) as screen, local.Processes(commands, folder) as processes:
+    with Screen(console, ROLES) as screen:
         try:
-            for role, record in processes.records():
-                if record["event"] == "summary":
-                    reports[role], paths[role] = record["summary"], Path(record["folder"])
-                else:
-                    screen.show(role, from_record(record))
+            return local.run(folder, experiment, data, runs, screen.show)
         except KeyboardInterrupt:
-            console.print("stopping the three processes")
+            console.print("the three processes are stopped")
             raise
-    known = {**reports["auditor"].get("figures", {})}
-    known["task_accuracy"] = reports["developer"]["figures"]["task_accuracy"]
-    return {"reports": reports, "figures": known, "paths": paths}
 
 
 def _plain(
@@ -138,11 +130,11 @@ def _plain(
 def _print(
     console: Console,
     experiment: Experiment,
-    secure: dict[str, Any],
+    secure: local.SecureRun,
     columns: dict[str, figures.Figures],
     runs: Path,
 ) -> None:
-    reports = secure["reports"]
+    reports = secure.reports
     console.print()
     console.print(figures.table({TITLES[key]: found for key, found in columns.items()}))
     console.print()
@@ -157,9 +149,9 @@ def _print(
 
 
 def _as_object(
-    experiment: Experiment, secure: dict[str, Any], columns: dict[str, figures.Figures], paths: dict[str, Path]
+    experiment: Experiment, secure: local.SecureRun, columns: dict[str, figures.Figures], paths: dict[str, Path]
 ) -> dict[str, Any]:
-    reports, own = secure["reports"], columns["secure"]
+    reports, own = secure.reports, columns["secure"]
     return {
         "experiment": experiment.name,
         "method": experiment.method,

@@ -33,7 +33,7 @@ def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file
 
     from amint_mpc.roles.readiness import examine  # loads torch
 
-    checks = examine(role, source, party_file)
+    checks = examine(role, source, party_file, lambda text: click.echo(text, err=True))
     if as_json:
         rows = [{"what": check.what, "ok": check.ok, "found": check.found, "do": check.do} for check in checks]
         click.echo(json_line({"ok": all(check.ok for check in checks), "checks": rows}))

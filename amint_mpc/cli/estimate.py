@@ -46,7 +46,7 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
     for number, title in enumerate(("", "a step", "whole run")):
         grid.add_column(title, justify="right" if number else "left", no_wrap=True)
     step = found["step"]
-    grid.add_row("time", f"{step['ms']:.0f} ms", _duration(found["seconds"]))
+    grid.add_row("time", f"{step['ms']:.0f} ms", figures.duration(found["seconds"]))
     grid.add_row("rounds", str(step["rounds"]), str(found["rounds"]))
     for key, label in (("mb_sent_developer", "developer"), ("mb_sent_auditor", "auditor"), ("mb_dealer", "dealer")):
         grid.add_row(f"{label} sends", figures.size(step[key]), figures.size(found[key]))
@@ -54,18 +54,7 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
     console.print()
     for key, label in PARTS.items():
         if found["seconds_by_part"][key]:
-            console.print(f"{label}: {_duration(found['seconds_by_part'][key])}")
+            console.print(f"{label}: {figures.duration(found['seconds_by_part'][key])}")
     console.print("\nleft out:", style="dim")
     for line in found["leaves_out"]:
         console.print(f"  {line}", style="dim", soft_wrap=True)
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    return (
-        f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02} h"
-        if whole >= 3600
-        else f"{whole // 60}:{whole % 60:02} min"
-    )

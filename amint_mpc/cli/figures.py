@@ -75,3 +75,15 @@ def cost(summary: Mapping[str, Any]) -> list[str]:
 def size(megabytes: float) -> str:
     """Bytes in a unit that suits them; 1 MB is a million bytes."""
     return f"{megabytes:.1f} MB" if megabytes >= 1 else f"{1000 * megabytes:.0f} kB"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    return (
+        f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02} h"
+        if whole >= 3600
+        else f"{whole // 60}:{whole % 60:02} min"
+    )

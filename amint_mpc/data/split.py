@@ -10,16 +10,19 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from amint_mpc.config import Data, Experiment
+from amint_mpc.data.census import Census, Rows, alike, first_copies, shared
+from amint_mpc.data.files import Say
 from amint_mpc.data.registry import LabelledImages, dataset
 from amint_mpc.errors import DataError
 
 SETS = ("members_calibration", "members_report", "external", "unseen_calibration", "unseen_report")
+ROLES = ("members", "external", "unseen")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class SplitImages:
         members, external, unseen: uint8 [count, C, H, W].
         member_labels, unseen_labels: int64 [count].
         classes: number of classes of the task.
+        census: what was counted when the split was drawn.
     """
 
     members: Tensor
@@ -38,6 +42,7 @@ class SplitImages:
     unseen: Tensor
     unseen_labels: Tensor
     classes: int
+    census: Census | None = None
 
     def images(self, name: str) -> Tensor:
         """The images of one of `SETS`, uint8 [count, C, H, W]."""
@@ -53,8 +58,9 @@ class SplitImages:
 
         For each role in the order members, external, unseen: its name, a zero byte, count, channels, height and width
         as unsigned 32-bit little-endian numbers, the pixels (uint8, NCHW), and, for members and unseen images,
-        the labels as one byte each.
+        the labels as one byte each; with more than 256 classes as unsigned 32-bit little-endian numbers.
         """
+        label = "<u1" if self.classes <= 256 else "<u4"
         digest = hashlib.sha256(b"amint-mpc split 1\0")
         parts = (
             ("members", self.members, self.member_labels),
@@ -65,8 +71,13 @@ class SplitImages:
             digest.update(name.encode() + b"\0" + np.asarray(images.shape, dtype="<u4").tobytes())
             digest.update(images.contiguous().numpy().tobytes())
             if labels is not None:
-                digest.update(labels.to(torch.uint8).numpy().tobytes())
+                digest.update(labels.numpy().astype(label).tobytes())
         return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """For summary.json: the digest, and what was counted."""
+        counted = {} if self.census is None else vars(self.census)
+        return {"images": self.digest(), **counted}
 
 
 def set_counts(data: Data) -> dict[str, int]:
@@ -79,6 +90,9 @@ def set_counts(data: Data) -> dict[str, int]:
 def split_images(source: LabelledImages, data: Data, classes: int, seed: int) -> SplitImages:
     """Draw members, external and unseen images, disjoint, from one random order of all images.
 
+    With `data.duplicates` "drop", only the first copy of each picture in that order takes part; where no picture
+    stands twice, the split is the same as with "keep".
+
     Args:
         source: all images of the dataset.
         data: how many of each.
@@ -87,16 +101,24 @@ def split_images(source: LabelledImages, data: Data, classes: int, seed: int) ->
     Raises:
         DataError: fewer images than asked for.
     """
-    wanted, found = data.members + data.external + data.unseen, len(source.images)
-    if wanted > found:
+    numbers = alike(source.images)
+    # NumPy keeps the streams of its bit generators stable between versions; torch.randperm promises no such thing.
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(numbers))
+    if data.duplicates == "drop":
+        order = first_copies(order, numbers)
+    wanted = data.members + data.external + data.unseen
+    if wanted > len(order):
+        dropped = len(numbers) - len(order)
         raise DataError(
-            f"{data.dataset} has {found} images, {wanted} are asked for "
-            f"({data.members} members, {data.external} external, {data.unseen} unseen)",
+            f"{data.dataset} has {len(order)} images{f' and {dropped} further copies of them' if dropped else ''}, "
+            f"{wanted} are asked for ({data.members} members, {data.external} external, {data.unseen} unseen)",
             "Lower data.members, data.external or data.unseen.",
         )
-    # NumPy keeps the streams of its bit generators stable between versions; torch.randperm promises no such thing.
-    order = torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).permutation(found))
-    members, external, unseen = torch.split(order[:wanted], [data.members, data.external, data.unseen])
+    roles = dict(zip(ROLES, np.split(order[:wanted], [data.members, data.members + data.external]), strict=True))
+    members, external, unseen = roles.values()
+    class_counts = {
+        role: np.bincount(source.labels.numpy()[rows], minlength=classes).tolist() for role, rows in roles.items()
+    }
     return SplitImages(
         members=source.images[members],
         member_labels=source.labels[members],
@@ -104,20 +126,37 @@ def split_images(source: LabelledImages, data: Data, classes: int, seed: int) ->
         unseen=source.images[unseen],
         unseen_labels=source.labels[unseen],
         classes=classes,
+        census=Census(shared(_halves(members, external, unseen), numbers), class_counts),
     )
 
 
-def load_split(experiment: Experiment, root: Path | None) -> SplitImages:
+def load_split(experiment: Experiment, root: Path | None, say: Say = lambda _: None) -> SplitImages:
     """Read the experiment's dataset from `root` and split it.
+
+    Args:
+        say: told how it goes on, and at last what was counted.
 
     Raises:
         UsageError: no such dataset.
-        DataError: images are missing, damaged or too few.
+        DataError: images are missing, damaged or too few, or a class has no member.
     """
-    kind = dataset(experiment.data.dataset)
-    return split_images(kind.read(root), experiment.data, kind.classes, experiment.seed)
+    kind = dataset(experiment.data)
+    images = split_images(kind.read(root, say), experiment.data, kind.classes, experiment.seed)
+    assert images.census is not None
+    absent = [number for number, count in enumerate(images.census.class_counts["members"]) if not count]
+    if absent:
+        named = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+        raise DataError(
+            f"{len(absent)} of the {kind.classes} classes of {kind.name} have no member ({named})",
+            "Raise data.members, take another seed, or add images of these classes.",
+        )
+    say(images.census.sentence())
+    return images
 
 
-def _halves(members: Tensor, external: Tensor, unseen: Tensor) -> dict[str, Tensor]:
+_Rows = TypeVar("_Rows", Tensor, Rows)
+
+
+def _halves(members: _Rows, external: _Rows, unseen: _Rows) -> dict[str, _Rows]:
     m, u = len(members) // 2, len(unseen) // 2
     return dict(zip(SETS, (members[:m], members[m:], external, unseen[:u], unseen[u:]), strict=True))

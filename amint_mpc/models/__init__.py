@@ -1,7 +1,14 @@
 """Models: backbones with named taps, the features of those taps, and the membership head in plaintext."""
 
-from amint_mpc.models.backbone import Backbone, Taps
-from amint_mpc.models.classifier import BACKBONES, Classifier, build_classifier, feature_count
+# A module of backbones registers them when it is imported.
+from amint_mpc.models import densenet as densenet
+from amint_mpc.models import mobilenet as mobilenet
+from amint_mpc.models import resnet as resnet
+from amint_mpc.models import vit as vit
+from amint_mpc.models import xception as xception
+from amint_mpc.models.backbone import TAPS, Backbone, Spec, StagedBackbone, Taps
+from amint_mpc.models.classifier import Classifier, build_classifier, feature_count
+from amint_mpc.models.conv_head import ConvWeights, init_conv_head, load_conv_head
 from amint_mpc.models.features import FEATURE_LIMIT, Features
 from amint_mpc.models.head import (
     GRADIENT_LIMIT,
@@ -12,6 +19,7 @@ from amint_mpc.models.head import (
     load_head,
     seeded_normal,
 )
+from amint_mpc.models.registry import BACKBONES, check_backbone, register_backbone
 
 __all__ = [
     "BACKBONES",
@@ -19,14 +27,22 @@ __all__ = [
     "GRADIENT_LIMIT",
     "HIDDEN_LIMIT",
     "LOGIT_LIMIT",
+    "TAPS",
     "Backbone",
     "Classifier",
+    "ConvWeights",
     "Features",
     "HeadWeights",
+    "Spec",
+    "StagedBackbone",
     "Taps",
     "build_classifier",
+    "check_backbone",
     "feature_count",
+    "init_conv_head",
     "init_head",
+    "load_conv_head",
     "load_head",
+    "register_backbone",
     "seeded_normal",
 ]

@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from amint_mpc.errors import UsageError
+
 Taps = Literal["entry", "middle", "output"]
 TAPS: tuple[Taps, ...] = ("entry", "middle", "output")
+Size = Literal["full", "small"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a backbone is built for.
+
+    Args:
+        shape: of one image, (C, H, W).
+        classes: of the task.
+        taps: which pair of maps the head works on.
+        width: channels of the stem (of a token, where there is no stem); all other channels go with it.
+        size: "full", or "small": the same kind of blocks in the same stages, but fewer of them.
+    """
+
+    shape: tuple[int, ...]
+    classes: int
+    taps: Taps
+    width: int
+    size: Size = "full"
+
+    def pick(self, full: tuple[int, ...], small: tuple[int, ...]) -> tuple[int, ...]:
+        """The one of the two that goes with the size."""
+        return full if self.size == "full" else small
+
+    @property
+    def stem_stride(self) -> int:
+        """1, or 2 in small versions: at 28 pixels most of the time would go into the stem's full-size maps."""
+        return 1 if self.size == "full" else 2
 
 
 class Backbone(nn.Module, ABC):
@@ -16,6 +49,8 @@ class Backbone(nn.Module, ABC):
 
     `taps` names the pair of feature maps: `entry` (early), `middle` or `output` (last), as in aMINT (arXiv 2509.07879,
     section 4). The pass is cut behind them, so that a head can work on them while the rest of it goes on.
+
+    A class of one's own takes a `Spec`, and has a name by `amint_mpc.models.register_backbone`.
     """
 
     taps: Taps
@@ -30,7 +65,10 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def finish(self, second: Tensor) -> Tensor:
-        """Class logits [n, classes] from the second map, all that the rest of the backbone depends on."""
+        """Class logits [n, classes] from the second map, all that the rest of the backbone depends on.
+
+        Must leave the map itself as it is: no `inplace=True` in what comes first.
+        """
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Classify images.
@@ -43,3 +81,64 @@ class Backbone(nn.Module, ABC):
         """
         maps = self.tapped(images)
         return self.finish(maps[1]), maps
+
+    @classmethod
+    def tap_names(cls) -> tuple[Taps, ...]:
+        """The taps that this backbone has."""
+        return TAPS
+
+    @classmethod
+    def check(cls, spec: Spec) -> None:
+        """Refuse what cannot be built, before anything is.
+
+        Raises:
+            UsageError: for example, the images are too small.
+        """
+
+
+class StagedBackbone(Backbone):
+    """A chain of stages, each of which depends on the one before alone; a tap is what two of them give.
+
+    Args:
+        stages: of maps [n, channels, height, width], the first of images. None begins with an in-place operation.
+        classify: class logits [n, classes] from the mean over the pixels of what the last one gives, [n, channels].
+    """
+
+    pairs: ClassVar[Mapping[Taps, tuple[int, int]]] = {"entry": (0, 1), "middle": (2, 3), "output": (4, 5)}
+    """Which two stages, counted from 0, each tap takes."""
+    smallest: ClassVar[int] = 1
+    """Side of the smallest image, in pixels."""
+
+    def __init__(self, spec: Spec, stages: Iterable[nn.Module], classify: nn.Module) -> None:
+        super().__init__()
+        self.taps = spec.taps
+        self._first, self._second = self.pairs[spec.taps]
+        self.stages = nn.ModuleList(stages)
+        self.classify = classify
+
+    def tapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        first = second = images
+        for number, stage in enumerate(self.stages[: self._second + 1]):
+            second = stage(second)
+            if number == self._first:
+                first = second
+        return first, second
+
+    def finish(self, second: Tensor) -> Tensor:
+        for stage in self.stages[self._second + 1 :]:
+            second = stage(second)
+        logits: Tensor = self.classify(second.mean((2, 3)))
+        return logits
+
+    @classmethod
+    def tap_names(cls) -> tuple[Taps, ...]:
+        return tuple(cls.pairs)
+
+    @classmethod
+    def check(cls, spec: Spec) -> None:
+        height, width = spec.shape[1:]
+        if min(height, width) < cls.smallest:
+            raise UsageError(
+                f"images of {height} x {width} pixels are too small for this backbone",
+                f"it takes {cls.smallest} x {cls.smallest} or more",
+            )

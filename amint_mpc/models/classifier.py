@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,13 +9,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from amint_mpc.config import Experiment
-from amint_mpc.errors import UsageError
-from amint_mpc.models.backbone import Backbone, Taps
+from amint_mpc.models.backbone import Backbone
+from amint_mpc.models.conv_head import TapShapes
 from amint_mpc.models.features import Features, flatten
-from amint_mpc.models.resnet import ResNetMini
-
-BACKBONES: dict[str, Callable[[int, int, int, Taps], Backbone]] = {"resnet-mini": ResNetMini}
-"""Name -> constructor (image channels, classes, width, taps)."""
+from amint_mpc.models.registry import build_backbone
 
 
 class Classifier(nn.Module):
@@ -59,30 +55,40 @@ def build_classifier(experiment: Experiment, shape: tuple[int, ...], classes: in
         classes: of the task.
 
     Raises:
-        UsageError: unknown backbone.
+        UsageError: no such backbone, or images that it does not take.
     """
     count = feature_count(experiment, shape)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator
         torch.manual_seed(experiment.seed)
-        return Classifier(_backbone(experiment, shape[0], classes), Features(experiment.head.input, count))
+        return Classifier(build_backbone(experiment.model, shape, classes), Features(experiment.head.input, count))
 
 
 def feature_count(experiment: Experiment, shape: tuple[int, ...]) -> int:
     """F, the width of the head's input, for images of `shape` (C, H, W).
 
-    The shape is known by the dataset's name (`amint_mpc.data.dataset(name).shape`), so the auditor, who has no
-    images, finds the same number: by one black image, run through a backbone that is then forgotten.
+    The shape is known from the experiment (`amint_mpc.data.dataset(data).shape`), so the auditor, who has no
+    images, finds the same number: by one black image, run through a backbone that is then forgotten. So every party
+    needs the backbone's class; one that another package registers, too.
+
+    Raises:
+        UsageError: no such backbone, or images that it does not take.
+    """
+    return flatten(experiment.head.input, _black_maps(experiment, shape)).shape[1]
+
+
+def tap_shapes(experiment: Experiment, shape: tuple[int, ...]) -> TapShapes:
+    """(channels, height, width) of both tapped maps, found as `feature_count` is.
 
     Raises:
         UsageError: unknown backbone.
     """
+    first, second = ((m.shape[1], m.shape[2], m.shape[3]) for m in _black_maps(experiment, shape))
+    return first, second
+
+
+def _black_maps(experiment: Experiment, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        _, maps = _backbone(experiment, shape[0], classes=2).eval()(torch.zeros(1, *shape))
-    return flatten(experiment.head.input, maps).shape[1]
-
-
-def _backbone(experiment: Experiment, channels: int, classes: int) -> Backbone:
-    name = experiment.model.backbone
-    if name not in BACKBONES:
-        raise UsageError(f"there is no backbone {name!r}", f"Known backbones: {', '.join(sorted(BACKBONES))}.")
-    return BACKBONES[name](channels, classes, experiment.model.width, experiment.model.taps)
+        maps: tuple[Tensor, Tensor] = build_backbone(experiment.model, shape, classes=2).eval()(torch.zeros(1, *shape))[
+            1
+        ]
+    return maps

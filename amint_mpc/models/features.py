@@ -7,32 +7,38 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+Kind = Literal["pooled", "maps", "conv"]
 FEATURE_LIMIT = 8.0  # the secure engine holds features in fixed point and relies on |x| <= 8
 
 
 class Features(nn.Module):
     """Tapped maps -> [n, count], standardised column by column and clipped to +-`FEATURE_LIMIT`.
 
-    `pooled`: global maximum and mean of each map, concatenated. `maps`: the maps themselves, flattened.
+    `pooled`: global maximum and mean of each map, concatenated. `maps`, `conv`: the maps themselves, flattened; what
+    differs is the head that takes them.
 
     Standardising is a batch norm without weights: by the statistics of the batch (members and external together) in
     training, by their running means when scoring. It is what lets the head learn by plain gradient descent at a public
     constant rate, and the developer can do it alone, in plaintext. Clipping keeps the range that the head relies on.
+
+    Maps may have any floating-point type; features have that of the statistics, float32, under mixed precision, too.
     """
 
-    def __init__(self, kind: Literal["pooled", "maps"], count: int) -> None:
+    def __init__(self, kind: Kind, count: int) -> None:
         super().__init__()
         self.kind = kind
         self.count = count
         self.standardise = nn.BatchNorm1d(count, affine=False)
 
     def forward(self, maps: tuple[Tensor, Tensor]) -> Tensor:
-        standard: Tensor = self.standardise(flatten(self.kind, maps))
+        with torch.autocast(maps[0].device.type, enabled=False):
+            first, second = (tapped.to(self.standardise.running_mean) for tapped in maps)
+            standard: Tensor = self.standardise(flatten(self.kind, (first, second)))
         return standard.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
-def flatten(kind: Literal["pooled", "maps"], maps: tuple[Tensor, Tensor]) -> Tensor:
+def flatten(kind: Kind, maps: tuple[Tensor, Tensor]) -> Tensor:
     """Two maps [n, C, H, W] -> [n, count], before standardising."""
-    if kind == "maps":
+    if kind != "pooled":
         return torch.cat([tapped.flatten(1) for tapped in maps], 1)
     return torch.cat([pooled for tapped in maps for pooled in (tapped.amax((2, 3)), tapped.mean((2, 3)))], 1)

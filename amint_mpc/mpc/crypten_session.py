@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -83,34 +83,45 @@ class Binding:
 
 
 class Session:
-    """An open session: steps, in which CrypTen may compute on shares."""
+    """An open session: steps, in which CrypTen may compute on shares.
 
-    def __init__(self, channel: Channel, party: int, supply: Supply, provider: DealtProvider) -> None:
+    Attributes:
+        taken: steps taken or passed over: the number of the next one.
+    """
+
+    def __init__(self, channel: Channel, party: int, supply: Supply, binding: Binding) -> None:
         self.channel = channel
         self.party = party
+        self.binding = binding
+        self.taken = 0
         self._supply = supply
-        self._provider = provider
-        self._step = 0
 
     @contextmanager
     def step(self, plan: Plan) -> Iterator[None]:
-        """One step, with the dealer's material for exactly what the plan says.
+        """One step, with the dealer's material for exactly what the plan says, bound to this thread for its length.
 
         Raises:
             ProtocolError: CrypTen asked for something else, in another order, or for less.
         """
-        step, self._step = self._step, self._step + 1
-        self._provider.load(plan, self._supply.take(step, plan))
+        provider, step = self.binding.provider, self.taken
+        assert isinstance(provider, DealtProvider)
+        self.taken = step + 1
+        provider.load(plan, self._supply.take(step, plan))
         try:
-            yield
-            self._provider.finish()
+            with nullcontext() if current() is self.binding else bind(self.binding):
+                yield
+            provider.finish()
         finally:
-            self._provider.drop()
+            provider.drop()
+
+    def skip(self, plan: Plan) -> None:
+        """Pass over one step: its masks are never used. Both parties do."""
+        self._supply.skip(self.taken, plan)
+        self.taken += 1
 
 
-@contextmanager
-def crypten_session(channel: Channel, party: int, supply: Supply) -> Iterator[Session]:
-    """Initialise CrypTen for this thread; both parties open it at the same time. One round.
+def open_session(channel: Channel, party: int, supply: Supply) -> Session:
+    """A session whose steps bind CrypTen to the thread they run in; both parties open it at the same time. One round.
 
     Args:
         channel: the link to the other party, which stays open when the session ends.
@@ -121,9 +132,16 @@ def crypten_session(channel: Channel, party: int, supply: Supply) -> Iterator[Se
     channel.send("crypten.seed", 0, own)
     (other,) = channel.receive("crypten.seed", 0, (torch.uint8, (SEED_BYTES,)))
     common = b"".join(part.numpy().tobytes() for part in ((own, other) if party == 0 else (other, own)))
-    provider = DealtProvider()
-    with bind(Binding(TwoPartyCommunicator(channel, party), provider, common, os.urandom(SEED_BYTES))):
-        yield Session(channel, party, supply, provider)
+    binding = Binding(TwoPartyCommunicator(channel, party), DealtProvider(), common, os.urandom(SEED_BYTES))
+    return Session(channel, party, supply, binding)
+
+
+@contextmanager
+def crypten_session(channel: Channel, party: int, supply: Supply) -> Iterator[Session]:
+    """The same, with CrypTen bound to this thread for the whole session, between its steps, too."""
+    session = open_session(channel, party, supply)
+    with bind(session.binding):
+        yield session
 
 
 @contextmanager

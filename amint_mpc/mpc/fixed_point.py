@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.ring import SMALL_LIMIT
 
 X_BITS = 8
@@ -37,6 +38,25 @@ Y_LIMIT = 128.0
 Z_LIMIT = 496.0
 DX_LIMIT = 2.0 ** (63 - DX_BITS)
 DW2_LIMIT = 2.0 ** (62 - DW2_BITS)  # of a dw2, which is truncated: beyond it an update of w2 is garbage
+
+
+def check_features(x: Tensor) -> None:
+    """Refuse features that lie outside of +-X_LIMIT.
+
+    Raises:
+        ProtocolError: with what to do about it.
+    """
+    if bool((x.abs() <= X_LIMIT).all()):
+        return
+    if not bool(x.isfinite().all()):
+        raise ProtocolError(
+            f"a feature lies outside [-{X_LIMIT:g}, {X_LIMIT:g}]: it is not finite, training diverged",
+            "lower training.learning_rate",
+        )
+    raise ProtocolError(
+        f"a feature lies outside [-{X_LIMIT:g}, {X_LIMIT:g}], where the head is exact",
+        "standardise and clip the features",
+    )
 
 
 def encode(x: Tensor, bits: int) -> Tensor:

@@ -32,6 +32,7 @@ from amint_mpc.mpc.layers import (
 from amint_mpc.mpc.optimizers import Optimizer
 from amint_mpc.mpc.protocols.linear import REVEALED_BITS
 from amint_mpc.mpc.rounds import Rounds
+from amint_mpc.mpc.shared_head import send_shares
 from amint_mpc.mpc.step import Step
 
 LOGIT_BITS = fp.Z_BITS - (64 - REVEALED_BITS)
@@ -44,6 +45,7 @@ class Supply(Protocol):
     """Where a party takes the masks of a step from."""
 
     def take(self, step: int, plan: Plan) -> Mapping[str, Material]: ...
+    def skip(self, step: int, plan: Plan) -> None: ...
 
 
 class Head(crypten.nn.Module):  # type: ignore[misc,name-defined]
@@ -100,18 +102,12 @@ class SecureHead:
             weights: w1 [f, h], b1 [h], w2 [h], b2 [] at the auditor; None at the developer.
             masks: uniformly random int64 of the shapes of w1 [f + 1, h], w2 and b2 at the auditor, used once.
         """
-        if self.party == DEVELOPER:
-            specs = [(torch.int64, shape) for shape in self.shapes.values()]
-            shares = self._channel.receive("head", 0, *specs)
-        else:
-            if weights is None or masks is None:
-                raise ValueError("the auditor brings the head and its masks")
+        encoded = None
+        if weights is not None:
             w1 = torch.cat([weights["w1"], weights["b1"][None]])
             secret = {"w1": w1, "w2": weights["w2"], "b2": weights["b2"]}
             encoded = {name: fp.encode(value, WEIGHT_BITS[name]) for name, value in secret.items()}
-            self._channel.send("head", 0, *(encoded[name] - masks[name] for name in encoded))
-            shares = [masks[name] for name in encoded]
-        self._module = Head(*shares)
+        self._module = Head(*send_shares(self._channel, self.party, self.shapes, encoded, masks))
 
     def open_weights(self) -> dict[str, Tensor] | None:
         """Open the head to the auditor alone, float64, within 2^-OPENED_BITS. None at the developer."""
@@ -127,10 +123,6 @@ class SecureHead:
             opened[name] = fp.decode(total, WEIGHT_BITS[name] - bits)
         return {"w1": opened["w1"][:-1], "b1": opened["w1"][-1], "w2": opened["w2"], "b2": opened["b2"]}
 
-    def train_plan(self, rows: int, optimizer: Optimizer) -> Plan:
-        """What the next training step needs from the dealer."""
-        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, self._trained)
-
     def train_step(self, x: Tensor | None, targets: Tensor, optimizer: Optimizer) -> Tensor | None:
         """One step of gradient descent on the sum over rows of the binary cross-entropy.
 
@@ -143,7 +135,8 @@ class SecureHead:
             At the developer the gradient of the sum by x, [n, f] float64; None at the auditor.
         """
         module = self._ready()
-        step = self._begin(self.train_plan(len(targets), optimizer), optimizer)
+        plan = train_plan(len(targets), self.inputs + 1, self.hidden, optimizer, self._trained)
+        step = self._begin(plan, optimizer)
         features = self._features(x, len(targets))
         optimizer.begin(step, {name: parameter.share for name, parameter in module.named_parameters()})
         module.train()
@@ -174,6 +167,29 @@ class SecureHead:
         step.rounds.exchange()
         return None if self.party == DEVELOPER else fp.decode((top + opened.value).long(), LOGIT_BITS)
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """This party's shares of the parameters as they are now."""
+        return {name: parameter.share.clone() for name, parameter in self._ready().named_parameters()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Go back to shares that `snapshot` gave; both parties do, for the same step. No message.
+
+        The next opening of a weight is under a fresh mask, so it says nothing of the one before (`protocols.linear`).
+        """
+        for name, parameter in self._ready().named_parameters():
+            parameter.share = snapshot[name].clone()
+        self._state.clear()  # what the optimizer remembers is of other weights
+
+    @property
+    def done(self) -> int:
+        """Steps taken or passed over: the number of the next one."""
+        return self._step
+
+    def skip(self, plan: Plan) -> None:
+        """Pass over one step; both parties do. Its masks are never used."""
+        self._supply.skip(self._step, plan)
+        self._step += 1
+
     def _ready(self) -> Head:
         if self._module is None:
             raise RuntimeError("share the weights first")
@@ -191,16 +207,7 @@ class SecureHead:
             return shared_input(torch.zeros(1, dtype=torch.int64))
         if x is None or x.shape != (rows, self.inputs):
             raise ProtocolError(f"the head takes features of shape ({rows}, {self.inputs})")
-        if not bool((x.abs() <= fp.X_LIMIT).all()):
-            if not bool(x.isfinite().all()):
-                raise ProtocolError(
-                    f"a feature lies outside [-{fp.X_LIMIT:g}, {fp.X_LIMIT:g}]: it is not finite, training diverged",
-                    "lower training.learning_rate",
-                )
-            raise ProtocolError(
-                f"a feature lies outside [-{fp.X_LIMIT:g}, {fp.X_LIMIT:g}], where the head is exact",
-                "standardise and clip the features",
-            )
+        fp.check_features(x)
         return shared_input(fp.encode(torch.cat([x.double(), torch.ones(rows, 1)], dim=1), fp.X_BITS))
 
 

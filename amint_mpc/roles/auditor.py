@@ -2,7 +2,8 @@
 
 1. Listen for the developer and agree on the experiment; then connect to the dealer and agree on the session.
 2. Draw the head, alone, and share it: both shares are uniformly random.
-3. Walk the same schedule as the developer: take part in every step, learn the scores of every scoring.
+3. Walk the same schedule as the developer: take part in every step, learn the scores of every scoring; with
+   `training.patience`, tell the developer after each evaluation whether to stop.
 4. Open the head, save it; choose the threshold on calibration images and read the report images once.
 """
 
@@ -19,17 +20,18 @@ from torch import Tensor
 from amint_mpc import identity
 from amint_mpc.amint.metrics import calibration_figures, membership_figures
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
-from amint_mpc.models.head import HeadWeights, init_head
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR
 from amint_mpc.mpc.correlations.feed import Supply
-from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.mpc.tls import Listener, connect
-from amint_mpc.roles import embedded, engine, session
+from amint_mpc.roles import embedded, engine, session, stopping
+from amint_mpc.roles.heads import Kind, head_kind
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
@@ -75,15 +77,19 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
 def _train(
     experiment: Experiment, folder: RunFolder, emit: Callable[[Event], None], developer: Channel, supply: Supply
 ) -> dict[str, Any]:
-    head = SecureHead(developer, AUDITOR, supply, engine.head_inputs(experiment), experiment.head.hidden)
-    draw_and_share(head)
+    kind = head_kind(experiment)
+    head = kind.secure(developer, AUDITOR, supply)
+    draw_and_share(head, kind)
     meter, optimizer = engine.Meter(developer), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
     start, steps = time.perf_counter(), []
     total = engine.head_steps(experiment)
     epochs = experiment.training.warmup_epochs + experiment.training.epochs
     epoch_start, scores = start, {}
+    stopper, stopped = stopping.auditors(head, developer, experiment), None
     for item in schedule(experiment):
+        if stopped is not None and not (isinstance(item, ScoreSets) and item.final):
+            continue
         if isinstance(item, TrainStep):
             step_start, waited = time.perf_counter(), developer.stats.seconds_waiting
             meter.start()
@@ -97,16 +103,21 @@ def _train(
             emit(steps[-1])
             continue
         scores = score(head, item)
-        known = calibration_figures(scores)
-        if not item.final and experiment.disclosure.epoch_figures:
-            exact = {name: {"value": value, "low": value, "high": value} for name, value in known.items()}
-            developer.send_json("figures", exact)  # type: ignore[arg-type]
-        emit(EpochEvent(item.epoch, epochs, "score", time.perf_counter() - epoch_start, known))
+        known, epoch = calibration_figures(scores), stopped or item.epoch
+        if not item.final:
+            if experiment.training.patience and stopper.evaluated(scores):
+                stopped = item.epoch
+                emit(Notice(f"no better for {experiment.training.patience} evaluations: training ends here"))
+            if experiment.disclosure.epoch_figures:
+                exact = {name: {"value": value, "low": value, "high": value} for name, value in known.items()}
+                developer.send_json("figures", exact)  # type: ignore[arg-type]
+            known |= stopper.figures
+        emit(EpochEvent(epoch, epochs, "score", time.perf_counter() - epoch_start, known))
         epoch_start = time.perf_counter()
     opened = head.open_weights()
     assert opened is not None
     seconds = time.perf_counter() - start
-    folder.save_tensors("head.safetensors", HeadWeights(**opened).tensors())
+    folder.save_tensors("head.safetensors", kind.stored(opened))
     folder.save_tensors("scores.safetensors", scores)
     membership = membership_figures(scores, experiment.seed)
     figures = named_figures(membership, None)
@@ -114,6 +125,7 @@ def _train(
         developer.send_json("figures", figures)  # type: ignore[arg-type]
     summary = {
         "seconds": seconds,
+        **told(experiment, stopped),
         "threshold": membership.threshold,
         **engine.joint_steps(steps),
         **meter.summary(),
@@ -123,15 +135,15 @@ def _train(
     return folder.summary or summary
 
 
-def draw_and_share(head: SecureHead) -> None:
+def draw_and_share(head: SharedHead, kind: Kind) -> None:
     """Draw the first weights and the masks that share them, from this machine's randomness alone."""
     secret = os.urandom(SEED_BYTES)
-    weights = init_head(head.inputs, head.hidden, SecretStream(secret, "first head").normal)
+    weights = kind.first_weights(SecretStream(secret, "first head").normal)
     masks = SecretStream(secret, "shares of the head").draw(0, [(torch.int64, s) for s in head.shapes.values()])
-    head.share_weights(weights.tensors(), dict(zip(head.shapes, masks, strict=True)))
+    head.share_weights(weights, dict(zip(head.shapes, masks, strict=True)))
 
 
-def score(head: SecureHead, item: ScoreSets) -> dict[str, Tensor]:
+def score(head: SharedHead, item: ScoreSets) -> dict[str, Tensor]:
     """Membership probabilities of whole sets, float64 [count] each."""
     scores = {}
     for name, count in item.sets:

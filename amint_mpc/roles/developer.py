@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from amint_mpc import identity
+from amint_mpc.amint.stopping import told as stop_told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Address, Experiment, Party, Role
 from amint_mpc.data.split import load_split
@@ -26,9 +27,9 @@ from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.correlations.feed import Supply
-from amint_mpc.mpc.head import SecureHead
 from amint_mpc.mpc.tls import connect
-from amint_mpc.roles import embedded, engine, session
+from amint_mpc.roles import embedded, engine, session, stopping
+from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
@@ -67,10 +68,10 @@ def joined(
             number, stream = session.receive_seed(dealer)
             session.same_session(auditor, number)
             supply = Supply(stream, DEVELOPER, dealer)
-        head = SecureHead(auditor, DEVELOPER, supply, engine.head_inputs(experiment), experiment.head.hidden)
+        head = head_kind(experiment).secure(auditor, DEVELOPER, supply)
         head.share_weights(None, None)
         with session.standing("developer"):
-            yield engine.SecureMintHead(head, auditor, experiment)
+            yield engine.SecureMintHead(head, auditor, experiment, stopping.developers(head, auditor, experiment, say))
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
@@ -80,9 +81,9 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
             "this experiment has head.features: it is for a training loop of your own",
             "start your loop, as examples/own_loop.py does, or leave head.features out",
         )
-    images = load_split(experiment, party.data)
+    images = load_split(experiment, party.data, lambda text: emit(Notice(text)))
     with joined(experiment, party, lambda text: emit(Notice(text))) as head:
-        trainer = Trainer(experiment, images, head, party.device, party.overlap)
+        trainer = Trainer(experiment, images, head, party.device, party.overlap, head.stopper)
         start, joint = time.perf_counter(), []
         for event in trainer.run():
             if isinstance(event, StepEvent) and event.phase == "joint":
@@ -90,12 +91,14 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
                 event = replace(event, rounds=head.meter.last_rounds, bytes_sent=head.meter.last_bytes)
             if isinstance(event, EpochEvent):
                 folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
-                event = replace(event, figures=head.epoch_figures(event.epoch) | event.figures)
+                if event.phase == "joint":
+                    event = replace(event, figures=head.epoch_figures(event.epoch) | event.figures)
             emit(event)
         told = head.finish()
         summary = {
             "seconds": time.perf_counter() - start,
-            "images": images.digest(),
+            **stop_told(experiment, trainer.stopped),
+            **images.summary(),
             **engine.joint_steps(joint),
             **head.meter.summary(),
             "figures": told | named_figures(None, trainer.task_accuracy()),

@@ -46,6 +46,11 @@ class EmbeddedDealer(Supply):
         serve_step(self._developer, self._streams, step, plan, self._memory)
         return super().take(step, plan)
 
+    def skip(self, step: int, plan: Plan) -> None:
+        # the developer reads it, as it would a dealer's
+        serve_step(self._developer, self._streams, step, plan, self._memory)
+        super().skip(step, plan)
+
 
 def auditors_supply(developer: Channel) -> Supply:
     """Make both seeds and send the developer its own."""

@@ -12,38 +12,20 @@ import torch
 from torch import Tensor
 
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.stopping import Stopper
 from amint_mpc.config import Experiment
-from amint_mpc.data.registry import dataset
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import StepEvent
-from amint_mpc.models.classifier import feature_count
-from amint_mpc.models.rate import representable_momentum, representable_rate
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.head import SecureHead
-from amint_mpc.mpc.layers import score_plan, train_plan
-from amint_mpc.mpc.novograd import NovoGrad
-from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
+from amint_mpc.mpc.shared_head import SharedHead
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.heads import head_optimizer as head_optimizer
 
 
 def head_inputs(experiment: Experiment) -> int:
     """Features of an image, known to every party from the experiment alone."""
-    return experiment.head.features or feature_count(experiment, dataset(experiment.data.dataset).shape)
-
-
-def head_optimizer(experiment: Experiment) -> Optimizer:
-    """How the head's weights move. Steps are for a sum over rows: the learning rate over the members of a batch.
-
-    Raises:
-        UsageError: settings that the secure head cannot apply, with what it can.
-    """
-    head = experiment.head
-    if head.optimizer == "novograd":
-        return NovoGrad(head.learning_rate, head.beta2)
-    rate = representable_rate(head.learning_rate / experiment.training.batch)
-    if head.optimizer == "momentum":
-        return Momentum(*rate, representable_momentum(head.momentum))
-    return Rate(*rate)
+    return head_kind(experiment).inputs
 
 
 def targets(members: int) -> Tensor:
@@ -53,13 +35,12 @@ def targets(members: int) -> Tensor:
 
 def plans(experiment: Experiment) -> Iterator[Plan]:
     """What each step of the head needs from the dealer, in the order of the schedule."""
-    sizes = head_inputs(experiment) + 1, experiment.head.hidden
-    rows, optimizer = 2 * experiment.training.batch, head_optimizer(experiment)
+    kind, rows, optimizer = head_kind(experiment), 2 * experiment.training.batch, head_optimizer(experiment)
     for item in schedule(experiment):
         if isinstance(item, TrainStep):
-            yield train_plan(rows, *sizes, optimizer, item.index)
+            yield kind.train_plan(rows, optimizer, item.index)
         else:
-            yield from (score_plan(rows, *sizes) for _, count in item.sets for rows in score_batches(count))
+            yield from (kind.score_plan(rows) for _, count in item.sets for rows in score_batches(count))
 
 
 def head_steps(experiment: Experiment) -> int:
@@ -99,10 +80,14 @@ class SecureMintHead:
 
     Attributes:
         steps: training steps of the whole run: the experiment fixes them, and `step` is called just so often.
+        stopper: hears from the auditor whether to stop, where the experiment has `training.patience`.
     """
 
-    def __init__(self, head: SecureHead, auditor: Channel, experiment: Experiment) -> None:
+    def __init__(
+        self, head: SharedHead, auditor: Channel, experiment: Experiment, stopper: Stopper | None = None
+    ) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
+        self.stopper = stopper
         self._optimizer = head_optimizer(experiment)
         self.meter = Meter(auditor)
         self.steps = head_steps(experiment)

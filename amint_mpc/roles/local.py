@@ -1,4 +1,4 @@
-"""Developer, auditor and dealer as three processes on this machine, for the demo.
+"""Developer, auditor and dealer as three processes on this machine, for the demo and for studies.
 
 They are ordinary `amint-mpc run` commands with keys, addresses and folders of their own; nothing is shared but
 loopback. Each tells its events as JSON lines on its stdout. None outlives us: at the end they are asked to stop, then
@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,12 +26,57 @@ import yaml
 from amint_mpc import identity
 from amint_mpc.config import ROLES, Experiment, Role
 from amint_mpc.errors import AmintError
+from amint_mpc.eventlines import from_record
+from amint_mpc.events import Event
 
 GRACE_S = 5.0  # for a process that was asked to stop
 ECHO_S = 10.0  # in which the others' errors may still arrive, after one party has failed
 
 
-def prepare(folder: Path, experiment: Experiment, data: Path | None) -> None:
+@dataclass(frozen=True)
+class SecureRun:
+    """What the three parties reported at the end, by role, and their run folders."""
+
+    reports: dict[str, dict[str, Any]]
+    paths: dict[str, Path]
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """The auditor's figures of membership and the developer's of the task."""
+        task = self.reports["developer"]["figures"]["task_accuracy"]
+        return {**self.reports["auditor"].get("figures", {}), "task_accuracy": task}
+
+
+def run(
+    folder: Path,
+    experiment: Experiment,
+    data: Path | None,
+    runs: Path,
+    tell: Callable[[str, Event], None],
+    threads: int | None = None,
+) -> SecureRun:
+    """A whole secure run: prepares `folder`, starts the three, and waits for their end.
+
+    Args:
+        runs: where their run folders go, named by role.
+        tell: told each event.
+        threads: of the developer's torch; None: half the cores.
+
+    Raises:
+        AmintError: one party failed; with its own message, hint and exit code.
+    """
+    prepare(folder, experiment, data, threads)
+    done = SecureRun({}, {})
+    with Processes({role: command(folder, role, runs, role) for role in ROLES}, folder) as processes:
+        for role, record in processes.records():
+            if record["event"] == "summary":
+                done.reports[role], done.paths[role] = record["summary"], Path(record["folder"])
+            else:
+                tell(role, from_record(record))
+    return done
+
+
+def prepare(folder: Path, experiment: Experiment, data: Path | None, threads: int | None = None) -> None:
     """Write keys, party files and the experiment for all three roles into `folder` (private to this user)."""
     auditor, dealer = free_ports(2)
     links: dict[Role, dict[str, Any]] = {
@@ -41,8 +87,8 @@ def prepare(folder: Path, experiment: Experiment, data: Path | None) -> None:
     identity.create_for_one_machine({role: folder / role / "keys" for role in ROLES})
     for role in ROLES:
         # Threads of torch that wait for a core spin: leave the other parties theirs.
-        threads = max(1, (os.cpu_count() or 1) // 2) if role == "developer" else 1
-        party = {"role": role, "keys": "keys", "runs": "runs", "threads": threads, **links[role]}
+        own = threads or max(1, (os.cpu_count() or 1) // 2) if role == "developer" else 1
+        party = {"role": role, "keys": "keys", "runs": "runs", "threads": own, **links[role]}
         if role == "developer" and data is not None:
             party["data"] = str(data.absolute())
         (folder / role / "party.yaml").write_text(yaml.safe_dump(party), encoding="utf-8")

@@ -7,7 +7,7 @@ import platform
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from amint_mpc.amint.trainer import pick_device
 from amint_mpc.config import ROLES, Address, Experiment, Party, Role, load_experiment, load_party
 from amint_mpc.config import party_file as usual_party_file
 from amint_mpc.data.registry import dataset
-from amint_mpc.errors import AmintError, UsageError
-from amint_mpc.models.classifier import BACKBONES
+from amint_mpc.errors import AmintError
 from amint_mpc.models.rate import check_rate
+from amint_mpc.models.registry import check_backbone
 from amint_mpc.roles import engine
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
@@ -41,15 +41,20 @@ class Check:
     do: str = ""
 
 
-def examine(role: Role | None, experiment: str | None, party_file: Path | None) -> list[Check]:
-    """Check the machine, then the party named, or each party whose file lies here (see `config.party_file`)."""
+def examine(
+    role: Role | None, experiment: str | None, party_file: Path | None, say: Callable[[str], None] = lambda _: None
+) -> list[Check]:
+    """Check the machine, then the party named, or each party whose file lies here (see `config.party_file`).
+
+    The developer's images are all read; `say` is told how far it is.
+    """
     checks = list(_machine())
     roles = [role] if role else [each for each in ROLES if usual_party_file(each)]
     if not roles:
         hint = "say which party this machine is: amint-mpc doctor --role developer"
         checks.append(Check("party", False, "no party file under parties/ or here", hint))
     for each in roles:
-        checks += _party(each, experiment, party_file)
+        checks += _party(each, experiment, party_file, say)
     return checks
 
 
@@ -62,7 +67,7 @@ def _machine() -> Iterator[Check]:
             yield Check(package, False, "not installed", "pip install amint-mpc")
 
 
-def _party(role: Role, experiment: str | None, party_file: Path | None) -> Iterator[Check]:
+def _party(role: Role, experiment: str | None, party_file: Path | None, say: Callable[[str], None]) -> Iterator[Check]:
     try:
         party = load_party(party_file, role)
     except AmintError as error:
@@ -76,7 +81,7 @@ def _party(role: Role, experiment: str | None, party_file: Path | None) -> Itera
         yield _port(role, party.listen)
     if role == "developer":
         yield _device(party)
-        yield _data(party, experiment)
+        yield _data(party, experiment, say)
 
 
 def _device(party: Party) -> Check:
@@ -119,15 +124,16 @@ def _port(role: Role, address: Address) -> Check:
     return Check(what, True, f"{where} is free")
 
 
-def _data(party: Party, experiment: str | None) -> Check:
+def _data(party: Party, experiment: str | None, say: Callable[[str], None]) -> Check:
     try:
         agreed = load_experiment(experiment)
         check_experiment(agreed)
         if agreed.head.features is not None:
             return Check("developer data", True, f"{agreed.data.dataset}, read by your own training loop")
-        if to_download(agreed.data.dataset, party.data):
-            return Check("developer data", True, f"{agreed.data.dataset} would be downloaded into {party.data}")
-        count = len(dataset(agreed.data.dataset).read(party.data).labels)
+        kind = dataset(agreed.data)
+        if kind.to_download(party.data):
+            return Check("developer data", True, f"{kind.name} would be downloaded into {party.data}")
+        count = len(kind.read(party.data, say).labels)
     except AmintError as error:
         return Check("developer data", False, error.message, error.hint)
     needed = agreed.data.members + agreed.data.external + agreed.data.unseen
@@ -135,26 +141,15 @@ def _data(party: Party, experiment: str | None) -> Check:
     return Check("developer data", count >= needed, found, "lower data.members, data.external or data.unseen")
 
 
-def to_download(name: str, root: Path | None) -> bool:
-    """Whether reading this dataset would fetch it first: `data.mnist` looks for these files, then torchvision does."""
-    family = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}.get(name)
-    if family is None or root is None:
-        return False
-    folders = root, root / "raw", root / family / "raw"
-    return not any((folder / f"train-images-idx3-ubyte{end}").is_file() for folder in folders for end in ("", ".gz"))
-
-
 def check_experiment(experiment: Experiment) -> None:
     """What every party can see of an experiment before anything starts, beyond what its keys and values show.
 
     Raises:
-        UsageError: no such dataset or backbone, or an optimizer's settings that the secure head cannot apply.
+        UsageError: no such dataset or backbone, images that this backbone does not take, or an optimizer's settings
+            that the secure head cannot apply.
     """
     if experiment.head.features is None:  # else both belong to the developer's own loop
-        dataset(experiment.data.dataset)
-        if experiment.model.backbone not in BACKBONES:
-            known = ", ".join(sorted(BACKBONES))
-            raise UsageError(f"there is no backbone {experiment.model.backbone!r}", f"Known backbones: {known}.")
+        check_backbone(experiment.model, dataset(experiment.data).shape)
     if experiment.head.optimizer != "novograd":
         check_rate(experiment.head.learning_rate, experiment.training.batch)
     engine.head_optimizer(experiment)

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
-from amint_mpc.amint.optimizers import head_optimizer
+from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
-from amint_mpc.data.split import SplitImages, load_split
+from amint_mpc.data.split import load_split
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.models.classifier import feature_count
-from amint_mpc.models.head import init_head, seeded_normal
+from amint_mpc.models.head import seeded_normal
+from amint_mpc.roles.heads import PlainHead, head_kind
 from amint_mpc.runfolder import RunFolder
 
 USUAL_DISTILLATION = 0.3  # for the baseline of an experiment that has none
@@ -26,9 +26,10 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     With `training.mint_weight` 0 there is no head: the classifier is trained on its task alone.
     """
     emit(Notice(f"reading {experiment.data.dataset}"))
-    images = load_split(experiment, party.data)
-    head = None if experiment.training.mint_weight == 0 else _head(experiment, images)
-    trainer = Trainer(experiment, images, head, party.device)
+    images = load_split(experiment, party.data, lambda text: emit(Notice(text)))
+    head = None if experiment.training.mint_weight == 0 else _head(experiment)
+    stopper = None if head is None else head_stopping(head, experiment)
+    trainer = Trainer(experiment, images, head, party.device, stopper=stopper)
     start, joint = time.perf_counter(), []
     for event in trainer.run():
         if isinstance(event, EpochEvent):  # what an interrupted run leaves
@@ -38,6 +39,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         emit(event)
         if isinstance(event, StepEvent) and event.phase == "joint":
             joint.append(event)
+    if trainer.stopped is not None:
+        emit(Notice(f"no better for {experiment.training.patience} evaluations: training ended"))
     seconds = time.perf_counter() - start
     membership = None
     if head is not None:
@@ -46,9 +49,10 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     summary = {
         "steps": len(joint),
         "seconds": seconds,
+        **told(experiment, trainer.stopped),
         "seconds_per_step": sum(event.seconds for event in joint) / len(joint),
         "head_seconds_per_step": sum(event.secure_seconds for event in joint) / len(joint),
-        "images": images.digest(),
+        **images.summary(),
         "figures": named_figures(membership, trainer.task_accuracy()),
     }
     folder.finish(summary)
@@ -69,12 +73,20 @@ def baselines(experiment: Experiment) -> dict[str, Experiment]:
     """What the price of the head is measured against: the same classifier without it, without and with distillation."""
     training = experiment.training
     weight = training.distillation or USUAL_DISTILLATION
+    headless = {"mint_weight": 0.0, "patience": 0}  # without scores nothing ends them early
     return {
-        "task-alone": _with(experiment, mint_weight=0.0, distillation=0.0),
+        "task-alone": _with(experiment, **headless, distillation=0.0),
         "task-with-distillation": _with(
-            experiment, mint_weight=0.0, distillation=weight, warmup_epochs=max(1, training.warmup_epochs)
+            experiment, **headless, distillation=weight, warmup_epochs=max(1, training.warmup_epochs)
         ),
     }
+
+
+def head_stopping(head: PlainHead, experiment: Experiment) -> Stopping[Any]:
+    """Early stopping by the scores of a head in this process."""
+    patience = experiment.training.patience
+    rewind = Rewind(patience, lambda: head.weights, lambda weights: setattr(head, "weights", weights))
+    return Stopping(by_scores(patience), rewind)
 
 
 def named_figures(membership: MembershipFigures | None, task: Figure | None) -> dict[str, dict[str, float]]:
@@ -95,10 +107,9 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
     return {name: {"value": f.value, "low": f.low, "high": f.high} for name, f in figures.items()}
 
 
-def _head(experiment: Experiment, images: SplitImages) -> PlaintextHead:
-    count = feature_count(experiment, tuple(images.members.shape[1:]))
-    weights = init_head(count, experiment.head.hidden, seeded_normal(experiment.seed))
-    return PlaintextHead(weights, head_optimizer(experiment.head))
+def _head(experiment: Experiment) -> PlainHead:
+    kind = head_kind(experiment)
+    return kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head)
 
 
 def _with(experiment: Experiment, **changes: Any) -> Experiment:

@@ -242,7 +242,7 @@ def test_the_learning_rate_cools_down_over_the_last_joint_steps(alone: bool) -> 
     for event in trainer.run():
         if isinstance(event, StepEvent):  # the rate that the next step will take
             rates.append(trainer._optimizer.param_groups[0]["lr"] / experiment.training.learning_rate)
-    assert rates == [1, 1] + [1, 1, 1, 1] + [0.75, 0.5, 0.25, 0]
+    assert rates == [1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
 
 
 def test_unknown_device_is_refused() -> None:

@@ -10,6 +10,7 @@ from amint_mpc.config import ROLES, Experiment, load_experiment
 from amint_mpc.mpc.channel import memory_pair
 from amint_mpc.roles import engine, session
 from amint_mpc.roles.handshake import handshake
+from amint_mpc.roles.heads import head_kind
 
 SMOKE = load_experiment("smoke", ["disclosure.final_figures=false", "training.evaluate_every=1"])
 
@@ -25,7 +26,7 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
     together([lambda: agree(0), lambda: agree(1)], lambda: None)
     inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
-    with parties(inputs, experiment.head.hidden) as three:
+    with parties(head_kind(experiment)) as three:
         for item in schedule(experiment):
             if not isinstance(item, ScoreSets):
                 three.train(torch.zeros(len(labels), inputs, dtype=torch.float64), labels, optimizer)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from amint_mpc.data import dataset
+from amint_mpc.data import DATASETS
 from amint_mpc.data.idx import read_idx
 from amint_mpc.errors import DataError
 
@@ -43,7 +43,7 @@ def write_set(folder: Path, *, compressed: bool, train: int = 3, test: int = 2, 
 def test_files_that_are_there_are_read_as_they_are(tmp_path: Path, compressed: bool, place: str) -> None:
     pixels = write_set(tmp_path / place, compressed=compressed)
     before = sorted(tmp_path.rglob("*"))
-    found = dataset("fashion-mnist").read(tmp_path)
+    found = DATASETS["fashion-mnist"].read(tmp_path)
     assert found.images.dtype == torch.uint8
     assert found.images.shape == (5, 1, 28, 28)
     assert np.array_equal(found.images[:, 0].numpy(), pixels)
@@ -82,15 +82,15 @@ def test_missing_parts_and_missing_folder_are_named(tmp_path: Path) -> None:
     write_set(tmp_path, compressed=True)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match="t10k-labels-idx1-ubyte"):
-        dataset("mnist").read(tmp_path)
+        DATASETS["mnist"].read(tmp_path)
     with pytest.raises(DataError, match="needs a data folder"):
-        dataset("mnist").read(None)
+        DATASETS["mnist"].read(None)
 
 
 def test_files_of_another_set_are_refused(tmp_path: Path) -> None:
     write_set(tmp_path, compressed=False, size=8)
     with pytest.raises(DataError, match=r"\(1, 8, 8\)"):
-        dataset("mnist").read(tmp_path)
+        DATASETS["mnist"].read(tmp_path)
 
 
 def test_failed_download_ends_in_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,5 +98,5 @@ def test_failed_download_ends_in_a_hint(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(datasets.MNIST, "mirrors", [])  # nowhere to download from
     with pytest.raises(DataError, match="cannot be downloaded") as raised:
-        dataset("mnist").read(tmp_path)
+        DATASETS["mnist"].read(tmp_path)
     assert "four IDX files" in raised.value.hint

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
 
-from amint_mpc.config import Data, Experiment
-from amint_mpc.data import DATASETS, SETS, LabelledImages, dataset, load_split, set_counts, split_images
+from amint_mpc.config import Data, Experiment, Training
+from amint_mpc.data import DATASETS, SETS, LabelledImages, SplitImages, dataset, load_split, set_counts, split_images
 from amint_mpc.errors import DataError, UsageError
 
 DATA = Data(members=8, external=13, unseen=7)
@@ -28,6 +29,18 @@ def test_roles_are_disjoint_and_as_many_as_asked_for() -> None:
     assert [len(part) for part in numbers] == list(counts.values())
     together = [number for part in numbers for number in part]
     assert len(set(together)) == len(together) == 28
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_image_stands_in_two_sets(duplicates: str, seed: int) -> None:
+    """By index: every image of the source is another, so a pixel says which one it is."""
+    data = DATA.model_copy(update={"duplicates": duplicates})
+    split = split_images(numbered(), data, 10, seed)
+    assert split.census is not None
+    assert split.census.duplicates == {}
+    for one, other in combinations(SETS, 2):
+        assert not set(split.images(one).flatten().tolist()) & set(split.images(other).flatten().tolist())
 
 
 def test_labels_stay_with_their_images() -> None:
@@ -83,9 +96,30 @@ def test_mnist_5k_needs_no_folder() -> None:
     assert split.members.dtype == torch.uint8
     assert split.members.max() == 255
     assert split.member_labels.bincount(minlength=10).min() > 100
+    # That of the quickstart: published runs must stay comparable.
+    assert split.digest() == "b694a726fa462b730b77d061b2d982fcfd06f5ed89672f52409b619f1d282565"
+    assert load_split(Experiment(data=Data(duplicates="drop")), None).digest() == split.digest()  # all are different
+
+
+def test_labels_beyond_a_byte_count_in_the_digest() -> None:
+    pixels, labels = torch.zeros(8, 1, 1, 1, dtype=torch.uint8), torch.arange(8)
+    splits = [
+        SplitImages(pixels, labels + more, pixels, pixels, labels, classes)
+        for more, classes in ((0, 10), (0, 300), (256, 300))
+    ]
+    assert len({split.digest() for split in splits}) == 3
+
+
+def test_a_class_without_a_member_is_an_error() -> None:
+    few = Experiment(data=Data(members=4, external=4, unseen=4), training=Training(batch=4))
+    with pytest.raises(
+        DataError, match=r"of the 10 classes of mnist-5k have no member \(\d, \d, \d, \d, \d, \.\.\.\)"
+    ) as raised:
+        load_split(few, None)
+    assert "data.members" in raised.value.hint
 
 
 def test_unknown_dataset_lists_the_known_ones() -> None:
     with pytest.raises(UsageError) as raised:
-        dataset("imagenet")
-    assert all(name in raised.value.hint for name in DATASETS)
+        dataset(Data(dataset="imagenet"))
+    assert all(name in raised.value.hint for name in (*DATASETS, "folder"))

@@ -23,6 +23,7 @@ from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.feed import local_supplies
 from amint_mpc.mpc.head import WEIGHT_BITS, SecureHead
 from amint_mpc.roles import engine
+from amint_mpc.roles.heads import Dense
 
 FEATURES = 24
 COMMON = [
@@ -72,7 +73,7 @@ def both(settings: list[str]) -> Run:
     twin = PlaintextHead(first, head_optimizer(experiment.head))
     channels, optimizer, sizes = memory_pair(), engine.head_optimizer(experiment), (FEATURES, experiment.head.hidden)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "head_inputs", lambda _: FEATURES)
+        patch.setattr(engine, "head_kind", lambda _: Dense(*sizes))
         supplies = local_supplies(list(engine.plans(experiment)))
 
     def party(index: int, channel: Channel) -> None:

@@ -28,7 +28,7 @@ from amint_mpc.mpc.channel import Channel, memory_pair
 from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.correlations.feed import local_supplies
 from amint_mpc.mpc.head import SecureHead
-from amint_mpc.roles import auditor, developer, engine
+from amint_mpc.roles import auditor, developer, engine, heads
 from amint_mpc.runfolder import RunFolder
 
 TINY = [
@@ -48,6 +48,7 @@ class Watched:
     def __init__(self, head: engine.SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
         self.head, self.secure, self.twin = head, secure, twin
         self.meter, self.epoch_figures, self.finish = head.meter, head.epoch_figures, head.finish
+        self.stopper = head.stopper
         self.cosines: list[float] = []
         self.seen: list[Tensor] = []
         self.closest_share = float("inf")
@@ -135,7 +136,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(developer, "joined", joined)  # no sockets
-        patch.setattr(auditor, "init_head", lambda *_: first)  # a head that the twin can start from, too
+        patch.setattr(heads, "init_head", lambda *_: first)  # a head that the twin can start from, too
         party = Party(role="developer", device="cpu")
         bodies = {
             "developer": lambda: developer.run(experiment, party, folders["developer"], events["developer"].append),
@@ -219,6 +220,12 @@ def test_epoch_figures_are_told_when_it_is_agreed(run: Run) -> None:
     assert len(told["developer"]) == 3
     figures = {role: summary["figures"] for role, summary in run.summaries.items()}
     assert figures["developer"] == {**figures["auditor"], "task_accuracy": figures["developer"]["task_accuracy"]}
+
+
+def test_what_was_counted_of_the_images_stays_with_the_developer(run: Run) -> None:
+    assert run.summaries["developer"]["duplicates"] == {}
+    assert sum(run.summaries["developer"]["class_counts"]["members"]) == run.experiment.data.members
+    assert not {"duplicates", "class_counts"} & set(run.summaries["auditor"])
 
 
 def test_both_count_the_same_rounds(run: Run) -> None:

@@ -57,11 +57,14 @@ def test_an_own_loop_brings_dataset_and_backbone(cli) -> None:
 
 
 def test_config_list_show_and_check(cli) -> None:
-    assert "quickstart " in cli("config", "list").output
+    experiments, studies = cli("config", "list").output.split("Studies")
+    assert "quickstart " in experiments
+    assert "study-smoke " not in experiments
+    assert "study-smoke " in studies
     shown = cli("config", "show", "smoke", "--set", "seed=7").output
     assert yaml.safe_load(shown)["seed"] == 7
     assert "digest" in shown
-    assert cli("config", "check", "smoke", "maps").output.count("ok ") == 2
+    assert cli("config", "check", "smoke", "study-smoke").output.count("ok ") == 2
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,9 @@ def test_config_list_show_and_check(cli) -> None:
         ("train", "--set", "head.learning_rate=1e-9"),
         ("run", "--role", "auditor", "--set", "data.dataset=nope"),
         ("train", "--set", "training.epochz=1"),
+        ("train", "--config", "study-smoke"),
+        ("study", "--config", "smoke"),
+        ("config", "check", "study-smoke", "--set", "seed=2"),
         ("run", "--role", "developer", "--party", "absent.yaml"),
         ("run", "--role", "developer", "--set", "security.correlations=insecure-embedded-dealer"),
         ("run", "--role", "dealer", "--insecure-embedded-dealer"),
@@ -173,6 +179,7 @@ def test_train_prints_figures_and_one_json_line(cli, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)  # nothing else is on stdout
     assert told["steps"] == 4
+    assert (told["duplicates"], sum(told["class_counts"]["members"])) == ({}, 64)
     assert 0 <= told["figures"]["mint_auc"]["low"] <= told["figures"]["mint_auc"]["high"] <= 1
     assert json.loads((tmp_path / "runs/first/summary.json").read_text())["figures"] == told["figures"]
 

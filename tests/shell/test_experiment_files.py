@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from amint_mpc.cli import main
-from amint_mpc.config import ROLES, list_experiments, load_experiment, load_party
+from amint_mpc.config import ROLES, list_experiments, list_studies, load_experiment, load_party
 from amint_mpc.errors import UsageError
 from amint_mpc.reading import MAX_BYTES
+from amint_mpc.study.plan import load_study
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,8 +27,30 @@ def test_each_experiment_starts_with_its_command(name: str) -> None:
 
 
 def test_the_experiments_of_the_checkout_are_listed() -> None:
-    assert list_experiments() == {path.stem: path for path in sorted((ROOT / "configs").glob("*.yaml"))}
+    files = {path.stem: path for path in sorted((ROOT / "configs").glob("*.yaml"))}
+    assert list_experiments() | list_studies() == files
     assert "quickstart" in list_experiments()
+    assert "study-smoke" in list_studies()
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_each_study_starts_with_its_command(name: str) -> None:
+    first, second, *_ = list_studies()[name].read_text().splitlines()
+    program, command, *arguments = shlex.split(first.removeprefix("# "))
+    assert (program, command, load_study(name)[0].name) == ("amint-mpc", "study", name)
+    assert main.commands[command].make_context(command, arguments).params["source"] == name
+    assert second.startswith("# ")
+
+
+def test_a_study_is_no_experiment(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a study") as caught:
+        load_experiment("study-smoke")
+    assert "amint-mpc study --config study-smoke" in caught.value.hint
+    (tmp_path / "own.yaml").write_text("grid: {}\n")
+    with pytest.raises(UsageError, match="is a study"):
+        load_experiment(tmp_path / "own.yaml")
+    with pytest.raises(UsageError, match='no study "smoke"'):
+        load_study("smoke")
 
 
 def test_set_changes_a_value_in_order() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from amint_mpc.config import list_experiments
+from amint_mpc.config import list_experiments, list_studies
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,10 @@ def test_an_installed_wheel_has_the_experiments_and_the_kernel(tmp_path: Path) -
     if shutil.which("cc"):
         run("-c", "from amint_mpc.mpc.ring import NATIVE; assert NATIVE")
     listed = run("-m", "amint_mpc", "config", "list")
-    assert [line.split()[0] for line in listed.splitlines()] == list(list_experiments())
+    experiments, studies = listed.split("Studies", 1)
+    assert [line.split()[0] for line in experiments.splitlines() if line] == list(list_experiments())
+    assert [line.split()[0] for line in studies.splitlines()[1:]] == list(list_studies())
+    run("-c", "from amint_mpc.study.paper import paper_value; assert paper_value('mnist', 'vit', 'entry')")
     assert "name: quickstart" in run("-m", "amint_mpc", "config", "show")
     run("-m", "amint_mpc", "train", "--config", "smoke", "--name", "installed", "--json")
     assert (empty / "runs" / "installed" / "summary.json").is_file()

@@ -5,8 +5,8 @@ it is the corrections of that step in the order of the plan, packed into one fla
 the developer alone. The dealer waits for nobody; its channel's queue is what holds it back.
 
 Guarantees
-    once: blocks are taken with steps 0, 1, 2, ...; a lost, repeated or skipped one is a `ProtocolError`, and the
-        masks of a step are never handed out twice (`SecretStream` refuses too).
+    once: blocks are taken, or passed over, with steps 0, 1, 2, ...; a lost or repeated one is a `ProtocolError`, and
+        the masks of a step are never handed out twice (`SecretStream` refuses too), those passed over never.
     only_the_plan: the dealer makes what the plan says and reads nothing from the wire.
 """
 
@@ -56,17 +56,32 @@ class Supply:
             ProtocolError: not the step after the one taken last, or the dealer's block is another one.
             PeerError: the dealer is gone.
         """
+        self._advance(step)
+        material = expand(plan, self._stream, self.party, step)
+        if self._source is None:
+            return material
+        fields = _fields(plan)
+        return complete(plan, material, _unpack(fields, self._source.receive(TAG, step, *_specs(fields))))
+
+    def skip(self, step: int, plan: Plan) -> None:
+        """Pass over one step: its masks are never drawn, and its block, at the developer, is read and dropped.
+
+        The dealer need not know: it deals the whole plan.
+
+        Raises:
+            ProtocolError, PeerError: as `take`.
+        """
+        self._advance(step)
+        if self._source is not None:
+            self._source.receive(TAG, step, *_specs(_fields(plan)))
+
+    def _advance(self, step: int) -> None:
         if step != self._next:
             raise ProtocolError(
                 f"the dealer's block for step {step} was asked for, but the next one is {self._next}",
                 "the parties no longer agree on the step; start a new session",
             )
         self._next = step + 1
-        material = expand(plan, self._stream, self.party, step)
-        if self._source is None:
-            return material
-        fields = _fields(plan)
-        return complete(plan, material, _unpack(fields, self._source.receive(TAG, step, *_specs(fields))))
 
 
 class DealerLink(Protocol):

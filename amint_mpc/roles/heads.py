@@ -1,0 +1,153 @@
+"""The one place where the experiment chooses a membership head: its masks, its secure form, its twin and its file.
+
+`head.input: pooled` and `maps` have the head of `amint_mpc.models.head`, with protocols of its own
+(`amint_mpc.mpc.head`); `conv` has that of `amint_mpc.models.conv_head`, through CrypTen's generic layers
+(`amint_mpc.mpc.generic_head`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from amint_mpc.amint.conv_head import PlaintextConvHead
+from amint_mpc.amint.head import MintHead, PlaintextHead
+from amint_mpc.amint.optimizers import head_optimizer as plain_optimizer
+from amint_mpc.config import Experiment, Head
+from amint_mpc.data.registry import dataset
+from amint_mpc.models.classifier import feature_count, tap_shapes
+from amint_mpc.models.conv_head import ConvWeights, TapShapes, init_conv_head
+from amint_mpc.models.head import HeadWeights, Normal, init_head
+from amint_mpc.models.rate import representable_momentum, representable_rate
+from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.conv_head import ConvModule
+from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.feed import Supply
+from amint_mpc.mpc.generic_head import Design, GenericHead, plain_descent
+from amint_mpc.mpc.head import SecureHead
+from amint_mpc.mpc.layers import score_plan, train_plan
+from amint_mpc.mpc.novograd import NovoGrad
+from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
+from amint_mpc.mpc.shared_head import SharedHead
+
+
+class PlainHead(MintHead, Protocol):
+    """A head in this process. `weights` is replaced in a step, never changed."""
+
+    weights: Any
+
+
+class Kind(Protocol):
+    """What every party can derive of the head from the agreed experiment."""
+
+    @property
+    def inputs(self) -> int:
+        """Features of an image."""
+
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int) -> Plan:
+        """What training step `number`, counted from 0, needs from the dealer."""
+
+    def score_plan(self, rows: int) -> Plan:
+        """What scoring so many rows needs from the dealer."""
+
+    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
+        """The head at one party, without weights yet."""
+
+    def first_weights(self, normal: Normal) -> dict[str, Tensor]:
+        """Random first weights, as they are shared."""
+
+    def stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What head.safetensors holds, from weights that were opened."""
+
+    def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
+        """The twin with these first weights."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """features -> hidden -> 1. Args: see `SecureHead`."""
+
+    inputs: int
+    hidden: int
+
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int) -> Plan:
+        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number)
+
+    def score_plan(self, rows: int) -> Plan:
+        return score_plan(rows, self.inputs + 1, self.hidden)
+
+    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
+        return SecureHead(channel, party, supply, self.inputs, self.hidden)
+
+    def first_weights(self, normal: Normal) -> dict[str, Tensor]:
+        return init_head(self.inputs, self.hidden, normal).tensors()
+
+    def stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return HeadWeights(**weights).tensors()
+
+    def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
+        return PlaintextHead(HeadWeights(**weights), plain_optimizer(settings))
+
+
+@dataclass(frozen=True)
+class Convolutional:
+    """Tapped maps -> convolutions -> dense layers -> 1. Args: see `conv_shapes`."""
+
+    taps: TapShapes
+    filters: int
+    hidden: int
+
+    @cached_property
+    def design(self) -> Design:
+        """Its module, and plans once they have been made."""
+        return Design(lambda: ConvModule(self.taps, self.filters, self.hidden), self.taps)
+
+    @property
+    def inputs(self) -> int:
+        return self.design.inputs
+
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int) -> Plan:
+        return self.design.train_plan(rows, plain_descent(optimizer))
+
+    def score_plan(self, rows: int) -> Plan:
+        return self.design.score_plan(rows)
+
+    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
+        return GenericHead(channel, party, supply, self.design)
+
+    def first_weights(self, normal: Normal) -> dict[str, Tensor]:
+        return dict(init_conv_head(self.taps, self.filters, self.hidden, normal).values)
+
+    def stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return ConvWeights(self.taps, weights).tensors()
+
+    def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
+        return PlaintextConvHead(ConvWeights(self.taps, weights), settings.learning_rate)
+
+
+@lru_cache(maxsize=16)
+def head_kind(experiment: Experiment) -> Kind:
+    """The head of an experiment; the same object for the same experiment."""
+    head, shape = experiment.head, dataset(experiment.data).shape
+    if head.input == "conv":
+        return Convolutional(tap_shapes(experiment, shape), head.filters, head.hidden)
+    return Dense(head.features or feature_count(experiment, shape), head.hidden)
+
+
+def head_optimizer(experiment: Experiment) -> Optimizer:
+    """How the head's weights move. Steps are for a sum over rows: a rate is the learning rate over a batch's members.
+
+    Raises:
+        UsageError: settings that the secure head cannot apply, with what it can.
+    """
+    head = experiment.head
+    if head.optimizer == "novograd":
+        return NovoGrad(head.learning_rate, head.beta2)
+    rate = representable_rate(head.learning_rate / experiment.training.batch)
+    if head.optimizer == "momentum":
+        return Momentum(*rate, representable_momentum(head.momentum))
+    return Rate(*rate)

@@ -1,0 +1,1 @@
+"""Studies: several trainings of one experiment or many, put side by side."""

@@ -1,0 +1,133 @@
+"""One cell of a study, run in a process of its own: it may fail, or run out of memory, without the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from amint_mpc.config import ROLES, Party
+from amint_mpc.errors import AmintError
+from amint_mpc.eventlines import json_line, to_line
+from amint_mpc.events import Event
+from amint_mpc.study.folder import SUMMARY, write
+from amint_mpc.study.plan import Cell
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell runs.
+
+    Args:
+        data: where image files lie.
+        threads: of torch.
+        accelerator: which of several; None: whatever there is.
+    """
+
+    runs: Path
+    data: Path | None
+    threads: int
+    accelerator: int | None = None
+
+
+def work(cell: Cell, place: Place, told: Connection) -> None:
+    """Run one cell, as the whole of a child process.
+
+    Args:
+        told: gets each event as a JSON line (`eventlines`), and one of the kind "error" if the cell fails.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends us in order
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if place.accelerator is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(place.accelerator)
+    try:
+        run(cell, place, lambda event: told.send_bytes(to_line(event).encode()))
+    except AmintError as error:
+        told.send_bytes(_error(error.message, error.hint, error.exit_code))
+    except Exception as error:
+        path = place.runs / cell.name / "traceback.txt"
+        write(path, traceback.format_exc())
+        told.send_bytes(
+            _error(f"{type(error).__name__}: {error}"[:1000], f"a bug, or a machine's limit; see {path}", 1)
+        )
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    finally:
+        told.close()
+
+
+def run(cell: Cell, place: Place, emit: Callable[[Event], None]) -> None:
+    """Run one cell in this process; its folder then holds a summary."""
+    import torch
+
+    torch.set_num_threads(place.threads)
+    if cell.mode == "secure":
+        _secure(cell, place, emit)
+    else:
+        _plaintext(cell, place, emit)
+
+
+def _plaintext(cell: Cell, place: Place, emit: Callable[[Event], None]) -> None:
+    from amint_mpc.roles import twin
+    from amint_mpc.runfolder import RunFolder
+
+    party = Party(role="developer", data=place.data)
+    with RunFolder.create(place.runs, cell.experiment, "twin", cell.name) as folder:
+
+        def both(event: Event) -> None:
+            folder.record(event)
+            emit(event)
+
+        twin.run(cell.experiment, party, folder, both)
+
+
+def _secure(cell: Cell, place: Place, emit: Callable[[Event], None]) -> None:
+    from amint_mpc.roles import local
+
+    path = place.runs / cell.name
+    path.mkdir(parents=True, mode=0o700)
+
+    def developers(role: str, event: Event) -> None:
+        if role == "developer":
+            emit(event)
+
+    with tempfile.TemporaryDirectory(prefix="amint-mpc-study-") as keys:
+        done = local.run(Path(keys), cell.experiment, place.data, path, developers, place.threads)
+    write(path / SUMMARY, json_line(_joined(cell, done.reports, done.figures)) + "\n")
+
+
+def _joined(cell: Cell, reports: dict[str, dict[str, Any]], figures: dict[str, Any]) -> dict[str, Any]:
+    """One summary of three: costs as the developer saw them, bytes of each."""
+    developer = reports["developer"]
+    kept = ("name", "method", "digest", "steps", "seconds", "seconds_per_step", "rounds_per_step", "images")
+    return {
+        "role": "secure",
+        **{key: developer[key] for key in kept if key in developer},
+        "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in ROLES},
+        "figures": figures,
+    }
+
+
+def _error(message: str, hint: str, code: int) -> bytes:
+    return json_line({"event": "error", "message": message, "hint": hint, "code": code}).encode()
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,83 @@
+"""The classifier and the head of a finished plaintext twin, read back from its run folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from amint_mpc.amint.trainer import pick_device
+from amint_mpc.config import Experiment
+from amint_mpc.data.split import SplitImages
+from amint_mpc.errors import DataError, UsageError
+from amint_mpc.models.classifier import Classifier, build_classifier
+from amint_mpc.models.head import HeadWeights, load_head
+
+MAX_SUMMARY_BYTES = 2**20
+_HINT = "name the run folder of a finished amint-mpc train"
+
+
+def load_classifier(folder: Path, experiment: Experiment, images: SplitImages, device: str = "auto") -> Classifier:
+    """The classifier of a finished run, if it is of this experiment and these images.
+
+    Raises:
+        UsageError: the run is not finished, or is of another experiment.
+        DataError: of other images, or its file is damaged.
+    """
+    summary = _summary(folder)
+    if summary.get("digest") != experiment.digest():
+        raise UsageError(
+            f"{folder} is a run of another experiment than {experiment.name} as it is given here",
+            "leave --config and --set out: the run folder knows its experiment",
+        )
+    if summary.get("images") != images.digest():
+        raise DataError(f"{folder} was trained on other images than these", "name the same --data as for that run")
+    path = folder / "backbone.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get("experiment")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path} cannot be read: {error}", _HINT) from None
+    if written != experiment.digest():
+        raise DataError(f"{path} belongs to another experiment than its folder", _HINT)
+    classifier = build_classifier(experiment, tuple(images.members.shape[1:]), images.classes)
+    try:
+        classifier.load_state_dict(weights)
+    except RuntimeError:
+        raise DataError(f"{path} does not hold this experiment's classifier", _HINT) from None
+    return classifier.to(pick_device(device))
+
+
+def load_twin(
+    folder: Path, experiment: Experiment, images: SplitImages, device: str = "auto"
+) -> tuple[Classifier, HeadWeights]:
+    """The classifier and the head beside it: a plaintext twin has both, in a secure run nobody has.
+
+    Raises:
+        UsageError, DataError: as `load_classifier`; there is no head, or it is damaged or does not fit.
+    """
+    classifier = load_classifier(folder, experiment, images, device)
+    path = folder / "head.safetensors"
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} has no head: in a secure run the developer holds the classifier and the auditor the head", _HINT
+        )
+    head = load_head(path)
+    if head.w1.shape[0] != classifier.features.count:
+        raise DataError(f"{path} works on {head.w1.shape[0]} features, not on this classifier's", _HINT)
+    return classifier, head
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    path = folder / "summary.json"
+    try:
+        with path.open("rb") as file:
+            summary = json.loads(file.read(MAX_SUMMARY_BYTES))
+    except (OSError, ValueError, RecursionError):
+        raise UsageError(f"{folder} is no finished run: its summary.json cannot be read", _HINT) from None
+    if not isinstance(summary, dict):
+        raise UsageError(f"{path} is no summary of a run", _HINT)
+    return summary

@@ -1,0 +1,78 @@
+"""All that a study shows, made anew from its run folders: study.csv, study.json, study.md and figures/.
+
+It is cheap, so it is done after every cell: a running study can be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from amint_mpc.runfolder import versions
+from amint_mpc.study import paper
+from amint_mpc.study.figures import draw
+from amint_mpc.study.folder import StudyFolder, write
+from amint_mpc.study.plan import Plan
+from amint_mpc.study.rows import Row, read_rows, to_csv
+from amint_mpc.study.summary import Entry, summarise
+from amint_mpc.study.table import markdown
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was found, and the files that say it."""
+
+    rows: list[Row]
+    entries: list[Entry]
+    files: list[Path]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many runs are done, failed and pending."""
+        return Counter(row["status"] for row in self.rows)
+
+
+def rebuild(plan: Plan, folder: StudyFolder, command: str) -> Results:
+    """Read the run folders and write every file."""
+    rows = read_rows(plan, folder)
+    entries = summarise(rows)
+    write(folder.path / "study.csv", to_csv(rows))
+    write(folder.path / "study.json", json.dumps(_about(plan, rows, entries, command), indent=2) + "\n")
+    write(folder.path / "study.md", markdown(plan, rows, entries, command))
+    files = [folder.path / name for name in ("study.csv", "study.json", "study.md")]
+    return Results(rows, entries, files + draw(entries, folder.path / "figures"))
+
+
+def _about(plan: Plan, rows: list[Row], entries: list[Entry], command: str) -> dict[str, Any]:
+    used = {
+        (e.row["dataset"], e.row["backbone"], e.row["taps"]): asdict(e.paper) for e in entries if e.paper is not None
+    }
+    return {
+        "name": plan.study.name,
+        "title": plan.study.title,
+        "command": command,
+        "study": plan.study.model_dump(mode="json"),
+        "versions": versions(),
+        "runs": Counter(row["status"] for row in rows),
+        "spread": "standard deviation over seeds (n - 1)",
+        "paper": {
+            "source": paper.SOURCE,
+            "threshold": 0.5,
+            "values": [
+                {"dataset": dataset, "backbone": backbone, "taps": taps, **values}
+                for (dataset, backbone, taps), values in used.items()
+            ],
+        },
+        "results": [
+            {
+                **{key: entry.row[key] for key in ("variant", "backbone", "dataset", "mode", "method", "mint_weight")},
+                **{key: entry.row[key] for key in ("taps", "head_input") if key in entry.row},
+                "runs": entry.runs,
+                **{key: {"mean": spread.mean, "deviation": spread.deviation} for key, spread in entry.measures.items()},
+            }
+            for entry in entries
+        ],
+    }

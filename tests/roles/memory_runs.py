@@ -1,0 +1,118 @@
+"""A whole secure run of three roles in one process: memory links, a dealer that deals, no sockets and no keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from amint_mpc.config import Experiment, Party
+from amint_mpc.events import Event
+from amint_mpc.mpc.channel import memory_pair
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.correlations.feed import Supply, serve
+from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.roles import auditor, developer, engine, stopping
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.runfolder import RunFolder
+
+
+class Noted(Supply):
+    """Keeps which steps were taken and which were passed over."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.taken: list[int] = []
+        self.skipped: list[int] = []
+
+    def take(self, step: int, plan: Plan) -> Any:
+        self.taken.append(step)
+        return super().take(step, plan)
+
+    def skip(self, step: int, plan: Plan) -> None:
+        self.skipped.append(step)
+        super().skip(step, plan)
+
+
+@dataclass
+class Secure:
+    """What the parties returned, told and stored."""
+
+    summaries: dict[str, Any] = field(default_factory=dict)
+    events: dict[str, list[Event]] = field(default_factory=lambda: {"developer": [], "auditor": []})
+    folders: dict[str, Path] = field(default_factory=dict)
+    supplies: dict[str, Noted] = field(default_factory=dict)
+    blocks: int = 0
+
+
+def secure_run(
+    experiment: Experiment, root: Path, first: Mapping[str, Tensor], wrap: Callable[[Any], Any] = lambda head: head
+) -> Secure:
+    """`roles.developer.run`, `roles.auditor.run` once connected, and the dealer's `serve`, as three threads.
+
+    Args:
+        first: the auditor's first weights by name, so that a twin can start from them, too.
+        wrap: is given the developer's head and gives what its trainer gets.
+    """
+    found, kind = Secure(), head_kind(experiment)
+    to_auditor, to_developer = memory_pair()
+    from_dealer, dealers_end = memory_pair("developer", "dealer", prefetch_bytes=1 << 22)
+    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+
+    def stream(party: int) -> SecretStream:
+        return SecretStream(seeds[party], "test")
+
+    found.supplies = {
+        "developer": Noted(stream(DEVELOPER), DEVELOPER, from_dealer),
+        "auditor": Noted(stream(AUDITOR), AUDITOR),
+    }
+
+    @contextmanager
+    def joined(*_: object) -> Iterator[Any]:
+        head = kind.secure(to_auditor, DEVELOPER, found.supplies["developer"])
+        head.share_weights(None, None)
+        stopper = stopping.developers(head, to_auditor, experiment, lambda _: None)
+        yield wrap(engine.SecureMintHead(head, to_auditor, experiment, stopper))
+
+    def developers() -> Any:
+        with RunFolder.create(root, experiment, "developer", "developer") as folder:
+            found.folders["developer"] = folder.path
+            party = Party(role="developer", device="cpu")
+            return developer.run(experiment, party, folder, found.events["developer"].append)
+
+    def auditors() -> Any:
+        with RunFolder.create(root, experiment, "auditor", "auditor") as folder:
+            found.folders["auditor"] = folder.path
+            told = found.events["auditor"].append
+            return auditor._train(experiment, folder, told, to_developer, found.supplies["auditor"])
+
+    def dealers() -> Any:
+        found.blocks = serve(dealers_end, (stream(DEVELOPER), stream(AUDITOR)), engine.plans(experiment))
+
+    def one(body: Callable[[], Any]) -> Any:
+        try:
+            return body()
+        except BaseException:
+            for channel in (to_auditor, to_developer, dealers_end):
+                channel.abort("failed")
+            raise
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(developer, "joined", joined)
+        patch.setattr(type(kind), "first_weights", lambda *_: dict(first))
+        with ThreadPoolExecutor(3) as pool:
+            futures = {
+                name: pool.submit(one, body) for name, body in zip("dar", (developers, auditors, dealers), strict=True)
+            }
+        found.summaries = {"developer": futures["d"].result(), "auditor": futures["a"].result()}
+        futures["r"].result()
+    for channel in (to_auditor, to_developer, from_dealer, dealers_end):
+        channel.close()
+    return found

@@ -1,0 +1,123 @@
+"""Cells as processes: several at once, one that fails, a study that is cut short and goes on."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from studies import TINY, plan_of
+
+from amint_mpc.cli import main
+from amint_mpc.study import pool
+from amint_mpc.study.folder import StudyFolder
+from amint_mpc.study.pool import Ended, Pool, Started, Told
+
+DIVERGES = {"name": "diverges", "set": {"training.learning_rate": 1e30}}
+
+
+@pytest.mark.timeout(300)
+def test_two_at_once_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
+    axis = [{"name": "good", "set": {}}, DIVERGES, {"name": "better", "set": {}}]
+    plan = plan_of(tmp_path, grid={"axis": axis})
+    folder, running, most = StudyFolder(tmp_path / "out"), 0, 0
+    ended: dict[str, Ended] = {}
+    told = set()
+    with folder.locked(plan), Pool(folder, 2, None) as some:
+        for event in some.run(plan.cells):
+            running += isinstance(event, Started) - isinstance(event, Ended)
+            most = max(most, running)
+            if isinstance(event, Ended):
+                ended[event.cell.variant] = event
+            elif isinstance(event, Told):
+                told.add(event.cell.variant)
+    assert (most, running) == (2, 0)
+    assert told == set(ended) == {"good", "diverges", "better"}
+    good, bad, better = plan.cells
+    assert ended["good"].error is None
+    assert folder.summary(good)["figures"] == folder.summary(better)["figures"]  # the same experiment
+    error = ended["diverges"].error
+    assert error is not None
+    assert error.exit_code == 4  # the head refused what is no number
+    assert folder.failure(bad)["message"] == error.message
+    assert not folder.summary(bad)
+
+
+def test_a_bug_is_a_failure_with_its_traceback_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path, grid={"model.taps": ["entry"]})
+    folder = StudyFolder(tmp_path / "out")
+    monkeypatch.setattr(pool, "work", _killed)
+    with folder.locked(plan), Pool(folder, 1, None) as some:
+        last = list(some.run(plan.cells))[-1]
+    assert isinstance(last, Ended)
+    assert "ended with code -9" in last.error.message
+    assert "memory" in last.error.hint
+
+
+def _killed(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.timeout(300)
+def test_a_study_that_is_cut_short_goes_on_and_says_what_failed(tmp_path: Path) -> None:
+    axis = [{"name": "one", "set": {}}, {"name": "two", "set": {}}, DIVERGES]
+    plan = plan_of(tmp_path, grid={"axis": axis}, baselines=["task-alone"])
+    out = tmp_path / "out"
+    arguments = ["study", "--config", str(tmp_path / "tiny.yaml"), "--out", str(out), "--json"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "amint_mpc", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    first = out / "runs" / plan.cells[0].name / "summary.json"
+    deadline = time.monotonic() + 120
+    while not first.exists():
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    stdout, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stdout) == (130, ""), stderr
+    assert "Traceback" not in stderr
+    assert "goes on from here" in stderr
+    before = first.stat().st_mtime_ns
+    statuses = _statuses(out)
+    assert statuses[plan.cells[0].name] == "done"
+    assert "pending" in statuses.values()
+
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 4, again.output
+    told = json.loads(again.stdout)
+    assert told["runs"] == {"done": 4, "failed": 1, "pending": 0}
+    assert "1 of 5 runs failed\n       runs/diverges-s1: " in again.stderr
+    assert first.stat().st_mtime_ns == before
+    assert sorted(_statuses(out).values()) == ["done"] * 4 + ["failed"]
+    assert all(Path(path).is_file() for path in told["files"])
+
+    third = CliRunner().invoke(main, [*arguments[:-1], "--dry-run", "--json"])
+    assert [run["run"] for run in json.loads(third.stdout)["runs"] if not run["done"]] == ["diverges-s1"]
+
+
+def _statuses(out: Path) -> dict[str, str]:
+    with (out / "study.csv").open(newline="") as file:
+        return {row["run"].removeprefix("runs/"): row["status"] for row in csv.DictReader(file)}
+
+
+@pytest.mark.timeout(300)
+def test_a_secure_cell_is_three_processes_and_one_summary(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, grid={"model.taps": ["entry"]}, mode="secure", set={**TINY, "training.evaluate_every": 0})
+    folder = StudyFolder(tmp_path / "out")
+    with folder.locked(plan), Pool(folder, 1, None) as some:
+        last = list(some.run(plan.cells))[-1]
+    assert isinstance(last, Ended)
+    assert last.error is None
+    (cell,) = plan.cells
+    summary = folder.summary(cell)
+    assert {"mint_accuracy", "mint_auc", "task_accuracy"} <= set(summary["figures"])
+    assert set(summary["mb_sent_per_step"]) == {"developer", "auditor", "dealer"}
+    assert summary["rounds_per_step"] > 0
+    assert (folder.run(cell) / "auditor/head.safetensors").is_file()
+    assert not list(folder.path.rglob("*.key"))
