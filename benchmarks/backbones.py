@@ -1,8 +1,9 @@
 """What a joint step of each backbone costs: python benchmarks/backbones.py [--size full] [NAME ...]
 
-One row each: weights, features of an image for each tap (pooled; maps), and a joint step of 128 images of 28 x 28 with
-1 and with 2 threads: milliseconds by the clock, and in brackets of CPU time, which other work on the machine disturbs
-less. Medians; the backbones take their steps in turns. The classifier's part alone: the head costs nothing here.
+One row each: weights, million multiply-adds of one image's forward pass, features of an image for each tap (pooled;
+maps), and a joint step of 128 images of 28 x 28 with 1 and with 2 threads: milliseconds by the clock, in brackets of
+CPU time, which other work on the machine disturbs less. Medians; the backbones take their steps in turns. The
+classifier's part alone: the head costs nothing here. `--threads` without a number: nothing is timed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from statistics import median
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment
@@ -70,6 +73,14 @@ def measure(names: list[str], size: str, threads: int, repeats: int) -> dict[str
     return {n: "{:.0f} ({:.0f})".format(*(1e3 * median(t) for t in zip(*each, strict=True))) for n, each in found}
 
 
+def multiply_adds(name: str, size: str) -> float:
+    """Millions, of one image. In training: the counter misses the fused attention of scoring."""
+    model = build_classifier(settings(name, size), SHAPE, CLASSES)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model.logits(torch.zeros(2, *SHAPE))
+    return counter.get_total_flops() / 4e6
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
@@ -79,17 +90,17 @@ def main() -> None:
     asked = parser.parse_args()
     names = asked.names or sorted(BACKBONES)
     times = [measure(names, asked.size, threads, asked.repeats) for threads in asked.threads]
-    print("| backbone | weights | features: entry / middle / output | the same with `maps` |", end="")
-    print("".join(f" ms, {n} thread{'s' * (n > 1)} (CPU) |" for n in asked.threads))
-    print("|---" * (4 + len(times)) + "|")
+    columns = ["backbone", "weights", "million multiply-adds", "features: entry / middle / output", "with `maps`"]
+    columns += [f"ms, {number} thread{'s' * (number > 1)} (CPU)" for number in asked.threads]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for name in names:
         weights = sum(p.numel() for p in build_classifier(settings(name, asked.size), SHAPE, CLASSES).parameters())
         counts = [
             " / ".join(f"{feature_count(settings(name, asked.size, taps, kind), SHAPE):,}" for taps in TAPS)
             for kind in ("pooled", "maps")
         ]
-        cells = [f"`{name}`", f"{weights:,}", *counts, *(each[name] for each in times)]
-        print("| " + " | ".join(cells) + " |")
+        cells = [f"`{name}`", f"{weights:,}", f"{multiply_adds(name, asked.size):,.1f}", *counts]
+        print("| " + " | ".join(cells + [each[name] for each in times]) + " |")
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ class PlaintextConvHead:
     @staticmethod
     def _forward(weights: ConvWeights, x: Tensor) -> Tensor:
         maps, hidden = weights.pre_activations(x)
-        for each in maps:
-            _refuse("convolution", each, HIDDEN_LIMIT)
         z = weights.output(hidden)
         _check_forward(x, hidden, z)
+        for each in maps:
+            _refuse("convolution", each, HIDDEN_LIMIT)
         return z

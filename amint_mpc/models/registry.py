@@ -96,7 +96,10 @@ def _find(name: str) -> Registered:
         offered = entry_points(group=ENTRY_POINTS)
         if name not in offered.names:
             known = ", ".join(sorted({*BACKBONES, *offered.names}))
-            raise UsageError(f"there is no backbone {name[:60]!r}", f"Known backbones: {known}.")
+            raise UsageError(
+                f"there is no backbone {name[:60]!r} here",
+                f"Known backbones: {known}. Every party must have installed the package of another one.",
+            )
         _load(offered[name])
     return BACKBONES[name]
 

@@ -1,8 +1,8 @@
 """A vision transformer for small images, of torchvision's encoder blocks.
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929, section 3.1; patch 4, tokens of 64 and 12
-blocks as in aMINT's experiments (arXiv 2509.07879). A head has 16 numbers, so that a token of 64 has 4 of them; the MLP
-is 4 times as wide as a token, as in table 1 of the first.
+blocks as in aMINT's experiments (arXiv 2509.07879). A head has 32 numbers, so that a token of 64 has two of them; the
+MLP is 4 times as wide as a token, as in table 1 of the first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from amint_mpc.models.backbone import Spec, StagedBackbone
 from amint_mpc.models.registry import register_backbone
 
 PATCH = 4
-HEAD = 16
+HEAD = 32
 
 
 class _Embed(nn.Module):
@@ -42,12 +42,12 @@ class _Blocks(nn.Sequential):
         return tokens.transpose(1, 2).reshape(maps.shape)  # a view
 
 
-@register_backbone("vit", width=64, small=16)
+@register_backbone("vit", width=64, small=32)
 class ViT(StagedBackbone):
-    """Patches of 4 x 4 pixels, 12 encoder blocks (6 in the small version), the mean of all tokens.
+    """Patches of 4 x 4 pixels, 12 encoder blocks (5 in the small version), the mean of all tokens.
 
     The mean takes the place of the class token, so that one map [n, width, h / 4, w / 4] holds all that the rest
-    depends on. Taps: `entry` blocks 1 and 2; `middle` blocks 6 and 7 (3 and 4); `output` the two last blocks.
+    depends on. Taps: `entry` the embedding and block 1; `middle` blocks 6 and 7 (2 and 3); `output` the last two.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -56,10 +56,10 @@ class ViT(StagedBackbone):
         def blocks(count: int) -> list[nn.Module]:
             return [EncoderBlock(spec.width // HEAD, spec.width, 4 * spec.width, 0.0, 0.0) for _ in range(count)]
 
-        counts = spec.pick((1, 1, 4, 1, 4, 1), (1, 1, 1, 1, 1, 1))
+        counts = spec.pick((1, 5, 1, 4, 1), (1, 1, 1, 1, 1))
         stages = [_Blocks(*blocks(count)) for count in counts]
         classify = nn.Sequential(nn.LayerNorm(spec.width, eps=1e-6), nn.Linear(spec.width, spec.classes))
-        super().__init__(spec, [nn.Sequential(_Embed(spec), stages[0]), *stages[1:]], classify)
+        super().__init__(spec, [_Embed(spec), *stages], classify)
 
     @classmethod
     def check(cls, spec: Spec) -> None:

@@ -132,10 +132,13 @@ class Convolutional:
 @lru_cache(maxsize=16)
 def head_kind(experiment: Experiment) -> Kind:
     """The head of an experiment; the same object for the same experiment."""
-    head, shape = experiment.head, dataset(experiment.data).shape
+    head = experiment.head
+    if head.features is not None:  # a loop of its own, whose data set and backbone we do not know
+        return Dense(head.features, head.hidden)
+    shape = dataset(experiment.data).shape
     if head.input == "conv":
         return Convolutional(tap_shapes(experiment, shape), head.filters, head.hidden)
-    return Dense(head.features or feature_count(experiment, shape), head.hidden)
+    return Dense(feature_count(experiment, shape), head.hidden)
 
 
 def head_optimizer(experiment: Experiment) -> Optimizer:

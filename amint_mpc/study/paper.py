@@ -12,7 +12,6 @@ _NAMES = {
     "mnist-5k": "MNIST",
     "mnist": "MNIST",
     "cifar-10": "CIFAR-10",
-    "cifar10": "CIFAR-10",
     "gtsrb": "GTSRB",
     "tiny-imagenet": "Tiny ImageNet",
 }

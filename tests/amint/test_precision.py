@@ -20,11 +20,13 @@ def first_gradients(experiment: Experiment) -> list[Tensor]:
     if trainer._scaler.is_enabled():
         trainer._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)  # the usual start overflows on a few images
     found: list[Tensor] = []
+    step = trainer._step
 
-    def instead() -> None:
+    def noted() -> None:
         found.extend(p.grad / trainer._scaler.get_scale() for p in trainer.backbone.parameters() if p.grad is not None)
+        step()
 
-    trainer._step = instead  # type: ignore[method-assign]
+    trainer._step = noted  # type: ignore[method-assign]
     next(trainer.run())
     return found
 

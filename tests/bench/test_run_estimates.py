@@ -1,5 +1,6 @@
 """The estimate of a run against channels that such a run has gone over."""
 
+import pytest
 import torch
 
 from amint_mpc.amint.schedule import ScoreSets, schedule, score_batches
@@ -12,6 +13,13 @@ from amint_mpc.roles import engine, session
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import head_kind
 
+CONV = load_experiment(
+    "smoke",
+    [
+        *("head.input=conv", "head.filters=1", "head.hidden=2", "model.width=1", "disclosure.final_figures=false"),
+        *("data.members=8", "data.external=8", "data.unseen=8", "training.batch=4", "training.epochs=1"),
+    ],
+)
 SMOKE = load_experiment("smoke", ["disclosure.final_figures=false", "training.evaluate_every=1"])
 
 
@@ -47,9 +55,10 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
     )
 
 
-def test_rounds_and_bytes_are_those_of_the_channels() -> None:
-    traffic = count.whole_run(SMOKE, count.record(SMOKE))
-    assert (traffic.rounds, traffic.developer, traffic.auditor, traffic.dealer) == walked(SMOKE)
+@pytest.mark.parametrize("experiment", [SMOKE, CONV], ids=["pooled", "conv"])
+def test_rounds_and_bytes_are_those_of_the_channels(experiment: Experiment) -> None:
+    traffic = count.whole_run(experiment, count.record(experiment))
+    assert (traffic.rounds, traffic.developer, traffic.auditor, traffic.dealer) == walked(experiment)
 
 
 def test_the_estimate_adds_its_parts_up() -> None:

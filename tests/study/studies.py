@@ -9,14 +9,7 @@ import yaml
 from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.plan import Cell, Plan, load_study, make_plan
 
-TINY = {
-    "data.members": 16,
-    "data.external": 16,
-    "data.unseen": 16,
-    "training.batch": 8,
-    "training.epochs": 1,
-    "training.warmup_epochs": 0,
-}
+TINY = {"training.batch": 32, "training.epochs": 1, "training.warmup_epochs": 0}  # two steps of the smoke experiment
 
 
 def plan_of(folder: Path, **settings: Any) -> Plan:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from studies import plan_of
 
-from amint_mpc.config import Experiment, list_studies, load_experiment
+from amint_mpc.config import Data, Experiment, list_studies, load_experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import UsageError
 from amint_mpc.models import BACKBONES, build_classifier
@@ -27,7 +27,7 @@ def test_a_grid_is_every_combination_seed_after_seed(tmp_path: Path) -> None:
         *("narrow-entry-s7", "narrow-middle-s7", "wide-entry-s7", "wide-middle-s7"),
     ]
     last = plan.cells[-1].experiment
-    assert (last.model.width, last.model.taps, last.seed, last.data.members) == (8, "middle", 7, 16)
+    assert (last.model.width, last.model.taps, last.seed, last.training.batch) == (8, "middle", 7, 32)
     assert last.name == plan.cells[-1].variant == "wide-middle"
 
 
@@ -78,10 +78,11 @@ def test_a_baseline_that_would_train_otherwise_is_not_shared(change: str) -> Non
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_taps_say_where_a_backbone_is_cut_and_nothing_else(name: str) -> None:
     """Why taps may share a baseline: same first weights, same logits, same gradients."""
-    shape, found = dataset("mnist-5k").shape, []
+    size = "small" if "small" in BACKBONES[name].widths else "full"
+    shape, found = dataset(Data()).shape, []
     images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(1))
     for taps in ("entry", "middle", "output"):
-        experiment = Experiment.model_validate({"model": {"backbone": name, "taps": taps}})
+        experiment = Experiment.model_validate({"model": {"backbone": name, "size": size, "taps": taps}})
         model = build_classifier(experiment, shape, 10)
         torch.manual_seed(1)  # for what drops units at random
         logits = model.logits(images)
@@ -133,11 +134,11 @@ def test_a_wrong_study_is_said_in_words(tmp_path: Path, settings: dict, message:
 
 
 def test_all_that_cannot_run_is_told_at_once(tmp_path: Path) -> None:
-    grid = {"model.backbone": ["resnet-mini", "nope"], "data.dataset": ["mnist-5k", "nil"], "data.unseen": [16, 5000]}
+    grid = {"model.backbone": ["resnet-mini", "nope"], "data.dataset": ["mnist-5k", "nil"], "data.unseen": [64, 5000]}
     plan = plan_of(tmp_path, grid=grid)
     with pytest.raises(UsageError) as caught:
         check(plan, None)
-    assert "nope-mnist-5k-unseen-16, nope-mnist-5k-unseen-5000: there is no backbone 'nope'" in caught.value.message
+    assert "nope-mnist-5k-unseen-64, nope-mnist-5k-unseen-5000: there is no backbone 'nope'" in caught.value.message
     assert "there is no dataset 'nil'" in caught.value.message
     assert "resnet-mini-mnist-5k-unseen-5000: mnist-5k has 5000 images" in caught.value.message
 

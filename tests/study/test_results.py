@@ -15,6 +15,13 @@ from amint_mpc.study.results import rebuild
 from amint_mpc.study.timing import Pace, expect
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of the time; one test looks at them."""
+    if "figures" not in request.node.name:
+        monkeypatch.setattr("amint_mpc.study.results.draw", lambda *_: [])
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> StudyFolder:
     return StudyFolder(tmp_path / "out")
@@ -54,7 +61,7 @@ def test_the_table_has_a_row_a_run(tmp_path: Path, folder: StudyFolder) -> None:
         **{"mint_accuracy": "0.92", "mint_accuracy_low": "0.87", "mint_accuracy_high": "0.97", "mint_auc": "0.94"},
         **{"mint_accuracy_at_half": "0.82", "task_accuracy": "0.84", "task_accuracy_without_mint": "0.85"},
         **{"tpr_at_1pct_fpr": "", "rounds_per_step": "", "seconds": "12.0", "ms_per_step": "25.0", "message": ""},
-        **{"task_accuracy_with_distillation_alone": "", "run": "runs/entry-s2", "members": "16"},
+        **{"task_accuracy_with_distillation_alone": "", "run": "runs/entry-s2", "members": "64"},
     }
     assert {key: one[key] for key in expected} == expected
     assert (found["output-s2"]["status"], found["output-s2"]["message"]) == ("failed", "no images")
@@ -98,7 +105,7 @@ def test_the_papers_value_stands_beside_its_own_method_alone(
     assert "| .96 |" in own
     assert varied.startswith("`amint-kd`\n")
     assert "paper" not in varied.partition("## How")[0]
-    assert "mnist-5k: 64 members, 96 external and 64 unseen images, 3 epochs; resnet-mini (width 8" in page
+    assert "mnist-5k: 64 members, 96 external and 64 unseen images, 3 epochs; resnet-mini (size full, width 8" in page
     assert "MNIST: 25,000 members" in page
     about = json.loads((folder.path / "study.json").read_text())
     assert about["paper"]["values"] == [

@@ -69,17 +69,17 @@ def test_a_study_that_is_cut_short_goes_on_and_says_what_failed(tmp_path: Path) 
     plan = plan_of(tmp_path, grid={"axis": axis}, baselines=["task-alone"])
     out = tmp_path / "out"
     arguments = ["study", "--config", str(tmp_path / "tiny.yaml"), "--out", str(out), "--json"]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "amint_mpc", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
     first = out / "runs" / plan.cells[0].name / "summary.json"
-    deadline = time.monotonic() + 120
-    while not first.exists():
-        assert child.poll() is None, child.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    child.send_signal(signal.SIGINT)
-    stdout, stderr = child.communicate(timeout=60)
+    command = [sys.executable, "-m", "amint_mpc", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            while not first.exists():
+                assert child.poll() is None, child.communicate()
+                time.sleep(0.02)
+            child.send_signal(signal.SIGINT)
+            stdout, stderr = child.communicate(timeout=60)
+        finally:  # whatever the test does
+            child.kill()
     assert (child.returncode, stdout) == (130, ""), stderr
     assert "Traceback" not in stderr
     assert "goes on from here" in stderr

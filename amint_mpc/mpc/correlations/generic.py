@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,14 +50,19 @@ class Product:
 
     def apply(self, a: Tensor, b: Tensor) -> Tensor:
         """operation(a, b) mod 2^64."""
-        if self.operation == "matmul" and a.dim() == b.dim() == 2 and not a.is_meta:
+        if self.operation == "matmul" and a.dim() == b.dim() == 2:
             return ring.matmul(a, b)
         return BILINEAR[self.operation](a, b, **dict(self.options))
 
     @cached_property
     def fields(self) -> Mapping[str, Field]:
-        product = self.apply(torch.empty(self.left, device="meta"), torch.empty(self.right, device="meta"))
-        return {"a": Field(self.left), "b": Field(self.right), "c": Field(tuple(product.shape), corrected=True)}
+        # Of zeros: tensors without data (device "meta") would take seconds, to import what they do not need.
+        if self.operation == "mul":
+            shape = np.broadcast_shapes(self.left, self.right)
+        else:
+            zeros = torch.zeros(self.left), torch.zeros(self.right)
+            shape = tuple(BILINEAR[self.operation](*zeros, **dict(self.options)).shape)
+        return {"a": Field(self.left), "b": Field(self.right), "c": Field(shape, corrected=True)}
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
         a, b = developer["a"] + auditor["a"], developer["b"] + auditor["b"]
@@ -87,7 +93,7 @@ class AndTriple:
 
     @cached_property
     def fields(self) -> Mapping[str, Field]:
-        shape = tuple(torch.broadcast_shapes(self.left, self.right))  # type: ignore[no-untyped-call]
+        shape = np.broadcast_shapes(self.left, self.right)
         return {"a": Field(self.left), "b": Field(self.right), "c": Field(shape, corrected=True)}
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:

@@ -1,0 +1,41 @@
+"""A run with the convolutional head: three processes, CrypTen's generic layers, everything where it belongs."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from party_processes import Site
+
+from amint_mpc.config import load_experiment
+from amint_mpc.models import load_conv_head
+from amint_mpc.roles import engine
+
+MakeSite = Callable[..., Site]
+SMALL = [
+    *("head.input=conv", "head.filters=2", "head.hidden=4", "model.width=2", "training.warmup_epochs=0"),
+    *("data.members=16", "data.external=16", "data.unseen=12", "training.batch=8", "training.epochs=3"),
+    *("training.patience=1", "training.learning_rate=1e-6"),
+]
+
+
+@pytest.mark.timeout(300)
+def test_three_processes_train_and_open_a_convolutional_head(site: MakeSite) -> None:
+    place = site(*SMALL, connect_timeout_s=120)
+    children = [place.fork(role) for role in ("dealer", "auditor", "developer")]
+    assert [child.wait(200) for child in children] == [0, 0, 0]
+    summaries = {
+        role: json.loads((place.run_folder(role) / "summary.json").read_text()) for role in ("auditor", "developer")
+    }
+    # With so few images the second evaluation is often the end, so a stop is met here, too.
+    assert summaries["auditor"]["steps"] == summaries["developer"]["steps"] in (4, 6)
+    assert summaries["auditor"]["rounds_per_step"] > 50
+    assert summaries["auditor"]["figures"]["mint_auc"] == summaries["developer"]["figures"]["mint_auc"]
+    head = load_conv_head(place.run_folder("auditor") / "head.safetensors")
+    assert head.features == engine.head_inputs(load_experiment("smoke", SMALL))
+    assert len(head.values["first.bias"]) == 2
+    assert not (place.run_folder("developer") / "head.safetensors").exists()
+
+
+def test_an_own_loop_has_no_maps_that_we_know() -> None:
+    with pytest.raises(Exception, match=r"leave head\.features out"):
+        load_experiment("smoke", ["head.input=conv", "head.features=96", "training.evaluate_every=0"])
