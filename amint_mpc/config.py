@@ -66,7 +66,10 @@ class Head(_Model):
     hidden: int = Field(64, ge=1)
     filters: int = Field(4, ge=1, description="of the convolution on each tapped map; with input: conv alone")
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
-    learning_rate: float = Field(0.05, gt=0, lt=1, description="plain gradient descent, one rate for all weights")
+    learning_rate: float = Field(0.05, gt=0, lt=1, description="with novograd the usual length of a layer's step")
+    optimizer: Literal["sgd", "momentum", "novograd"] = "sgd"
+    momentum: float = Field(0.9, ge=1 / 128, le=127 / 128, description="of `momentum` alone; rounded to 1/128")
+    beta2: float = Field(0.95, ge=0.5, le=0.99, description="of `novograd` alone: what stays of the second moment")
 
 
 class Training(_Model):
@@ -151,6 +154,8 @@ class Experiment(_Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Experiment:
+        if self.head.input == "conv" and self.head.optimizer != "sgd":
+            raise ValueError("head.optimizer is sgd where head.input is conv")
         if self.head.features is not None and self.training.evaluate_every:
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.head.features is not None and self.head.input == "conv":

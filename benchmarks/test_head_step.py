@@ -28,9 +28,9 @@ def one_thread():
 def test_secure_step(benchmark, features: int, hidden: int, batch: int) -> None:
     experiment = Setup(features, hidden, batch).experiment(1)
     x = torch.randn(batch, features, dtype=torch.float64).clamp(-8, 8)
-    labels, rate = engine.targets(batch // 2), engine.head_rate(experiment)
+    labels, optimizer = engine.targets(batch // 2), engine.head_optimizer(experiment)
     with parties(Dense(features, hidden)) as three:
-        gradient = benchmark(three.train, x, labels, rate)
+        gradient = benchmark(three.train, x, labels, optimizer)
     assert gradient.shape == x.shape
 
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from amint_mpc.amint.optimizers import Descent, HeadOptimizer
 from amint_mpc.errors import ProtocolError
 from amint_mpc.models.features import FEATURE_LIMIT
 from amint_mpc.models.head import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, W2_GRADIENT_LIMIT, HeadWeights
-from amint_mpc.models.rate import representable_rate
 
 
 class MintHead(Protocol):
@@ -36,20 +36,16 @@ class MintHead(Protocol):
 
 
 class PlaintextHead:
-    """The head in this process, trained by plain gradient descent at a constant rate.
-
-    No momentum and no second moment: on standardised features they brought nothing (docs/decisions.md), and a secure
-    computation pays for each.
+    """The head in this process.
 
     Args:
         weights: first weights; not changed.
-        learning_rate: one for all four tensors, below 1; the rate used is the nearest one that the secure head can
-            apply exactly (`amint_mpc.models.rate`).
+        optimizer: how they move, or the learning rate of plain gradient descent.
     """
 
-    def __init__(self, weights: HeadWeights, learning_rate: float) -> None:
+    def __init__(self, weights: HeadWeights, optimizer: HeadOptimizer | float) -> None:
         self.weights = weights.clone()
-        self.learning_rate = learning_rate
+        self._optimizer = Descent(optimizer) if isinstance(optimizer, float) else optimizer
         self.loss = float("nan")  # L_mint of the last step; the secure head never computes it
 
     def step(self, features: Tensor, members: int) -> Tensor:
@@ -76,14 +72,8 @@ class PlaintextHead:
         _refuse("gradient row", gx * rows[:, None], GRADIENT_LIMIT)
         _refuse("sum of the gradient by w2", h.T @ (gz * rows), W2_GRADIENT_LIMIT)
 
-        a, k = representable_rate(self.learning_rate / members)
-        rate = members * a / 2**k
-        self.weights = HeadWeights(
-            w1=w.w1 - rate * x.T @ gy,
-            b1=w.b1 - rate * gy.sum(0),
-            w2=w.w2 - rate * h.T @ gz,
-            b2=w.b2 - rate * gz.sum(),
-        )
+        gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
+        self.weights = self._optimizer.step(w, gradients, members)
         return gx.to(torch.float32)
 
     def score(self, features: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def kinds(experiment: Experiment) -> list[int]:
 
 def record(experiment: Experiment) -> Tapes:
     """Run each part of a run once, on zeros."""
-    kind_of_head, rate = head_kind(experiment), engine.head_rate(experiment)
+    kind_of_head, optimizer = head_kind(experiment), engine.head_optimizer(experiment)
     inputs = kind_of_head.inputs
     labels = engine.targets(experiment.training.batch)
     taped: list[_Taped] = []
@@ -101,7 +101,7 @@ def record(experiment: Experiment) -> Tapes:
         step = {}
         for kind in sorted(set(kinds(experiment))):
             if kind == TRAIN:
-                three.train(zeros(len(labels), inputs), labels, rate)
+                three.train(zeros(len(labels), inputs), labels, optimizer)
             else:
                 three.score(zeros(kind, inputs))
             step[kind] = take()

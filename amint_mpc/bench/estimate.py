@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from amint_mpc.amint.head import MintHead, PlaintextHead
+from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.bench.count import TRAIN, Traffic
@@ -103,7 +104,7 @@ def plaintext_seconds(experiment: Experiment, repeats: int = REPEATS) -> float:
     head = None
     if experiment.training.mint_weight > 0:
         weights = init_head(engine.head_inputs(experiment), experiment.head.hidden, seeded_normal(experiment.seed))
-        head = PlaintextHead(weights, experiment.head.learning_rate)
+        head = PlaintextHead(weights, head_optimizer(experiment.head))
     plain = time_classifier(experiment, repeats, head)
     numbers = Counter(count.kinds(experiment))
     return (
@@ -115,14 +116,14 @@ def plaintext_seconds(experiment: Experiment, repeats: int = REPEATS) -> float:
 
 def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     """Seconds of each kind of step of the head, all three parties in this process."""
-    inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
+    inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
     found = {}
     with parties(head_kind(experiment)) as three:
         for kind in sorted(set(count.kinds(experiment))):
             x = zeros(kind or len(labels), inputs)
             if kind == TRAIN:
-                found[kind] = _timed(partial(three.train, x, labels, rate), repeats)
+                found[kind] = _timed(partial(three.train, x, labels, optimizer), repeats)
             else:
                 found[kind] = _timed(partial(three.score, x), repeats)
     return found

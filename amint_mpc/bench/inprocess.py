@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from amint_mpc.errors import PeerError
 from amint_mpc.mpc.channel import Channel, memory_pair
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory, Plan
 from amint_mpc.mpc.correlations.feed import Supply, serve_step
-from amint_mpc.mpc.layers import Rate
+from amint_mpc.mpc.optimizers import Optimizer
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.auditor import draw_and_share
@@ -43,14 +43,17 @@ class Parties:
     from_dealer: Channel
     _streams: tuple[SecretStream, SecretStream]
     _dealt: int = 0
+    _memory: Memory = field(default_factory=dict)
+    _trained: int = 0
 
-    def train(self, x: Tensor, targets: Tensor, rate: Rate) -> Tensor:
+    def train(self, x: Tensor, targets: Tensor, optimizer: Optimizer) -> Tensor:
         """One training step of all three. x: [n, f]. Returns the gradient of the sum by x, [n, f]."""
-        plan = self.kind.train_plan(len(targets), rate)
+        plan = self.kind.train_plan(len(targets), optimizer, self._trained)
+        self._trained += 1
         gradient = self._step(
             plan,
-            lambda: self.developer.train_step(x, targets, rate),
-            lambda: self.auditor.train_step(None, targets, rate),
+            lambda: self.developer.train_step(x, targets, optimizer),
+            lambda: self.auditor.train_step(None, targets, optimizer),
         )[0]
         assert isinstance(gradient, Tensor)
         return gradient
@@ -68,7 +71,7 @@ class Parties:
         number, self._dealt = self._dealt, self._dealt + 1
 
         def deal() -> None:
-            serve_step(self.from_dealer, self._streams, number, plan)
+            serve_step(self.from_dealer, self._streams, number, plan, self._memory)
 
         return self.together(developer, auditor, deal)
 

@@ -25,7 +25,7 @@ from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
 from amint_mpc.models.features import FEATURE_LIMIT
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory
 from amint_mpc.mpc.correlations.feed import Supply, serve_step
 from amint_mpc.mpc.tls import Listener, connect
 from amint_mpc.roles import auditor, dealer, engine, session
@@ -108,14 +108,14 @@ def _auditor(experiment: Experiment, party: Party, delayed: bool) -> Iterator[Ha
         head = head_kind(experiment).secure(to_developer, AUDITOR, supply)
         auditor.draw_and_share(head, head_kind(experiment))
         wire = slow_down(to_developer) if delayed else None
-        labels, rate = engine.targets(experiment.training.batch), engine.head_rate(experiment)
+        labels, optimizer = engine.targets(experiment.training.batch), engine.head_optimizer(experiment)
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
             clock, sent = to_developer.stats.rounds, to_developer.stats.bytes_sent
             peer = to_developer.stats.seconds_waiting
             for _ in range(command["steps"]):
-                head.train_step(None, labels, rate)
+                head.train_step(None, labels, optimizer)
             return {
                 "bytes_sent": to_developer.stats.bytes_sent - sent,
                 "clock": [clock, to_developer.stats.rounds],
@@ -136,13 +136,13 @@ def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
         to_auditor = links.add(listener.accept("auditor", wait, send_timeout_s=None))
         to_developer = links.add(listener.accept("developer", wait, send_timeout_s=None))
         streams = dealer.hand_out_seeds(to_developer, to_auditor)
-        plans = enumerate(engine.plans(experiment))
+        plans, memory = enumerate(engine.plans(experiment)), Memory()
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             sent = to_developer.stats.bytes_sent
             for _ in range(command["steps"]):
                 number, plan = next(plans)
-                serve_step(to_developer, streams, number, plan)
+                serve_step(to_developer, streams, number, plan, memory)
             to_developer.flush()
             return {"bytes_sent": to_developer.stats.bytes_sent - sent}
 

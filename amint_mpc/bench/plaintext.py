@@ -26,7 +26,7 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
         step = party.head_alone(TorchHead(experiment), experiment)
     else:
         kind = head_kind(experiment)
-        head = kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head.learning_rate)
+        head = kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head)
         own = load_party(folder / "developer" / "party.yaml", "developer")
         step = party.training(head, experiment, own, overlap=False)
 

@@ -1,4 +1,4 @@
-"""The learning rates that the secure head can apply exactly; the plaintext head uses the very same."""
+"""The learning rates and the momentum that the secure head can apply exactly; the plaintext head uses the very same."""
 
 from __future__ import annotations
 
@@ -25,6 +25,23 @@ def representable_rate(rate: float) -> tuple[int, int]:
     k = _MANTISSA_BITS - 1 - math.floor(math.log2(rate))
     a = round(rate * 2.0**k)
     return (a, k) if a < 2**_MANTISSA_BITS else (a // 2, k - 1)
+
+
+def representable_momentum(momentum: float) -> tuple[int, int]:
+    """The nearest a / 2^k with an odd a and k of at most 7.
+
+    Args:
+        momentum: 1/128 to 127/128.
+
+    Returns:
+        (a, k); a / 2^k is within 1/256 of the momentum.
+    """
+    if not 1 / 128 <= momentum <= 127 / 128:
+        raise ValueError("momentum lies between 1/128 and 127/128")
+    a, k = round(momentum * 128), 7
+    while a % 2 == 0:
+        a, k = a // 2, k - 1
+    return a, k
 
 
 def check_rate(learning_rate: float, batch: int) -> None:

@@ -25,14 +25,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amint_mpc.errors import ProtocolError
+from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.mpc import fixed_point as fp
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.crypten_compat import crypten
 from amint_mpc.mpc.crypten_session import Session, current, open_session
-from amint_mpc.mpc.layers import Rate, shared
+from amint_mpc.mpc.layers import shared
+from amint_mpc.mpc.optimizers import Optimizer, Rate
 from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.mpc.tracing import trace
 
@@ -125,9 +126,9 @@ class GenericHead:
         encoded = None if weights is None else {name: fp.encode(weights[name], PRECISION) for name in self.shapes}
         self._module = self.design.with_shares(send_shares(self._channel, self.party, self.shapes, encoded, masks))
 
-    def train_step(self, x: Tensor | None, targets: Tensor, rate: Rate) -> Tensor | None:
-        """See `SharedHead.train_step`."""
-        rows = len(targets)
+    def train_step(self, x: Tensor | None, targets: Tensor, optimizer: Optimizer) -> Tensor | None:
+        """See `SharedHead.train_step`. Plain gradient descent alone."""
+        rows, rate = len(targets), plain_descent(optimizer)
         features = self._features(x, rows)
         number = self.done
         with self._ready().step(self.design.train_plan(rows, rate)):
@@ -176,6 +177,17 @@ class GenericHead:
             raise ProtocolError(f"the head takes features of shape ({rows}, {self.design.inputs})")
         fp.check_features(x)
         return fp.decode(fp.encode(x, PRECISION), PRECISION)  # CrypTen's own encoder rounds towards zero
+
+
+def plain_descent(optimizer: Optimizer) -> Rate:
+    """The rate of plain gradient descent.
+
+    Raises:
+        UsageError: another optimizer, which this head has not.
+    """
+    if type(optimizer) is not Rate:
+        raise UsageError("a head through CrypTen's layers is trained by sgd alone", "set head.optimizer to sgd")
+    return optimizer
 
 
 def _train(design: Design, module: Any, x: Tensor, targets: Tensor, rate: Rate) -> Tensor:

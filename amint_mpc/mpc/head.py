@@ -26,16 +26,16 @@ from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Material, Plan
 from amint_mpc.mpc.crypten_compat import crypten
 from amint_mpc.mpc.layers import (
     DX_REVEALED_BITS,
-    Rate,
-    Step,
     binary_cross_entropy_gradient,
     score_plan,
     shared,
     train_plan,
 )
+from amint_mpc.mpc.optimizers import Optimizer
 from amint_mpc.mpc.protocols.linear import REVEALED_BITS
 from amint_mpc.mpc.rounds import Rounds
 from amint_mpc.mpc.shared_head import send_shares
+from amint_mpc.mpc.step import Step
 
 LOGIT_BITS = fp.Z_BITS - (64 - REVEALED_BITS)
 WEIGHT_BITS = {"w1": fp.W1_BITS, "w2": fp.W2_BITS, "b2": fp.Z_BITS}
@@ -63,10 +63,12 @@ class Head(crypten.nn.Module):  # type: ignore[misc,name-defined]
     def forward(self, x: Any, step: Step) -> Any:
         return x.developers_linear(self.w1, step).relu_dot(self.w2, self.b2, step)
 
-    def update(self) -> None:
+    def update(self, step: Step) -> None:
         """Gradient descent. The learning rate is in the gradients already (see `layers`)."""
-        for parameter in self.parameters():
-            parameter.share = parameter.share - parameter.grad.share
+        assert step.optimizer is not None
+        drift = step.optimizer.drift(step)
+        for name, parameter in self.named_parameters():
+            parameter.share = parameter.share - parameter.grad.share + drift.get(name, 0)
             parameter.grad = None
 
 
@@ -83,7 +85,8 @@ class SecureHead:
         self.party, self.inputs, self.hidden = party, inputs, hidden
         self._channel, self._supply = channel, supply
         self._rounds = Rounds(channel, party)
-        self._step = 0
+        self._step, self._trained = 0, 0
+        self._state: dict[str, Tensor] = {}  # of the optimizer
         self._module: Head | None = None
 
     def __repr__(self) -> str:
@@ -122,24 +125,27 @@ class SecureHead:
             opened[name] = fp.decode(total, WEIGHT_BITS[name] - bits)
         return {"w1": opened["w1"][:-1], "b1": opened["w1"][-1], "w2": opened["w2"], "b2": opened["b2"]}
 
-    def train_step(self, x: Tensor | None, targets: Tensor, rate: Rate) -> Tensor | None:
+    def train_step(self, x: Tensor | None, targets: Tensor, optimizer: Optimizer) -> Tensor | None:
         """One step of gradient descent on the sum over rows of the binary cross-entropy.
 
         Args:
             x: [n, f] at the developer, |x| <= fixed_point.X_LIMIT; None at the auditor.
             targets: [n] of 0 and 1, public.
-            rate: public step size for the sum (learning rate over rows).
+            optimizer: what is done with the gradient; the same one in every step. Its rates are for the sum.
 
         Returns:
             At the developer the gradient of the sum by x, [n, f] float64; None at the auditor.
         """
         module = self._ready()
-        step = self._begin(train_plan(len(targets), self.inputs + 1, self.hidden, rate), rate)
+        plan = train_plan(len(targets), self.inputs + 1, self.hidden, optimizer, self._trained)
+        step = self._begin(plan, optimizer)
         features = self._features(x, len(targets))
+        optimizer.begin(step, {name: parameter.share for name, parameter in module.named_parameters()})
         module.train()
         z = module(features, step)
         z.backward(binary_cross_entropy_gradient(z, targets, step))
-        module.update()
+        module.update(step)
+        self._trained += 1
         if self.party == AUDITOR:
             return None
         return fp.decode(features.grad.share, DX_REVEALED_BITS)
@@ -174,6 +180,7 @@ class SecureHead:
         """
         for name, parameter in self._ready().named_parameters():
             parameter.share = snapshot[name].clone()
+        self._state.clear()  # what the optimizer remembers is of other weights
 
     @property
     def done(self) -> int:
@@ -190,11 +197,11 @@ class SecureHead:
             raise RuntimeError("share the weights first")
         return self._module
 
-    def _begin(self, plan: Plan, rate: Rate | None) -> Step:
+    def _begin(self, plan: Plan, optimizer: Optimizer | None) -> Step:
         material = self._supply.take(self._step, plan)
         self._rounds.begin(self._step)
         self._step += 1
-        return Step(self._rounds, plan, material, rate)
+        return Step(self._rounds, plan, material, optimizer, self._state)
 
     def _features(self, x: Tensor | None, rows: int) -> Any:
         """X with its column of ones, as a shared tensor: X itself at the developer, nothing at the auditor."""

@@ -6,13 +6,19 @@ two layers can so share a round, and the rounds of a step can be read off its co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER
+
+T = TypeVar("T")
+
+InRounds = Generator[None, None, T]
+"""A protocol that posts what it needs opened, yields where it waits for a round, and ends with a result."""
 
 
 class Opened:
@@ -98,4 +104,4 @@ class Rounds:
                 opened._value = theirs.add_(share) if rule == "sum" else theirs.bitwise_xor_(share)
 
 
-__all__ = ["AUDITOR", "DEVELOPER", "Opened", "Rounds"]
+__all__ = ["AUDITOR", "DEVELOPER", "InRounds", "Opened", "Rounds"]

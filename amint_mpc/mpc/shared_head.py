@@ -15,7 +15,7 @@ from torch import Tensor
 
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
-from amint_mpc.mpc.layers import Rate
+from amint_mpc.mpc.optimizers import Optimizer
 
 
 class SharedHead(Protocol):
@@ -34,11 +34,11 @@ class SharedHead(Protocol):
     def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
         """Share the first weights. Both are the auditor's, None at the developer; masks: uniform int64 of `shapes`."""
 
-    def train_step(self, x: Tensor | None, targets: Tensor, rate: Rate) -> Tensor | None:
+    def train_step(self, x: Tensor | None, targets: Tensor, optimizer: Optimizer) -> Tensor | None:
         """A step of gradient descent on the sum over rows of the binary cross-entropy.
 
         Args:
-            x: [n, f] at the developer. targets: [n] of 0 and 1, public. rate: of the sum.
+            x: [n, f] at the developer. targets: [n] of 0 and 1, public. optimizer: the same one in every step.
 
         Returns:
             at the developer the gradient of the sum by x, [n, f] float64; None at the auditor.

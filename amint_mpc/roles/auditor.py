@@ -80,7 +80,7 @@ def _train(
     kind = head_kind(experiment)
     head = kind.secure(developer, AUDITOR, supply)
     draw_and_share(head, kind)
-    meter, rate = engine.Meter(developer), engine.head_rate(experiment)
+    meter, optimizer = engine.Meter(developer), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
     start, steps = time.perf_counter(), []
     total = engine.head_steps(experiment)
@@ -93,7 +93,7 @@ def _train(
         if isinstance(item, TrainStep):
             step_start, waited = time.perf_counter(), developer.stats.seconds_waiting
             meter.start()
-            head.train_step(None, labels, rate)
+            head.train_step(None, labels, optimizer)
             meter.stop()
             seconds = time.perf_counter() - step_start
             if item.index == 0:  # it waited for the developer's warm-up

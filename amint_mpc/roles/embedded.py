@@ -15,7 +15,7 @@ import torch
 
 from amint_mpc.errors import IdentityError, PeerError
 from amint_mpc.mpc.channel import Channel
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory, Plan
 from amint_mpc.mpc.correlations.feed import Supply, serve_step
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.roles.session import DEALT
@@ -40,13 +40,15 @@ class EmbeddedDealer(Supply):
         super().__init__(SecretStream(seeds[AUDITOR], DEALT), AUDITOR)
         self._developer = developer
         self._streams = SecretStream(seeds[DEVELOPER], DEALT), SecretStream(seeds[AUDITOR], DEALT)
+        self._memory = Memory()
 
     def take(self, step: int, plan: Plan) -> dict[str, dict[str, torch.Tensor]]:
-        serve_step(self._developer, self._streams, step, plan)
+        serve_step(self._developer, self._streams, step, plan, self._memory)
         return super().take(step, plan)
 
     def skip(self, step: int, plan: Plan) -> None:
-        serve_step(self._developer, self._streams, step, plan)  # the developer reads it, as it would a dealer's
+        # the developer reads it, as it would a dealer's
+        serve_step(self._developer, self._streams, step, plan, self._memory)
         super().skip(step, plan)
 
 

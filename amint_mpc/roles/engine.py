@@ -20,7 +20,7 @@ from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.heads import head_kind
-from amint_mpc.roles.heads import head_rate as head_rate
+from amint_mpc.roles.heads import head_optimizer as head_optimizer
 
 
 def head_inputs(experiment: Experiment) -> int:
@@ -35,11 +35,10 @@ def targets(members: int) -> Tensor:
 
 def plans(experiment: Experiment) -> Iterator[Plan]:
     """What each step of the head needs from the dealer, in the order of the schedule."""
-    kind = head_kind(experiment)
-    train = kind.train_plan(2 * experiment.training.batch, head_rate(experiment))
+    kind, rows, optimizer = head_kind(experiment), 2 * experiment.training.batch, head_optimizer(experiment)
     for item in schedule(experiment):
         if isinstance(item, TrainStep):
-            yield train
+            yield kind.train_plan(rows, optimizer, item.index)
         else:
             yield from (kind.score_plan(rows) for _, count in item.sets for rows in score_batches(count))
 
@@ -89,7 +88,7 @@ class SecureMintHead:
     ) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
         self.stopper = stopper
-        self._rate = head_rate(experiment)
+        self._optimizer = head_optimizer(experiment)
         self.meter = Meter(auditor)
         self.steps = head_steps(experiment)
 
@@ -104,7 +103,7 @@ class SecureMintHead:
         if self.meter.steps == self.steps:
             raise UsageError(f"all {self.steps} steps of the experiment are done", "end your loop after `steps` steps")
         self.meter.start()
-        gradient = self._head.train_step(features.double(), targets(members), self._rate)
+        gradient = self._head.train_step(features.double(), targets(members), self._optimizer)
         self.meter.stop()
         assert gradient is not None
         return (gradient / members).to(features.dtype)

@@ -16,19 +16,22 @@ from torch import Tensor
 
 from amint_mpc.amint.conv_head import PlaintextConvHead
 from amint_mpc.amint.head import MintHead, PlaintextHead
-from amint_mpc.config import Experiment
+from amint_mpc.amint.optimizers import head_optimizer as plain_optimizer
+from amint_mpc.config import Experiment, Head
 from amint_mpc.data.registry import dataset
 from amint_mpc.models.classifier import feature_count, tap_shapes
 from amint_mpc.models.conv_head import ConvWeights, TapShapes, init_conv_head
 from amint_mpc.models.head import HeadWeights, Normal, init_head
-from amint_mpc.models.rate import representable_rate
+from amint_mpc.models.rate import representable_momentum, representable_rate
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.conv_head import ConvModule
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.feed import Supply
-from amint_mpc.mpc.generic_head import Design, GenericHead
+from amint_mpc.mpc.generic_head import Design, GenericHead, plain_descent
 from amint_mpc.mpc.head import SecureHead
-from amint_mpc.mpc.layers import Rate, score_plan, train_plan
+from amint_mpc.mpc.layers import score_plan, train_plan
+from amint_mpc.mpc.novograd import NovoGrad
+from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
 from amint_mpc.mpc.shared_head import SharedHead
 
 
@@ -45,8 +48,8 @@ class Kind(Protocol):
     def inputs(self) -> int:
         """Features of an image."""
 
-    def train_plan(self, rows: int, rate: Rate) -> Plan:
-        """What a training step needs from the dealer."""
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
+        """What training step `number`, counted from 0, needs from the dealer."""
 
     def score_plan(self, rows: int) -> Plan:
         """What scoring so many rows needs from the dealer."""
@@ -60,7 +63,7 @@ class Kind(Protocol):
     def stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What head.safetensors holds, from weights that were opened."""
 
-    def plaintext(self, weights: Mapping[str, Tensor], learning_rate: float) -> PlainHead:
+    def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
         """The twin with these first weights."""
 
 
@@ -71,8 +74,8 @@ class Dense:
     inputs: int
     hidden: int
 
-    def train_plan(self, rows: int, rate: Rate) -> Plan:
-        return train_plan(rows, self.inputs + 1, self.hidden, rate)
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
+        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number)
 
     def score_plan(self, rows: int) -> Plan:
         return score_plan(rows, self.inputs + 1, self.hidden)
@@ -86,8 +89,8 @@ class Dense:
     def stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return HeadWeights(**weights).tensors()
 
-    def plaintext(self, weights: Mapping[str, Tensor], learning_rate: float) -> PlainHead:
-        return PlaintextHead(HeadWeights(**weights), learning_rate)
+    def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
+        return PlaintextHead(HeadWeights(**weights), plain_optimizer(settings))
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,8 @@ class Convolutional:
     def inputs(self) -> int:
         return self.design.inputs
 
-    def train_plan(self, rows: int, rate: Rate) -> Plan:
-        return self.design.train_plan(rows, rate)
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
+        return self.design.train_plan(rows, plain_descent(optimizer))
 
     def score_plan(self, rows: int) -> Plan:
         return self.design.score_plan(rows)
@@ -122,8 +125,8 @@ class Convolutional:
     def stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return ConvWeights(self.taps, weights).tensors()
 
-    def plaintext(self, weights: Mapping[str, Tensor], learning_rate: float) -> PlainHead:
-        return PlaintextConvHead(ConvWeights(self.taps, weights), learning_rate)
+    def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
+        return PlaintextConvHead(ConvWeights(self.taps, weights), settings.learning_rate)
 
 
 @lru_cache(maxsize=16)
@@ -138,6 +141,16 @@ def head_kind(experiment: Experiment) -> Kind:
     return Dense(feature_count(experiment, shape), head.hidden)
 
 
-def head_rate(experiment: Experiment) -> Rate:
-    """The step size for a sum over rows: the learning rate over the members of a batch."""
-    return Rate(*representable_rate(experiment.head.learning_rate / experiment.training.batch))
+def head_optimizer(experiment: Experiment) -> Optimizer:
+    """How the head's weights move. Steps are for a sum over rows: a rate is the learning rate over a batch's members.
+
+    Raises:
+        UsageError: settings that the secure head cannot apply, with what it can.
+    """
+    head = experiment.head
+    if head.optimizer == "novograd":
+        return NovoGrad(head.learning_rate, head.beta2)
+    rate = representable_rate(head.learning_rate / experiment.training.batch)
+    if head.optimizer == "momentum":
+        return Momentum(*rate, representable_momentum(head.momentum))
+    return Rate(*rate)

@@ -21,6 +21,7 @@ from amint_mpc.data.registry import dataset
 from amint_mpc.errors import AmintError
 from amint_mpc.models.rate import check_rate
 from amint_mpc.models.registry import check_backbone
+from amint_mpc.roles import engine
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
 PEERS: dict[Role, tuple[Role, ...]] = {
@@ -144,9 +145,11 @@ def check_experiment(experiment: Experiment) -> None:
     """What every party can see of an experiment before anything starts, beyond what its keys and values show.
 
     Raises:
-        UsageError: no such dataset or backbone, images that this backbone does not take, or a learning rate that the
-            secure head cannot apply.
+        UsageError: no such dataset or backbone, images that this backbone does not take, or an optimizer's settings
+            that the secure head cannot apply.
     """
     if experiment.head.features is None:  # else both belong to the developer's own loop
         check_backbone(experiment.model, dataset(experiment.data).shape)
-    check_rate(experiment.head.learning_rate, experiment.training.batch)
+    if experiment.head.optimizer != "novograd":
+        check_rate(experiment.head.learning_rate, experiment.training.batch)
+    engine.head_optimizer(experiment)

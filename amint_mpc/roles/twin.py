@@ -109,7 +109,7 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
 
 def _head(experiment: Experiment) -> PlainHead:
     kind = head_kind(experiment)
-    return kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head.learning_rate)
+    return kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head)
 
 
 def _with(experiment: Experiment, **changes: Any) -> Experiment:

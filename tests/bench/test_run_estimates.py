@@ -32,12 +32,12 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
         session.same_session(agreed[own], bytes(session.SESSION_BYTES))
 
     together([lambda: agree(0), lambda: agree(1)], lambda: None)
-    inputs, rate = engine.head_inputs(experiment), engine.head_rate(experiment)
+    inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
     with parties(head_kind(experiment)) as three:
         for item in schedule(experiment):
             if not isinstance(item, ScoreSets):
-                three.train(torch.zeros(len(labels), inputs, dtype=torch.float64), labels, rate)
+                three.train(torch.zeros(len(labels), inputs, dtype=torch.float64), labels, optimizer)
                 continue
             for rows in (rows for _, count in item.sets for rows in score_batches(count)):
                 three.score(torch.zeros(rows, inputs, dtype=torch.float64))

@@ -12,7 +12,9 @@ from views import Mask, Party
 
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.head import SecureHead
-from amint_mpc.mpc.layers import Rate, score_plan, train_plan
+from amint_mpc.mpc.layers import score_plan, train_plan
+from amint_mpc.mpc.novograd import NovoGrad
+from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
 from amint_mpc.mpc.protocols import truncate
 from amint_mpc.mpc.protocols.linear import Linear, LinearMasks
 from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
@@ -130,6 +132,14 @@ CASES = {
 # ------------------------------------------------------------------------------------------------ the whole head
 
 RATE = Rate(3, 7)
+MOMENTUM = Momentum(3, 7, (115, 7))
+NOVOGRAD = NovoGrad(2.0**-8, 0.95)  # so short that the first steps are already measured as neither 0 nor too long
+NOVOGRAD_SENT = [
+    [("rates", "r_norm", 1)],
+    [("rates", "alpha", -1), ("rates", "mu", -1)],
+    [("rates", "r_octaves", 1)],
+    [("rates", "sigma", -1)],
+]
 
 
 def head_party(
@@ -140,7 +150,7 @@ def head_party(
     *,
     scored: Sequence[Tensor] = (),
     opened: bool = False,
-    rate: Rate = RATE,
+    rate: Optimizer = RATE,
 ) -> Party:
     """Training steps, scores and the opening of the weights. The developer returns the gradients, the auditor scores;
     both return the opened weights and their shares of the weights before each step and at the end."""
@@ -165,20 +175,28 @@ def shares_of(head: SecureHead) -> dict[str, Tensor]:
 
 
 def head_plans(
-    rows: int, inputs: int, hidden: int, steps: int, scored: Sequence[int] = (), rate: Rate = RATE
+    rows: int, inputs: int, hidden: int, steps: int, scored: Sequence[int] = (), rate: Optimizer = RATE
 ) -> list[Plan]:
-    plans: list[Plan] = [train_plan(rows, inputs + 1, hidden, rate)] * steps
+    plans: list[Plan] = [train_plan(rows, inputs + 1, hidden, rate, number) for number in range(steps)]
     return plans + [score_plan(count, inputs + 1, hidden) for count in scored]
 
 
-def train_masks(step: int, sender: int) -> list[Mask | None]:
+def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mask | None]:
     """Of what a party sends in one training step, in order."""
-    sent: list[tuple[str, str, int] | None] = [("linear", "r", -1)]
+    sent: list[tuple[str, str, int] | None] = []
+    momentum, novograd = isinstance(optimizer, Momentum), isinstance(optimizer, NovoGrad)
+    sent += [("velocity", "r", 1)] if momentum else []
+    sent += [("linear", "r", -1)]
     sent += [("linear", "a", -1)] if sender == DEVELOPER else []
-    sent += [("relu", key, sign) for key, sign in RELU_SENT[:-1]]
-    sent += [("sigmoid", "r", 1), ("sigmoid", "flip", 0), ("relu", "gamma", -1)]
-    sent += [("dw2", "r", 1), ("linear", "s", -1), ("dy", "r", 1)]
-    sent += [None, ("linear", "t", -1)] if sender == AUDITOR else []
+    beside = NOVOGRAD_SENT if novograd else [[]] * 4
+    sent += [("relu", "r", 1), ("relu", "rho", -1), *beside[0], ("relu", "gate_mask", 0), *beside[1]]
+    sent += [("relu", "flip", 0), *beside[2], ("sigmoid", "r", 1), *beside[3], ("sigmoid", "flip", 0)]
+    sent += [("relu", "gamma", -1), ("dw2", "r", 1), ("linear", "s", -1)]
+    sent += [("scale dw2", "s", -1)] if novograd else [("dy", "r", 1)]
+    sent += [("step of w2", "r", 1)] if momentum else []
+    sent += [None] if sender == AUDITOR else []
+    sent += [("dy", "r", 1), ("step of w2", "r", 1)] if novograd else []
+    sent += [("linear", "t", -1)] if sender == AUDITOR else []
     return [mask and Mask(step, *mask) for mask in sent]
 
 

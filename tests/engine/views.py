@@ -18,7 +18,7 @@ from scipy.stats import chi2  # type: ignore[import-untyped]
 from torch import Tensor
 
 from amint_mpc.mpc.channel import ChannelStats
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory, Plan, link
 from parties import run_both
 
 MaterialOfRun = list[dict[str, dict[str, Tensor]]]  # of each step
@@ -147,21 +147,25 @@ class Mask:
 
 def _completed(plans: Sequence[Plan], viewer: int, views: Sequence[View], other: MaterialOfRun) -> MaterialOfRun:
     """The other party's material with those shares that must fit the viewer's replaced by fitting ones."""
-    made = [copied(material) for material in other]
+    made, memories = [copied(material) for material in other], (Memory(), Memory())
     for plan, mine, real, theirs in zip(plans, views[viewer].material, views[1 - viewer].material, made, strict=True):
+        drawn, dealt = (copied(mine), copied(theirs)), (copied(mine), copied(real))
+        for both, memory in zip((drawn, dealt), memories, strict=True):
+            link(plan, both if viewer == DEVELOPER else both[::-1], memory)
         for name, correlation in plan.items():
             fields = {key: part for key, part in correlation.fields.items() if part.corrected}
             if viewer == AUDITOR:
-                shares = correlation.corrections(theirs[name], mine[name])
+                shares = correlation.corrections(drawn[1][name], drawn[0][name])
                 theirs[name].update({key: part.cut(shares[key]) for key, part in fields.items()})
                 continue
-            shares = correlation.corrections(mine[name], real[name])  # also what the dealer does not send of them
+            shares = correlation.corrections(dealt[0][name], dealt[1][name])  # also what the dealer does not send
             for key in fields:
-                theirs[name][key] = torch.zeros_like(theirs[name][key])
-            whole = correlation.corrections(mine[name], theirs[name])
+                drawn[1][name][key] = torch.zeros_like(theirs[name][key])
+            whole = correlation.corrections(drawn[0][name], drawn[1][name])
             for key, part in fields.items():
-                assert torch.equal(part.cut(shares[key]), mine[name][key])
-                theirs[name][key] = whole[key] ^ shares[key] if key in XOR_SHARED else whole[key] - shares[key]
+                share = mine[name][key] if part.sent is None else shares[key]
+                assert torch.equal(part.cut(share), mine[name][key])
+                theirs[name][key] = whole[key] ^ share if key in XOR_SHARED else whole[key] - share
     return made
 
 

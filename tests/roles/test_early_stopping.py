@@ -213,7 +213,7 @@ def test_neither_stop_nor_go_on_is_refused() -> None:
 def test_a_trial_without_a_dealer_passes_over_steps_too() -> None:
     mine, theirs = memory_pair()
     auditors, developers = embedded.auditors_supply(theirs), embedded.developers_supply(mine)
-    plan = train_plan(4, 3, 2, Rate(8, 10))
+    plan = train_plan(4, 3, 2, Rate(2, 8))
     for supply in (auditors, developers):
         for step in range(4):
             supply.skip(step, plan) if step in (1, 2) else supply.take(step, plan)

@@ -69,9 +69,9 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
         weights = init_head(inputs, hidden, seeded_normal(7)).tensors()
         masks = {name: torch.randint(-(2**62), 2**62, shape) for name, shape in heads[AUDITOR].shapes.items()}
         heads[AUDITOR].share_weights(weights, masks)
-        labels, rate = engine.targets(experiment.training.batch), engine.head_rate(experiment)
+        labels, optimizer = engine.targets(experiment.training.batch), engine.head_optimizer(experiment)
         for _ in range(max(LOOKED_AT)):
-            heads[AUDITOR].train_step(None, labels, rate)
+            heads[AUDITOR].train_step(None, labels, optimizer)
         channels[AUDITOR].close()
 
     with ThreadPoolExecutor(2) as pool:

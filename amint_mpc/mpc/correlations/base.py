@@ -4,6 +4,9 @@ A `Correlation` lists its fields. Each party draws its share of a field from a s
 dealer, so that almost nothing has to be sent. Where shares must fit together (a share of a product, of a table),
 the developer's share is not drawn but sent: the correction. The auditor never receives one.
 
+A correlation can be about masks that another one draws, in the same step or in the last one (`Link`): what was opened
+under them then serves a second purpose. The dealer alone follows links; it remembers the masks that they reach back to.
+
 The dealer knows both seeds and no input; it computes `corrections` from what both parties will draw
 (pseudorandom correlation in the trusted-dealer model; Beaver 1991, "Efficient multiparty protocols using circuit
 randomization"; the seeds follow Araki et al. 2016).
@@ -14,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -72,10 +75,35 @@ class Correlation(Protocol):
         """The developer's share of each corrected field.
 
         Args:
-            developer, auditor: what each draws from its seed.
+            developer, auditor: what each draws from its seed, and what `links` names.
         """
         ...
 
+
+@dataclass(frozen=True)
+class Link:
+    """A mask that a correlation shares with another one of the plan.
+
+    Args:
+        name, key: the other correlation and its field, which both parties draw.
+        before: not this step's mask but that of the last step whose plan had the link; zeros in the first.
+    """
+
+    name: str
+    key: str
+    before: bool = False
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A correlation whose `corrections` also get the masks that it links to, under these keys."""
+
+    @property
+    def links(self) -> Mapping[str, Link]: ...
+
+
+Memory = dict[tuple[int, str, str], Tensor]
+"""The masks that links of the next step reach back to, by party, name and key. Empty before the first step."""
 
 Plan = Mapping[str, Correlation]
 """What one step needs, by the name under which the protocols ask for it. The order is part of the protocol."""
@@ -113,10 +141,35 @@ def expand(plan: Plan, stream: SecretStream, party: int, step: int) -> dict[str,
     return material
 
 
-def deal(plan: Plan, streams: tuple[SecretStream, SecretStream], step: int) -> list[Tensor]:
-    """The dealer's work for one step: the corrections, in the order of `corrected(plan)`."""
+def link(plan: Plan, drawn: Sequence[dict[str, dict[str, Tensor]]], memory: Memory) -> None:
+    """Give the correlations of a plan the masks that they link to, and remember what the next step's reach back to.
+
+    Args:
+        drawn: what the developer and the auditor draw; it is added to.
+        memory: of the session; it is changed.
+    """
+    for name, correlation in plan.items():
+        for key, at in correlation.links.items() if isinstance(correlation, Linked) else ():
+            for party, material in enumerate(drawn):
+                mask = material[at.name][at.key]
+                if at.before:
+                    last = memory.get((party, name, key))
+                    memory[party, name, key] = mask.clone()  # a view would keep the whole step's masks
+                    mask = torch.zeros_like(mask) if last is None else last
+                material[name][key] = mask
+
+
+def deal(
+    plan: Plan, streams: tuple[SecretStream, SecretStream], step: int, memory: Memory | None = None
+) -> list[Tensor]:
+    """The dealer's work for one step: the corrections, in the order of `corrected(plan)`.
+
+    Args:
+        memory: of the session; None where no plan links to masks of an earlier step.
+    """
     developer = expand(plan, streams[DEVELOPER], DEVELOPER, step)
     auditor = expand(plan, streams[AUDITOR], AUDITOR, step)
+    link(plan, (developer, auditor), {} if memory is None else memory)
     made = {name: c.corrections(developer[name], auditor[name]) for name, c in plan.items()}
     return [field.cut(made[name][key]) for name, key, field in corrected(plan)]
 

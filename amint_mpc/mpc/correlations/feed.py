@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Field, Plan, complete, corrected, deal, expand
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Field, Memory, Plan, complete, corrected, deal, expand
 from amint_mpc.mpc.frames import Spec
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream, derive_key
 
@@ -105,16 +105,18 @@ def serve(channel: DealerLink, streams: tuple[SecretStream, SecretStream], plans
     Raises:
         PeerError: the developer is gone, or takes nothing.
     """
-    step = -1
+    step, memory = -1, Memory()
     for step, plan in enumerate(plans):
-        serve_step(channel, streams, step, plan)
+        serve_step(channel, streams, step, plan, memory)
     channel.flush()
     return step + 1
 
 
-def serve_step(channel: DealerLink, streams: tuple[SecretStream, SecretStream], step: int, plan: Plan) -> None:
-    """Make the block of one step while the last one leaves, then send it."""
-    block = _pack(_fields(plan), deal(plan, streams, step))
+def serve_step(
+    channel: DealerLink, streams: tuple[SecretStream, SecretStream], step: int, plan: Plan, memory: Memory
+) -> None:
+    """Make the block of one step while the last one leaves, then send it. memory: one for the whole session."""
+    block = _pack(_fields(plan), deal(plan, streams, step, memory))
     channel.flush()
     channel.send(TAG, step, *block)
 
@@ -125,6 +127,7 @@ class LocalDealer:
     def __init__(self, streams: tuple[SecretStream, SecretStream], plans: Iterable[Plan]) -> None:
         self._streams = streams
         self._plans = iter(plans)
+        self._memory = Memory()
 
     def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
         """Deal the next plan, which must be the one that is asked for."""
@@ -134,7 +137,7 @@ class LocalDealer:
         fields = _fields(plan)
         if (tag, specs) != (TAG, tuple(_specs(fields))):
             raise ProtocolError(f"the dealer's plan for step {step} is not the one that was asked for")
-        return _pack(fields, deal(plan, self._streams, step))
+        return _pack(fields, deal(plan, self._streams, step, self._memory))
 
 
 def local_supplies(plans: Iterable[Plan], seed: int = 0) -> tuple[Supply, Supply]:

@@ -105,8 +105,11 @@ class Linear:
     def _developer(self) -> bool:
         return self._rounds.party == DEVELOPER
 
-    def post(self, x: Tensor | None, w: Tensor) -> None:
-        """Step 1. x: [n, f] int64, |x| <= ring.SMALL_LIMIT, at the developer; None at the auditor. w: share."""
+    def post(self, x: Tensor | None, w: Tensor) -> Opened:
+        """Step 1. x: [n, f] int64, |x| <= ring.SMALL_LIMIT, at the developer; None at the auditor. w: share.
+
+        Returns c = W - R.
+        """
         self._c = self._rounds.open(w - self._m["r"])
         masked = None
         if self._developer:
@@ -115,6 +118,7 @@ class Linear:
             self._x = x
             masked = x - self._m["a"]
         self._masked_x = self._rounds.hand_over(DEVELOPER, masked, (self._masks.rows, self._masks.inputs), torch.int64)
+        return self._c
 
     def product(self) -> Tensor:
         """Share of Y = X W, [n, h]."""
@@ -130,9 +134,10 @@ class Linear:
         c, r = self._c.value[: self._masks.features], self._m["r"][: self._masks.features]
         self._dx = matmul(self._m["s"], (c + r).T, onto=self._m["sr"])
 
-    def post_gradient(self, dy: Tensor) -> None:
-        """Step 2. dy: share of dY, [n, h]."""
+    def post_gradient(self, dy: Tensor) -> Opened:
+        """Step 2. dy: share of dY, [n, h]. Returns d = dY - S."""
         self._d = self._rounds.open(dy - self._m["s"])
+        return self._d
 
     def post_input_gradient(self) -> Opened:
         """Step 3: after the exchange the developer may ask `input_gradient`."""

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from amint_mpc.mpc import sign
 from amint_mpc.mpc.correlations.base import DEVELOPER, Field, Material
-from amint_mpc.mpc.rounds import Rounds
+from amint_mpc.mpc.rounds import Opened, Rounds
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,11 @@ class ReluDot:
         self._shape = (masks.rows, masks.hidden)
         self._first = 1 if rounds.party == DEVELOPER else 0  # who adds the public terms
 
-    def post(self, y: Tensor, w2: Tensor) -> None:
-        """Step 1. y: share, [n, h]. w2: share, [h]."""
+    def post(self, y: Tensor, w2: Tensor) -> Opened:
+        """Step 1. y: share, [n, h]. w2: share, [h]. Returns c2 = w2 - rho."""
         self._opened_y = self._rounds.open(y + self._m["r"])
         self._opened_w2 = self._rounds.open(w2 - self._m["rho"])
+        return self._opened_w2
 
     def post_chunks(self) -> None:
         """Step 2: the masked inputs of the gate."""

@@ -1,0 +1,133 @@
+"""NovoGrad as an optimizer of the secure head: a step of secret length for each of its two layers.
+
+    rounds 1, 2  w1 and w2 are opened under masks: how far they moved in the last step
+           3-6   beside the layers: the rates s1 and s2 from that (protocols/novograd.py), then opened under masks
+           8     beside dY - S: dw2, to 20 bits
+           9     s1 dY under truncation masks; dw2 and db2 under masks
+           10    s1 dY - T; s2 dw2 under truncation masks
+One round more than plain gradient descent. b2 moves with the rate of w2, and is not in its norm: of a single number
+the normalised gradient would be a sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amint_mpc.errors import UsageError
+from amint_mpc.mpc import fixed_point as fp
+from amint_mpc.mpc.correlations.base import Correlation, Link
+from amint_mpc.mpc.protocols import novograd
+from amint_mpc.mpc.protocols.novograd import RATE_BITS, RateMasks
+from amint_mpc.mpc.protocols.scale import ScalingMasks, scaled
+from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from amint_mpc.mpc.rounds import InRounds, Opened
+from amint_mpc.mpc.step import Step
+
+MIN_RATE, MAX_RATE = 2.0**-8, 2.0**-2
+MIN_BETA, MAX_BETA = 0.5, 0.99
+OUTPUT_BITS = 20  # of dw2 before it is multiplied
+WEIGHT_MASKS = {"w1": Link("linear", "r"), "w2": Link("relu", "rho")}
+FACTORS = Link("rates", "sigma")
+WEIGHT_BITS = [fp.W1_BITS, fp.W2_BITS]
+STEP_BITS = OUTPUT_BITS + RATE_BITS  # of s2 dw2
+ROWS_LIMIT = 2.0 ** (62 - fp.DY_BITS - RATE_BITS)
+"""|s1 dY| stays below: it is truncated."""
+
+
+@dataclass(frozen=True)
+class NovoGrad:
+    """Each layer's step is the gradient over the square root of its second moment (protocols/novograd.py).
+
+    Args:
+        learning_rate: length of a layer's step when the gradient is as long as usual.
+        beta2: how much of the second moment stays from step to step.
+
+    State: the opened w1 - R and w2 - rho of the step before and this party's shares of R and rho then, 16 bytes a
+    weight; shares of the octaves of both rates.
+
+    Raises:
+        UsageError: outside 2^-8 <= learning_rate <= 1/4 or 0.5 <= beta2 <= 0.99. With shorter steps the rounding of
+            the weights would show in their length; longer ones leave no room for the square.
+    """
+
+    learning_rate: float
+    beta2: float
+
+    def __post_init__(self) -> None:
+        if not MIN_RATE <= self.learning_rate <= MAX_RATE:
+            raise UsageError(
+                f"the secure head applies NovoGrad with a learning rate from {MIN_RATE:g} to {MAX_RATE:g}, "
+                f"not {self.learning_rate:g}",
+                "set head.learning_rate to something like 0.03: with novograd it is the length of a layer's step",
+            )
+        if not MIN_BETA <= self.beta2 <= MAX_BETA:
+            raise UsageError(
+                f"the secure head applies NovoGrad with a beta2 from {MIN_BETA:g} to {MAX_BETA:g}, not {self.beta2:g}",
+                "set head.beta2 to something like 0.95",
+            )
+
+    def masks(self, rows: int, inputs: int, hidden: int, number: int) -> dict[str, Correlation]:
+        """See `Optimizer.masks`."""
+        beta = novograd.beta(self.beta2, number)
+        return {
+            "rates": RateMasks(self.learning_rate, beta, tuple(WEIGHT_MASKS.values())),
+            "scale dy": ScalingMasks((rows, hidden), FACTORS, 0, Link("linear", "s")),
+            "scale dw2": ScalingMasks((hidden + 1,), FACTORS, 1),
+            "dw2": TruncationMasks((hidden,), fp.DW2_BITS - OUTPUT_BITS),
+            "dy": TruncationMasks((rows, hidden), fp.DY_BITS + RATE_BITS - fp.UPDATE_BITS),
+            "step of w2": TruncationMasks((hidden,), STEP_BITS - fp.W2_BITS),
+        }
+
+    def begin(self, step: Step, weights: Mapping[str, Tensor]) -> None:
+        """See `Optimizer.begin`."""
+        step.start("rates", self._rates(step))
+
+    def _rates(self, step: Step) -> InRounds[Opened]:
+        """s1 and s2 under the masks sigma, [2]."""
+        while not WEIGHT_MASKS.keys() <= step.opened.keys():
+            yield
+        party, masks, first = step.rounds.party, step.plan["rates"], "octaves" not in step.state
+        assert isinstance(masks, RateMasks)
+        moves = []
+        for name, at in WEIGHT_MASKS.items():
+            now, mask = step.opened[name].value, step.material[at.name][at.key]
+            if not first:
+                before, mask_before = step.state[name], step.state[f"mask of {name}"]
+                moves.append(novograd.squared_move(now, before, mask, mask_before, party))
+            step.state[name], step.state[f"mask of {name}"] = now, mask.clone()  # no view of all masks of the step
+        octaves = novograd.first_octaves(len(WEIGHT_MASKS), party) if first else step.state["octaves"]
+        factors, step.state["octaves"] = yield from novograd.next_rates(
+            step.rounds, masks, step.material["rates"], None if first else moves, WEIGHT_BITS, octaves
+        )
+        return factors
+
+    def scale_rows(self, step: Step, dy: Tensor, opened: Opened) -> InRounds[Tensor]:
+        """See `Optimizer.scale_rows`: dY is multiplied once dY - S is open, which is the added round."""
+        yield
+        rows = self._scaled(step, "scale dy", opened.value, step.material["linear"]["s"])
+        return (yield from step.truncated("dy", rows))
+
+    def scale_output(self, step: Step, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
+        """See `Optimizer.scale_output`."""
+        short = yield from step.truncated("dw2", dw2)
+        both = torch.cat([short, (g.sum() << (OUTPUT_BITS - fp.G_BITS))[None]])
+        mask = step.material["scale dw2"]["s"]
+        opened = step.rounds.open(both - mask)
+        yield
+        moved = self._scaled(step, "scale dw2", opened.value, mask)
+        return (yield from step.truncated("step of w2", moved[:-1])), moved[-1] << (fp.Z_BITS - STEP_BITS)
+
+    def _scaled(self, step: Step, name: str, opened: Tensor, mask: Tensor) -> Tensor:
+        """A gradient times its layer's rate. mask: this party's share of the one under which it is opened."""
+        masks = step.plan[name]
+        assert isinstance(masks, ScalingMasks)
+        factor, sigma = step.result("rates").value[masks.entry], step.material["rates"]["sigma"][masks.entry]
+        return scaled(factor, sigma, opened, mask, step.material[name], step.rounds.party)
+
+    def drift(self, step: Step) -> Mapping[str, Tensor]:
+        """See `Optimizer.drift`."""
+        return {}
