@@ -65,7 +65,7 @@ class Comparison(Record):
     @property
     def rows(self) -> list[DetectorRow]:
         """Detectors by name, in their order, with what each reached on every classifier."""
-        rows: dict[str, DetectorRow] = Field(default_factory=dict)
+        rows: dict[str, DetectorRow] = {}
         for detector in self.detectors:
             row = rows.setdefault(detector.name, DetectorRow(detector, {}))
             row.on[detector.on] = detector.figures

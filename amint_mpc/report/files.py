@@ -1,7 +1,7 @@
 """Files of a run folder, which may come from another party: regular, bounded, plain data, or one clear error.
 
-Guarantees: nothing longer than its bound is read; a link or a pipe is refused; JSON gives plain, finite values; every
-text that goes on to a page is printable and short; what does not fit ends in a `DataError`.
+Guarantees: nothing longer than its bound is read; a link or a pipe is refused; JSON gives plain, finite values and
+short texts; what does not fit ends in a `DataError`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from amint_mpc.errors import DataError
 
@@ -24,10 +24,10 @@ _HINT = "was the folder copied whole? ask whoever made it for a fresh copy"
 
 def printable(text: str) -> str:
     """Without control characters and marks of direction, which could make a page say something else."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-Text = Annotated[str, Field(max_length=300), AfterValidator(printable)]
+Text = Annotated[str, Field(max_length=300)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
 Count = Annotated[int, Field(ge=0, le=10**12)]

@@ -1,7 +1,7 @@
 """Fills the templates and writes one HTML file: whole or not at all, and never over another without leave.
 
-Guarantees: everything from a folder is escaped; the page loads nothing (a content security policy says so to the
-browser, too); the same folders give the same page.
+Guarantees: everything from a folder is escaped, and without invisible characters; the page loads nothing (a content
+security policy says so to the browser, too); the same folders give the same page.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.report import words
 from amint_mpc.report.audit import gather
 from amint_mpc.report.contents import run_contents, study_contents
+from amint_mpc.report.files import printable
 from amint_mpc.report.study import is_study, read_study
 
 FILTERS = (
@@ -75,10 +76,10 @@ def _filled(template: str, contents: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("amint_mpc.report"),
         autoescape=select_autoescape(default=True, default_for_string=True),
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        extensions=["jinja2.ext.do"],
     )
     environment.filters |= {function.__name__: function for function in FILTERS}
     environment.globals["at"] = _at
@@ -86,6 +87,11 @@ def _filled(template: str, contents: dict[str, Any]) -> str:
     style = environment.loader.get_source(environment, "style.css")[0]
     page = environment.get_template(template)
     return page.render(contents, style=Markup(style), version=__version__)  # noqa: S704 - a file of ours
+
+
+def _shown(value: Any) -> Any:
+    """What an expression of a template puts on the page; markup is only what we made."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _at(value: float, low: float, high: float) -> str:

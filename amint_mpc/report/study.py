@@ -157,7 +157,7 @@ def read_study(path: Path) -> Study:
     about = read_record(path / "study.json", About) if regular(path / "study.json") else About()
     versions = known_versions(about.versions, path)
     rows = _rows(path / "study.csv")
-    groups: dict[tuple[str, str, str], list[Row]] = Field(default_factory=dict)
+    groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         if row.status == "done" and row.task_accuracy is not None:
             groups.setdefault((row.dataset, row.mode, row.method), []).append(row)
@@ -185,7 +185,7 @@ def _rows(path: Path) -> tuple[Row, ...]:
 
 
 def _variants(rows: Sequence[Row], paper: Paper) -> tuple[Variant, ...]:
-    groups: dict[tuple[object, ...], list[Row]] = Field(default_factory=dict)
+    groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         same = row.backbone, row.taps, row.mint_weight, row.head_input, row.variant
         groups.setdefault(same, []).append(row)
