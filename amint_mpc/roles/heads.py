@@ -48,7 +48,7 @@ class Kind(Protocol):
     def inputs(self) -> int:
         """Features of an image."""
 
-    def train_plan(self, rows: int, optimizer: Optimizer, number: int) -> Plan:
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
         """What training step `number`, counted from 0, needs from the dealer."""
 
     def score_plan(self, rows: int) -> Plan:
@@ -74,7 +74,7 @@ class Dense:
     inputs: int
     hidden: int
 
-    def train_plan(self, rows: int, optimizer: Optimizer, number: int) -> Plan:
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
         return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number)
 
     def score_plan(self, rows: int) -> Plan:
@@ -110,7 +110,7 @@ class Convolutional:
     def inputs(self) -> int:
         return self.design.inputs
 
-    def train_plan(self, rows: int, optimizer: Optimizer, number: int) -> Plan:
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
         return self.design.train_plan(rows, plain_descent(optimizer))
 
     def score_plan(self, rows: int) -> Plan:

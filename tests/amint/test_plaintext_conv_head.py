@@ -9,7 +9,7 @@ from test_trainer import pictures
 from torch import Tensor
 
 from amint_mpc.amint import PlaintextConvHead, Trainer
-from amint_mpc.config import Experiment
+from amint_mpc.config import Experiment, Head
 from amint_mpc.errors import ProtocolError
 from amint_mpc.models import init_conv_head, seeded_normal
 from amint_mpc.models.conv_head import ConvWeights, TapShapes
@@ -86,7 +86,7 @@ def test_the_loop_trains_with_it_as_with_any_head() -> None:
         }
     )
     kind = head_kind(experiment)
-    heads = [kind.plaintext(kind.first_weights(seeded_normal(1)), 0.1) for _ in range(2)]
+    heads = [kind.plaintext(kind.first_weights(seeded_normal(1)), Head(learning_rate=0.1)) for _ in range(2)]
     first = heads[0].weights
     trainers = [
         Trainer(experiment, pictures(experiment), head, "cpu", overlap)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amint_mpc.config import Experiment, load_experiment
+from amint_mpc.config import Experiment, Head, load_experiment
 from amint_mpc.errors import ProtocolError
 from amint_mpc.models import head, seeded_normal
 from amint_mpc.models.conv_head import TapShapes
@@ -24,7 +24,7 @@ from amint_mpc.mpc.fixed_point import X_BITS
 from amint_mpc.mpc.generic_head import GRADIENT_BITS, PRECISION, GenericHead
 from amint_mpc.mpc.layers import Rate
 from amint_mpc.roles.auditor import draw_and_share
-from amint_mpc.roles.heads import Convolutional, Kind, head_kind, head_rate
+from amint_mpc.roles.heads import Convolutional, Kind, head_kind, head_optimizer
 
 TAPS: TapShapes = ((2, 5, 5), (3, 2, 2))
 KIND = Convolutional(TAPS, 2, 4)
@@ -112,7 +112,7 @@ def steps() -> dict[str, Any]:
     """Three steps and a scoring of both parties and of the twin, all from the same first weights."""
     torch.set_num_threads(1)
     train, score = KIND.train_plan(2 * MEMBERS, RATE), KIND.score_plan(5)
-    both, twin = Both(KIND, [train, score, train, train, train], FIRST), KIND.plaintext(FIRST, LEARNING_RATE)
+    both, twin = Both(KIND, [train, score, train, train, train], FIRST), KIND.plaintext(FIRST, Head(learning_rate=LEARNING_RATE))
     xs = batches(4, 2 * MEMBERS, KIND.inputs, PRECISION)
     found: dict[str, Any] = {"cosines": [], "ratios": []}
 
@@ -227,10 +227,10 @@ def test_twenty_steps_of_the_size_of_the_experiment(kind_of_input: str) -> None:
     """configs/conv.yaml: 1,296 values of two maps, 16 members and 16 external images."""
     torch.set_num_threads(1)
     experiment: Experiment = load_experiment("conv", [f"head.input={kind_of_input}"])
-    kind, rate, members = head_kind(experiment), head_rate(experiment), experiment.training.batch
+    kind, rate, members = head_kind(experiment), head_optimizer(experiment), experiment.training.batch
     first = kind.first_weights(seeded_normal(3))
     both = Both(kind, [kind.train_plan(2 * members, rate)] * 20, first)
-    twin = kind.plaintext(first, experiment.head.learning_rate)
+    twin = kind.plaintext(first, experiment.head)
     targets = (torch.arange(2 * members) < members).float()
     cosines, start = [], time.perf_counter()
     for x in batches(20, 2 * members, kind.inputs, X_BITS):

@@ -32,7 +32,7 @@ def test_the_secure_gradient_is_the_plaintext_heads(name: str) -> None:
     head = init_head(features.shape[1], HIDDEN, seeded_normal(2))
     plain = PlaintextHead(head, experiment.head.learning_rate).step(features, MEMBERS)
 
-    rate = engine.head_rate(experiment)
+    rate = engine.head_optimizer(experiment)
     party = head_party(
         head.tensors(), weight_masks(*head.w1.shape, 3), [features.double()], engine.targets(MEMBERS), rate=rate
     )
