@@ -112,7 +112,10 @@ def steps() -> dict[str, Any]:
     """Three steps and a scoring of both parties and of the twin, all from the same first weights."""
     torch.set_num_threads(1)
     train, score = KIND.train_plan(2 * MEMBERS, RATE), KIND.score_plan(5)
-    both, twin = Both(KIND, [train, score, train, train, train], FIRST), KIND.plaintext(FIRST, Head(learning_rate=LEARNING_RATE))
+    both, twin = (
+        Both(KIND, [train, score, train, train, train], FIRST),
+        KIND.plaintext(FIRST, Head(learning_rate=LEARNING_RATE)),
+    )
     xs = batches(4, 2 * MEMBERS, KIND.inputs, PRECISION)
     found: dict[str, Any] = {"cosines": [], "ratios": []}
 
