@@ -48,6 +48,15 @@ def test_momentum_is_torchs() -> None:
         torch.testing.assert_close(value, leaves[name].detach())
 
 
+def test_a_bias_that_moves_too_fast_is_refused() -> None:
+    ours, weights = Momentum(0.9, 127 / 128), init_head(6, 5, seeded_normal(0))
+    steep = HeadWeights(**{**gradients(1).tensors(), "b2": torch.tensor(2.0, dtype=torch.float64)})
+    with pytest.raises(ProtocolError, match="output bias"):
+        for _ in range(20):
+            weights = ours.step(weights, steep, MEMBERS)
+    assert float((weights.b2 - init_head(6, 5, seeded_normal(0)).b2).abs()) > 8
+
+
 @pytest.mark.parametrize("momentum", [1 / 128, 0.5, 0.9, 0.95, 127 / 128])
 def test_momentum_is_close_to_the_one_asked_for(momentum: float) -> None:
     a, k = representable_momentum(momentum)
