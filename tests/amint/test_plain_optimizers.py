@@ -51,10 +51,12 @@ def test_momentum_is_torchs() -> None:
 def test_a_bias_that_moves_too_fast_is_refused() -> None:
     ours, weights = Momentum(0.9, 127 / 128), init_head(6, 5, seeded_normal(0))
     steep = HeadWeights(**{**gradients(1).tensors(), "b2": torch.tensor(2.0, dtype=torch.float64)})
+    for _ in range(3):  # each adds a little less than 2 to the velocity; 8 is the limit
+        weights = ours.step(weights, steep, MEMBERS)
+    for _ in range(2):
+        weights = HeadWeights(**{**weights.tensors(), "b2": weights.b2 - 3})
     with pytest.raises(ProtocolError, match="output bias"):
-        for _ in range(20):
-            weights = ours.step(weights, steep, MEMBERS)
-    assert float((weights.b2 - init_head(6, 5, seeded_normal(0)).b2).abs()) > 8
+        ours.step(weights, steep, MEMBERS)
 
 
 @pytest.mark.parametrize("momentum", [1 / 128, 0.5, 0.9, 0.95, 127 / 128])
