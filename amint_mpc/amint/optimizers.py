@@ -19,6 +19,8 @@ SEARCH, SEARCH_BETA = 8, 1 / 8
 CLIP = 16.0
 SQUARE_LIMIT, SQUARE_LIMIT_RATIO = 8.0, 2.0**13
 SCALED_ROWS_LIMIT = 16.0
+B2_VELOCITY_LIMIT = 2.0**10
+"""Limits of the secure head (`amint_mpc.mpc.novograd`, `.optimizers`)."""
 
 
 class HeadOptimizer(Protocol):
@@ -55,14 +57,23 @@ class Momentum(Descent):
 
     def __init__(self, learning_rate: float, momentum: float) -> None:
         super().__init__(learning_rate)
-        a, k = representable_momentum(momentum)
-        self.momentum = a / 2**k
+        self._numerator, k = representable_momentum(momentum)
+        self.momentum = self._numerator / 2**k
         self._before: HeadWeights | None = None
 
     def step(self, weights: HeadWeights, gradients: HeadWeights, members: int) -> HeadWeights:
-        """See `HeadOptimizer.step`."""
+        """See `HeadOptimizer.step`.
+
+        Raises:
+            ProtocolError: b2 moves faster than the secure head can truncate.
+        """
         before, self._before = self._before or weights, weights
         velocity = _moved(weights, before, -1.0)
+        if not float(velocity.b2.abs()) * self._numerator < B2_VELOCITY_LIMIT:  # written so that NaN is refused, too
+            raise ProtocolError(
+                "the output bias of the head moves too fast for the secure momentum",
+                "Lower head.learning_rate or head.momentum.",
+            )
         return _moved(super().step(weights, gradients, members), velocity, self.momentum)
 
 

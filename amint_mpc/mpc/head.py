@@ -1,4 +1,4 @@
-"""The secure head: logits = ReLU(X W1 + b1) w2 + b2 on additive shares, trained by SGD, seen from both parties.
+"""The secure head: logits = ReLU(X W1 + b1) w2 + b2 on additive shares, seen from both parties.
 
 The developer brings X and learns the gradient by X; the auditor draws the weights, learns the logits of a score and,
 at the end, the weights; nobody holds the weights in between. Both run the same lines; where they differ, one of the
@@ -6,6 +6,7 @@ two brings or takes a value.
 
     train step    rounds 1 weights and input | 2 hidden values | 3 chunks | 4 sign | 5 logits | 6 sigmoid bits
                   | 7 error | 8 dY | 9 input gradient and scaled dY, both to the developer alone
+    (sgd and momentum; for novograd, which has ten exchanges, see novograd.py)
     score step    rounds 1 to 4, then the logits to the auditor
 
 The auditor waits for nothing in round 9 and goes on to round 1: the longest chain of messages has eight a step.

@@ -26,6 +26,8 @@ MAX_NUMERATOR = 3
 MAX_SHIFT = 62 - (fp.DW2_BITS - fp.W2_BITS)  # a truncation drops at most 62 bits; that of dw2 is the largest
 MAX_MOMENTUM_SHIFT = 16
 VELOCITY_BITS = 30  # of w2, whose own 14 would be too few to multiply again and again
+B2_VELOCITY_LIMIT = 2.0 ** (62 - fp.Z_BITS)
+"""a |velocity of b2|, for momentum a / 2^k, stays below: it is truncated. w1 and w2 have a million times that room."""
 W1_MASK = Link("linear", "r")
 """The mask under which every step opens w1."""
 

@@ -55,10 +55,26 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
     )
 
 
-@pytest.mark.parametrize("experiment", [SMOKE, CONV], ids=["pooled", "conv"])
+def with_optimizer(name: str) -> Experiment:
+    return SMOKE.model_copy(update={"head": SMOKE.head.model_copy(update={"optimizer": name})})
+
+
+OPTIMIZERS = {name: with_optimizer(name) for name in ("sgd", "momentum", "novograd")}
+
+
+@pytest.mark.parametrize("experiment", [*OPTIMIZERS.values(), CONV], ids=[*OPTIMIZERS, "conv"])
 def test_rounds_and_bytes_are_those_of_the_channels(experiment: Experiment) -> None:
     traffic = count.whole_run(experiment, count.record(experiment))
     assert (traffic.rounds, traffic.developer, traffic.auditor, traffic.dealer) == walked(experiment)
+
+
+def test_an_optimizer_costs_the_two_parties_no_more_than_the_output_layer() -> None:
+    steps = {name: count.replay([count.record(each).step[count.TRAIN]]) for name, each in OPTIMIZERS.items()}
+    assert {name: step.rounds for name, step in steps.items()} == {"sgd": 9, "momentum": 9, "novograd": 10}
+    for name in ("momentum", "novograd"):
+        for party in ("developer", "auditor"):
+            more = getattr(steps[name], party) - getattr(steps["sgd"], party)
+            assert 0 < more < 3 * 8 * SMOKE.head.hidden + 500, (name, party)  # the rest: frame headers
 
 
 def test_the_estimate_adds_its_parts_up() -> None:

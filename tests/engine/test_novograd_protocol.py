@@ -16,6 +16,7 @@ from amint_mpc.amint import optimizers as twin
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc import fixed_point as fp
 from amint_mpc.mpc import novograd as optimizer
+from amint_mpc.mpc import optimizers
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Link, Plan
 from amint_mpc.mpc.novograd import NovoGrad
 from amint_mpc.mpc.protocols import novograd
@@ -248,4 +249,5 @@ def test_the_twin_keeps_within_the_ranges_of_the_protocol(lr: float) -> None:
     assert 2.0**window.reach >= 2 * novograd.CLIP * lr**2
     assert 4 <= window.high_size <= 1024
     assert twin.SCALED_ROWS_LIMIT == optimizer.ROWS_LIMIT
+    assert twin.B2_VELOCITY_LIMIT == optimizers.B2_VELOCITY_LIMIT
     assert fp.DW2_LIMIT * 2.0 ** (optimizer.STEP_BITS + 1) <= 2.0**62  # s2 dw2 has room for its truncation

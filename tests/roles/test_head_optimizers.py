@@ -3,6 +3,7 @@ its scores in between, over a memory channel."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,10 +20,11 @@ from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.models.head import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import fixed_point as fp
 from amint_mpc.mpc.channel import Channel, memory_pair
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.feed import local_supplies
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.correlations.feed import Supply, local_supplies, serve
 from amint_mpc.mpc.head import WEIGHT_BITS, SecureHead
-from amint_mpc.roles import engine
+from amint_mpc.mpc.prg import SecretStream
+from amint_mpc.roles import embedded, engine
 from amint_mpc.roles.heads import Dense
 
 FEATURES = 24
@@ -65,8 +67,32 @@ def batches(members: int) -> Iterator[Tensor]:
         yield (x.clamp(-8, 8) * 2**fp.X_BITS).round() / 2**fp.X_BITS
 
 
-def both(settings: list[str]) -> Run:
-    """The whole schedule of a run, without a classifier."""
+def supplies_of(dealer: str, plans: list[Plan], channels: tuple[Channel, Channel]) -> tuple[Supply, Supply]:
+    """Where developer and auditor take their masks from."""
+    if dealer == "in place":
+        return local_supplies(plans)
+    if dealer == "embedded":
+        auditors = embedded.auditors_supply(channels[AUDITOR])
+        return embedded.developers_supply(channels[DEVELOPER]), auditors
+    to_developer, from_dealer = memory_pair("dealer", "developer")
+
+    def streams() -> tuple[SecretStream, SecretStream]:
+        return SecretStream(bytes(range(32)), "dealt"), SecretStream(bytes(range(1, 33)), "dealt")
+
+    def deal() -> None:
+        serve(to_developer, streams(), plans)
+        to_developer.close()
+
+    threading.Thread(target=deal, daemon=True).start()
+    return Supply(streams()[DEVELOPER], DEVELOPER, from_dealer), Supply(streams()[AUDITOR], AUDITOR)
+
+
+def both(settings: list[str], dealer: str = "in place") -> Run:
+    """The whole schedule of a run, without a classifier.
+
+    Args:
+        dealer: "in place"; "over a link", as a dealer of its own; "embedded" at the auditor.
+    """
     experiment = load_experiment("smoke", COMMON + settings)
     run, members = Run(experiment), experiment.training.batch
     first = init_head(FEATURES, experiment.head.hidden, seeded_normal(7))
@@ -74,7 +100,8 @@ def both(settings: list[str]) -> Run:
     channels, optimizer, sizes = memory_pair(), engine.head_optimizer(experiment), (FEATURES, experiment.head.hidden)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "head_kind", lambda _: Dense(*sizes))
-        supplies = local_supplies(list(engine.plans(experiment)))
+        plans = list(engine.plans(experiment))
+    supplies = supplies_of(dealer, plans, channels)
 
     def party(index: int, channel: Channel) -> None:
         head, x = SecureHead(channel, index, supplies[index], *sizes), batches(members)
@@ -140,3 +167,15 @@ def test_rounds_of_a_step(run: Run) -> None:
     """One more with novograd."""
     expected = 10 if run.experiment.head.optimizer == "novograd" else 9
     assert run.rounds in (36 * expected - 1, 36 * expected, 36 * expected + 1)  # a clock may be ahead by one
+
+
+@pytest.mark.parametrize("dealer", ["over a link", "embedded"])
+@pytest.mark.parametrize("optimizer", ["momentum", "novograd"])
+def test_every_dealer_remembers_the_masks_of_the_step_before(optimizer: str, dealer: str) -> None:
+    """A dealer that forgot them would move the weights by random numbers. Scores of other masks come in between."""
+    settings = ["data.members=40", "data.external=40", "training.batch=8", "training.epochs=2", "head.hidden=8"]
+    run = both([*SETTINGS[optimizer], *settings, "training.evaluate_every=1"], dealer)
+    last, want = run.weights(-1), run.twins[-1].tensors()
+    assert len(run.twins) == 10
+    moved = float((want["w1"] - run.twins[0].tensors()["w1"]).abs().max())
+    assert float((last["w1"][:-1] - want["w1"]).abs().max()) < 0.1 * moved
