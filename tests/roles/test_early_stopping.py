@@ -172,7 +172,8 @@ def test_the_estimate_is_of_a_run_that_does_not_stop() -> None:
     tapes = count.record(plain)
     without, with_bits = count.whole_run(plain, tapes), count.whole_run(patient, tapes)
     bits = 8  # evaluations that are not final
-    assert with_bits.rounds == without.rounds + 2 * bits
+    # a bit may travel beside messages that are under way anyway
+    assert without.rounds <= with_bits.rounds <= without.rounds + 2 * bits
     assert (with_bits.developer, with_bits.dealer) == (without.developer, without.dealer)
     mine, _ = memory_pair()
     mine.send(stopping.TAG, 0, torch.ones(1, dtype=torch.uint8))

@@ -164,9 +164,9 @@ def test_the_weights_move_with_the_twins(run: Run) -> None:
 
 
 def test_rounds_of_a_step(run: Run) -> None:
-    """One more with novograd."""
-    expected = 10 if run.experiment.head.optimizer == "novograd" else 9
-    assert run.rounds in (36 * expected - 1, 36 * expected, 36 * expected + 1)  # a clock may be ahead by one
+    """Eight, nine where momentum waits for the openings of a step, and ten with novograd."""
+    expected = {"sgd": 8, "momentum": 9, "novograd": 10}[run.experiment.head.optimizer]
+    assert abs(run.rounds - 36 * expected) <= 4  # the auditor may be ahead by half a step, and its clock with it
 
 
 @pytest.mark.parametrize("dealer", ["over a link", "embedded"])
