@@ -5,6 +5,7 @@
    so one build fits every x86-64. All arithmetic is unsigned: it wraps. */
 
 #include <stdint.h>
+#include <string.h>
 
 #define ROWS 4
 #define COLUMNS 8
@@ -91,12 +92,27 @@ static int64_t least(int64_t x, int64_t y)
 }
 
 /* packed [depth][width] = x [depth][count], whose entries are at multiples of `stride` and `step`; then zeros. */
-static void pack(uint64_t *packed, const uint64_t *x, int64_t depth, int64_t stride, int64_t count, int64_t step,
-                 int width)
+static inline void pack(uint64_t *packed, const uint64_t *x, int64_t depth, int64_t stride, int64_t count, int64_t step,
+                        const int width)
 {
-    for (int j = 0; j < width; j++)
-        for (int64_t p = 0; p < depth; p++)
-            packed[p * width + j] = j < count ? x[p * stride + j * step] : 0;
+    for (int64_t p = 0; p < depth; p++, packed += width, x += stride)
+        if (count < width)
+            for (int j = 0; j < width; j++)
+                packed[j] = j < count ? x[j * step] : 0;
+        else if (step == 1)
+            memcpy(packed, x, width * sizeof *x);
+        else
+            for (int j = 0; j < width; j++)
+                packed[j] = x[j * step];
+}
+
+/* to [rows][columns] of c, whose rows are `width` apart, = or += out [ROWS][COLUMNS]. */
+static inline void put(uint64_t *to, int64_t width, int add, const uint64_t *out, const int64_t rows,
+                       const int64_t columns)
+{
+    for (int64_t r = 0; r < rows; r++, to += width, out += COLUMNS)
+        for (int64_t s = 0; s < columns; s++)
+            to[s] = add ? to[s] + out[s] : out[s];
 }
 
 /* a [n, k] and b [k, m] with strides counted in entries; c [n, m] contiguous. `add`: c += a b, else c = a b. `wanted` is
@@ -121,11 +137,10 @@ int ring_matmul(int wanted, int add, const uint64_t *a, int64_t a_row, int64_t a
                 pack(left, a + i * a_row + p * a_column, depth, a_column, n - i, a_row, ROWS);
                 for (int64_t j = side; j < end; j += COLUMNS) {
                     run(left, right + (j - side) * depth, depth, out);
-                    for (int64_t r = 0; r < least(ROWS, n - i); r++)
-                        for (int64_t s = 0; s < least(COLUMNS, end - j); s++) {
-                            uint64_t *to = c + (i + r) * m + j + s;
-                            *to = (add ? *to : 0) + out[r * COLUMNS + s];
-                        }
+                    if (n - i >= ROWS && end - j >= COLUMNS)
+                        put(c + i * m + j, m, add, out, ROWS, COLUMNS);
+                    else
+                        put(c + i * m + j, m, add, out, least(ROWS, n - i), least(COLUMNS, end - j));
                 }
             }
         }

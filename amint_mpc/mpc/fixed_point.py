@@ -41,9 +41,9 @@ DW2_LIMIT = 2.0 ** (62 - DW2_BITS)  # of a dw2, which is truncated: beyond it an
 
 def encode(x: Tensor, bits: int) -> Tensor:
     """Nearest fixed-point number with `bits` fractional bits, as int64."""
-    return torch.round(x.double() * 2.0**bits).long()
+    return (x.double() * 2.0**bits).round_().long()
 
 
 def decode(x: Tensor, bits: int) -> Tensor:
     """float64 value of a ring element; the inverse of `encode` on its range."""
-    return x.double() / 2.0**bits
+    return x.to(torch.float64, copy=True).div_(2.0**bits)

@@ -184,7 +184,7 @@ class SecureHead:
             return shared_input(torch.zeros(1, dtype=torch.int64))
         if x is None or x.shape != (rows, self.inputs):
             raise ProtocolError(f"the head takes features of shape ({rows}, {self.inputs})")
-        if not bool((x.abs() <= fp.X_LIMIT).all()):
+        if x.numel() and not bool(x.abs().max() <= fp.X_LIMIT):  # NaN is the largest of all
             if not bool(x.isfinite().all()):
                 raise ProtocolError(
                     f"a feature lies outside [-{fp.X_LIMIT:g}, {fp.X_LIMIT:g}]: it is not finite, training diverged",

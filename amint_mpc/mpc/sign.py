@@ -5,8 +5,9 @@ A window of 24 bits, LOW_BIT to LOW_BIT + 23, is read in six chunks of four bits
     plain ^ E (lt4 ^ eq4 (lt3 ^ eq3 (lt2 ^ eq2 (lt1 ^ eq1 lt0))))
 
 with plain the top bit of the top chunk of c - r, E whether a borrow changes it, and lt, eq whether the chunks of c
-below are less than those of r, or equal. The wide gate evaluates the formula in its normal form: with x = d ^ m, the product
-of x over a term T is the sum over S in T of (d over T - S) times (m over S). `relu` says who knows what of this.
+below are less than those of r, or equal. The wide gate evaluates the formula in its normal form: with x = d ^ m, the
+product of x over a term T is the sum over S in T of (d over T - S) times (m over S). `relu` says who knows what of
+this.
 """
 
 from __future__ import annotations
@@ -132,8 +133,8 @@ def pack(bits: Tensor) -> Tensor:
 
 def unpack(packed: Tensor, shape: tuple[int, int]) -> Tensor:
     """The bits of `pack`, as bool."""
-    bits = torch.from_numpy(np.unpackbits(packed.numpy(), count=shape[0] * shape[1]))
-    return bits.view(torch.bool).view(shape)
+    bits: Tensor = torch.from_numpy(np.unpackbits(packed.numpy(), count=shape[0] * shape[1]))
+    return bits.bool().reshape(shape)
 
 
 def _check(x: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
@@ -148,4 +149,4 @@ def _chunks(x: Tensor) -> Tensor:
 
 
 def _ten_bits(words: Tensor) -> Tensor:
-    return words.long() & (2**INPUTS - 1)
+    return words.long().bitwise_and_(2**INPUTS - 1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from amint_mpc.config import ROLES, Experiment, Role
 from amint_mpc.errors import PeerError
+from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.channel import Channel, FramedChannel, abort_code
 from amint_mpc.mpc.correlations.base import AUDITOR, Plan, corrected
 from amint_mpc.mpc.correlations.feed import Supply
@@ -30,6 +31,7 @@ class Links:
     def __init__(self, experiment: Experiment, role: Role, say: Callable[[str], None]) -> None:
         self._experiment, self._role, self._say = experiment, role, say
         self._channels: list[Channel] = []
+        keep_freed()
 
     def add(self, channel: AnyChannel) -> AnyChannel:
         """Take charge of a link and compare terms on it.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -62,7 +63,7 @@ class Field:
 
 
 class Correlation(Protocol):
-    """One kind of correlated randomness, with its sizes."""
+    """One kind of correlated randomness, with its sizes. Frozen, so that it can be a key."""
 
     @property
     def fields(self) -> Mapping[str, Field]: ...
@@ -80,18 +81,26 @@ Plan = Mapping[str, Correlation]
 """What one step needs, by the name under which the protocols ask for it. The order is part of the protocol."""
 
 
-def _seeded(plan: Plan, party: int) -> list[tuple[str, str, Field]]:
-    return [
-        (name, key, field)
-        for name, correlation in plan.items()
-        for key, field in correlation.fields.items()
-        if party in field.holders and not (field.corrected and party == DEVELOPER)
-    ]
+Fields = tuple[tuple[str, str, Field], ...]
+"""Fields of a plan: the name of the correlation, the key in it, and the field."""
 
 
-def corrected(plan: Plan) -> list[tuple[str, str, Field]]:
+def _seeded(plan: Plan, party: int) -> Fields:
+    return _layout(tuple(plan.items()))[party]
+
+
+def corrected(plan: Plan) -> Fields:
     """The fields whose developer's share the dealer sends, in the order in which it sends them."""
-    return [(n, k, f) for n, c in plan.items() for k, f in c.fields.items() if f.corrected]
+    return _layout(tuple(plan.items()))[-1]
+
+
+@lru_cache
+def _layout(plan: tuple[tuple[str, Correlation], ...]) -> tuple[Fields, Fields, Fields]:
+    """What the developer draws, what the auditor draws, and what is corrected. Many steps have the same plan."""
+    fields = [(name, key, field) for name, correlation in plan for key, field in correlation.fields.items()]
+    dealt = tuple(it for it in fields if it[2].corrected)
+    drawn = [tuple(it for it in fields if party in it[2].holders) for party in (DEVELOPER, AUDITOR)]
+    return tuple(it for it in drawn[DEVELOPER] if not it[2].corrected), drawn[AUDITOR], dealt
 
 
 def expand(plan: Plan, stream: SecretStream, party: int, step: int) -> dict[str, dict[str, Tensor]]:

@@ -119,7 +119,8 @@ class Linear:
     def product(self) -> Tensor:
         """Share of Y = X W, [n, h]."""
         if self._x is not None:
-            return small_matmul(self._x, self._c.value + self._m["r"], onto=self._m["ar"])
+            self._half_masked = self._c.value + self._m["r"]  # W - R1
+            return small_matmul(self._x, self._half_masked, onto=self._m["ar"])
         if self._masks.training:
             self._rounds.meanwhile(self._begin_input_gradient)
         return matmul(self._masked_x.value, self._m["r"], onto=self._m["ar"])
@@ -135,13 +136,11 @@ class Linear:
 
     def post_input_gradient(self) -> Opened:
         """Step 3: after the exchange the developer may ask `input_gradient`."""
-        d, m, features = self._d.value, self._m, self._masks.features
-        c, r = self._c.value[:features], m["r"][:features]
-        top = None
+        d, m, features, top = self._d.value, self._m, self._masks.features, None
         if self._developer:
-            self._dx = matmul(d + m["s"], (c + r).T)
+            self._dx = matmul(d + m["s"], self._half_masked[:features].T)
         else:
-            top = top_bits(matmul(d, r.T, onto=self._dx))
+            top = top_bits(matmul(d, m["r"][:features].T, onto=self._dx))
         self._top = self._rounds.hand_over(AUDITOR, top, (self._masks.rows, features), torch.int32)
         return self._top
 
