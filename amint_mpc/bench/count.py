@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import torch
 from torch import Tensor
@@ -112,6 +112,12 @@ def record(experiment: Experiment) -> Tapes:
 def whole_run(experiment: Experiment, tapes: Tapes) -> Traffic:
     """From the handshake to the last figures; with `training.patience`, of a run that never stops early."""
     return replay(_parts(experiment, tapes))
+
+
+def training_step(tapes: Tapes) -> Traffic:
+    """A training step among others: what two of them take more than one, for the end of one overlaps the next."""
+    one, two = (replay([tapes.step[TRAIN]] * count) for count in (1, 2))
+    return Traffic(*(b - a for a, b in zip(astuple(one), astuple(two), strict=True)))
 
 
 def replay(tapes: Iterable[Tape]) -> Traffic:

@@ -58,7 +58,7 @@ def estimate(
         raise UsageError("a round trip takes 0 ms or more")
     tell("counting", 0, 3)
     tapes = count.record(experiment)
-    whole, step = count.whole_run(experiment, tapes), count.replay([tapes.step[TRAIN]])
+    whole, step = count.whole_run(experiment, tapes), count.training_step(tapes)
     tell("timing the head", 1, 3)
     head = time_head(experiment, repeats)
     tell("timing the classifier", 2, 3)

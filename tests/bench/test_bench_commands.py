@@ -34,8 +34,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_head_counts_what_a_dry_run_counts_whatever_the_steps(measured, tmp_path: Path) -> None:
     found = measured("bench", "head", *TINY, "--steps", "3", "--plot", "delays.png")
-    tape = count.record(SETUP.experiment(3)).step[count.TRAIN]
-    step = count.replay([tape])
+    step = count.training_step(count.record(SETUP.experiment(3)))
     assert found["rounds"] == step.rounds == 8  # counted over three steps
     assert found["mb_sent_developer"] == pytest.approx(step.developer / 1e6)
     assert found["mb_sent_auditor"] == pytest.approx(step.auditor / 1e6)
