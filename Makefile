@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml hatch_build.py amint_mpc/mpc/_ring.c
+$(STAMP): pyproject.toml hatch_build.py $(wildcard amint_mpc/mpc/*.c)
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $(STAMP)

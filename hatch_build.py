@@ -1,4 +1,4 @@
-"""Builds amint_mpc/mpc/_ring.so with the C compiler of this machine; without one the package is slower, no more."""
+"""Builds amint_mpc/mpc/_native.so with the C compiler of this machine; without one the package is slower, no more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")  # no -march: the kernel is chosen when the program runs
 
 
-def compiled(source: Path, library: Path) -> str:
+def compiled(sources: list[Path], library: Path) -> str:
     """Builds the library. Returns why not, or nothing."""
     reason = "no C compiler (CC, cc, gcc, clang) was found"
     for command in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang"):
@@ -25,7 +25,7 @@ def compiled(source: Path, library: Path) -> str:
             continue
         new = library.with_suffix(".new")
         done = subprocess.run(
-            [path, *options, *FLAGS, "-o", str(new), str(source)], capture_output=True, text=True, check=False
+            [path, *options, *FLAGS, "-o", str(new), *map(str, sources)], capture_output=True, text=True, check=False
         )
         if done.returncode == 0:
             new.replace(library)  # a process that has the old one loaded keeps it
@@ -34,14 +34,16 @@ def compiled(source: Path, library: Path) -> str:
     return reason
 
 
-class RingKernel(BuildHookInterface[Any]):
+class NativeLibrary(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         folder = Path(self.root, "amint_mpc", "mpc")
-        library = folder / "_ring.so"
+        library = folder / "_native.so"
         library.unlink(missing_ok=True)
-        if reason := compiled(folder / "_ring.c", library):
-            self.app.display_warning(f"The C kernel for ring products is not built; products will be slower. {reason}")
+        if reason := compiled([folder / "_ring.c", folder / "_sign.c"], library):
+            self.app.display_warning(
+                f"The functions in C are not built; the secure computation will be slower. {reason}"
+            )
             return
-        build_data["artifacts"].append("/amint_mpc/mpc/_ring.so")  # git ignores it, the wheel has it
+        build_data["artifacts"].append("/amint_mpc/mpc/_native.so")  # git ignores it, the wheel has it
         build_data["pure_python"] = False
         build_data["infer_tag"] = True

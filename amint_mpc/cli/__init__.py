@@ -13,6 +13,7 @@ from amint_mpc.cli.doctor import doctor
 from amint_mpc.cli.estimate import estimate
 from amint_mpc.cli.failures import ExplainingGroup
 from amint_mpc.cli.keys import keys
+from amint_mpc.cli.report import report
 from amint_mpc.cli.run import run
 from amint_mpc.cli.study import study
 from amint_mpc.cli.train import train
@@ -33,5 +34,5 @@ def main() -> None:
     """
 
 
-for command in (demo, run, train, compare, study, keys, config, doctor, estimate, bench):
+for command in (demo, run, train, compare, study, keys, config, doctor, estimate, bench, report):
     main.add_command(command)

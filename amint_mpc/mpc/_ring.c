@@ -1,15 +1,16 @@
-/* c += a b mod 2^64, one thread. Optional: without it ring.py multiplies with float64 limbs.
+/* c = a b or c += a b mod 2^64, one thread. Optional: without it ring.py multiplies with float64 limbs.
 
    Blocks of both operands are packed into zero-padded panels, for any strides, and a kernel multiplies ROWS rows by
    COLUMNS columns (the scheme is GotoBLAS', Goto and van de Geijn 2008). The kernel is chosen when the program runs,
    so one build fits every x86-64. All arithmetic is unsigned: it wraps. */
 
 #include <stdint.h>
+#include <string.h>
 
 #define ROWS 4
 #define COLUMNS 8
-#define DEPTH 128 /* inner dimension of one block */
-#define BLOCK 64  /* rows of a that are packed at a time: 64 KiB */
+#define DEPTH 256 /* inner dimension of one block, at most: a panel of a and one of b fit the first cache, 24 KiB */
+#define WIDTH 64  /* columns of b that are packed at a time: 128 KiB, for the second cache */
 
 /* out [ROWS][COLUMNS] = a b, with a [depth][ROWS] and b [depth][COLUMNS] packed. */
 typedef void kernel(const uint64_t *a, const uint64_t *b, int64_t depth, uint64_t *out);
@@ -39,6 +40,7 @@ __attribute__((target("avx2"))) static void avx2(const uint64_t *a, const uint64
         __m256i low[ROWS], cross[ROWS];
         for (int r = 0; r < ROWS; r++)
             low[r] = cross[r] = _mm256_setzero_si256();
+#pragma GCC unroll 4
         for (int64_t p = 0; p < depth; p++) {
             __m256i y = _mm256_loadu_si256((const __m256i *)(b + p * COLUMNS + half));
             __m256i swapped = _mm256_shuffle_epi32(y, 0xB1);
@@ -90,39 +92,55 @@ static int64_t least(int64_t x, int64_t y)
 }
 
 /* packed [depth][width] = x [depth][count], whose entries are at multiples of `stride` and `step`; then zeros. */
-static void pack(uint64_t *packed, const uint64_t *x, int64_t depth, int64_t stride, int64_t count, int64_t step,
-                 int width)
+static inline void pack(uint64_t *packed, const uint64_t *x, int64_t depth, int64_t stride, int64_t count, int64_t step,
+                        const int width)
 {
-    for (int64_t p = 0; p < depth; p++)
-        for (int j = 0; j < width; j++)
-            packed[p * width + j] = j < count ? x[p * stride + j * step] : 0;
+    for (int64_t p = 0; p < depth; p++, packed += width, x += stride)
+        if (count < width)
+            for (int j = 0; j < width; j++)
+                packed[j] = j < count ? x[j * step] : 0;
+        else if (step == 1)
+            memcpy(packed, x, width * sizeof *x);
+        else
+            for (int j = 0; j < width; j++)
+                packed[j] = x[j * step];
 }
 
-/* a [n, k] and b [k, m] with strides counted in entries; c [n, m] contiguous. `wanted` is the kernel: 0 portable,
-   1 AVX2, 2 AVX-512, -1 the best one here. Returns 0, or 1 where this machine cannot run it. */
-int ring_matmul(int wanted, const uint64_t *a, int64_t a_row, int64_t a_column, const uint64_t *b, int64_t b_row,
-                int64_t b_column, uint64_t *c, int64_t n, int64_t k, int64_t m)
+/* to [rows][columns] of c, whose rows are `width` apart, = or += out [ROWS][COLUMNS]. */
+static inline void put(uint64_t *to, int64_t width, int add, const uint64_t *out, const int64_t rows,
+                       const int64_t columns)
 {
-    uint64_t left[BLOCK * DEPTH], right[DEPTH * COLUMNS], out[ROWS * COLUMNS];
+    for (int64_t r = 0; r < rows; r++, to += width, out += COLUMNS)
+        for (int64_t s = 0; s < columns; s++)
+            to[s] = add ? to[s] + out[s] : out[s];
+}
+
+/* a [n, k] and b [k, m] with strides counted in entries; c [n, m] contiguous. `add`: c += a b, else c = a b. `wanted` is
+   the kernel: 0 portable, 1 AVX2, 2 AVX-512, -1 the best one here. Returns 0, or 1 where this machine cannot run it. */
+int ring_matmul(int wanted, int add, const uint64_t *a, int64_t a_row, int64_t a_column, const uint64_t *b,
+                int64_t b_row, int64_t b_column, uint64_t *c, int64_t n, int64_t k, int64_t m)
+{
+    uint64_t left[DEPTH * ROWS], right[DEPTH * WIDTH], out[ROWS * COLUMNS];
     kernel *run = choose(wanted < 0 ? 2 : wanted);
     for (int next = 1; wanted < 0 && !run; next--)
         run = choose(next);
     if (!run)
         return 1;
-    for (int64_t p = 0; p < k; p += DEPTH) {
-        int64_t depth = least(DEPTH, k - p);
-        for (int64_t top = 0; top < n; top += BLOCK) {
-            int64_t end = least(top + BLOCK, n);
-            for (int64_t i = top; i < end; i += ROWS)
-                pack(left + (i - top) * DEPTH, a + i * a_row + p * a_column, depth, a_column, end - i, a_row, ROWS);
-            for (int64_t j = 0; j < m; j += COLUMNS) {
-                int64_t columns = least(COLUMNS, m - j);
-                pack(right, b + p * b_row + j * b_column, depth, b_row, columns, b_column, COLUMNS);
-                for (int64_t i = top; i < end; i += ROWS) {
-                    run(left + (i - top) * DEPTH, right, depth, out);
-                    for (int64_t r = 0; r < least(ROWS, end - i); r++)
-                        for (int64_t s = 0; s < columns; s++)
-                            c[(i + r) * m + j + s] += out[r * COLUMNS + s];
+    int64_t blocks = k ? (k - 1) / DEPTH + 1 : 1, step = (k + blocks - 1) / blocks; /* of about the same depth */
+    for (int64_t p = 0; blocks; blocks--, p += step, add = 1) {
+        int64_t depth = least(step, k - p);
+        for (int64_t side = 0; side < m; side += WIDTH) {
+            int64_t end = least(side + WIDTH, m);
+            for (int64_t j = side; j < end; j += COLUMNS)
+                pack(right + (j - side) * depth, b + p * b_row + j * b_column, depth, b_row, end - j, b_column, COLUMNS);
+            for (int64_t i = 0; i < n; i += ROWS) {
+                pack(left, a + i * a_row + p * a_column, depth, a_column, n - i, a_row, ROWS);
+                for (int64_t j = side; j < end; j += COLUMNS) {
+                    run(left, right + (j - side) * depth, depth, out);
+                    if (n - i >= ROWS && end - j >= COLUMNS)
+                        put(c + i * m + j, m, add, out, ROWS, COLUMNS);
+                    else
+                        put(c + i * m + j, m, add, out, least(ROWS, n - i), least(COLUMNS, end - j));
                 }
             }
         }

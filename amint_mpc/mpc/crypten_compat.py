@@ -11,7 +11,8 @@ Four things are repaired, once a process:
 - Whether autograd records, a flag of the class `CrypTensor` and so of the whole process: two parties in two threads
   would switch it off under each other. It becomes a flag of the thread.
 - Its debugging wrapper around every attribute of a tensor, which looks a setting up each time (a third of the time
-  of our step) and in its validation mode opens every value. It is taken off.
+  of our step) and in its validation mode opens every value. It is taken off; and the attributes that are not functions
+  are found without searching through all that autograd knows.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import threading
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,10 +48,20 @@ def import_crypten() -> types.ModuleType:
             del sys.modules[_REGISTRATION]
     encoder = importlib.import_module("crypten.encoder").FixedPointEncoder
     encoder.decode = decode
-    plain = module.CrypTensor.__getattribute__
-    module.CrypTensor.__getattribute__ = getattr(plain, "__wrapped__", plain)
+    found = module.CrypTensor.__getattribute__
+    module.CrypTensor.__getattribute__ = _direct(getattr(found, "__wrapped__", found))
     type(module.CrypTensor).AUTOGRAD_ENABLED = property(_autograd_enabled, _set_autograd_enabled)
     return module
+
+
+_ATTRIBUTES = {"share", "_tensor", "encoder", "ptype", "requires_grad", "grad", "grad_fn", "grad_expected"}
+_ATTRIBUTES |= {"grad_received", "children", "ctx", "backward", "_identify_required_grads"}
+_ATTRIBUTES |= {"_get_autograd_forward_function"}
+
+
+def _direct(search: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """`search`, which finds an attribute of a CrypTensor, but not for those that stand in the object itself."""
+    return lambda tensor, name: object.__getattribute__(tensor, name) if name in _ATTRIBUTES else search(tensor, name)
 
 
 _autograd = threading.local()

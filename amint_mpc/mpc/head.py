@@ -5,9 +5,11 @@ at the end, the weights; nobody holds the weights in between. Both run the same 
 two brings or takes a value.
 
     train step    rounds 1 weights and input | 2 hidden values | 3 chunks | 4 sign | 5 logits | 6 sigmoid bits
-                  | 7 error | 8 dY | 9 input gradient to the developer, scaled dY
-    (sgd and momentum; for novograd, which takes ten, see novograd.py)
+                  | 7 error | 8 dY | 9 input gradient and scaled dY, both to the developer alone
+    (sgd and momentum; for novograd, which has ten exchanges, see novograd.py)
     score step    rounds 1 to 4, then the logits to the auditor
+
+The auditor waits for nothing in round 9 and goes on to round 1: the longest chain of messages has eight a step.
 """
 
 from __future__ import annotations

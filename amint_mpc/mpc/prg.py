@@ -20,6 +20,7 @@ from amint_mpc.errors import ProtocolError
 
 SEED_BYTES = 32
 _BLOCK = 16
+_ZEROS = memoryview(bytes(1 << 16))  # encrypted piece by piece, so that it stays in the cache
 
 
 def derive_key(secret: bytes, label: str) -> bytes:
@@ -76,11 +77,12 @@ class SecretStream:
         counter = step.to_bytes(8, "big") + bytes(8)
         stream = Cipher(algorithms.AES(self._key), modes.CTR(counter)).encryptor()
         total = sum(padded)
-        buffer = torch.zeros(total + _BLOCK, dtype=torch.uint8)
+        buffer = torch.empty(total + _BLOCK, dtype=torch.uint8)
         view = buffer.numpy().data
-        stream.update_into(view[:total], view)
+        for start in range(0, total, len(_ZEROS)):
+            stream.update_into(_ZEROS[: total - start], view[start:])
         tensors, start = [], 0
         for (dtype, shape), size, space in zip(specs, sizes, padded, strict=True):
-            tensors.append(buffer[start : start + size].view(dtype).reshape(shape))
+            tensors.append(buffer[start : start + size].view(dtype).view(shape))
             start += space
         return tensors

@@ -19,12 +19,16 @@ _BLOCK = 1024  # inner dimension of one exact float64 product
 SMALL_LIMIT = 2**11  # |entries| up to which `small_matmul` is exact
 
 
-def _check(a: Tensor, b: Tensor) -> None:
+def _check(a: Tensor, b: Tensor, onto: Tensor | None) -> None:
     """The kernel reads memory as it is told: nothing else may reach it."""
     if not (a.dtype == b.dtype == torch.int64 and a.is_cpu and b.is_cpu):
         raise ValueError(f"ring products take int64 on the CPU, not {a.dtype} on {a.device}, {b.dtype} on {b.device}")
     if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"there is no matrix product of {tuple(a.shape)} and {tuple(b.shape)}")
+    if onto is not None and not (
+        onto.dtype == torch.int64 and onto.is_cpu and onto.is_contiguous() and onto.shape == (a.shape[0], b.shape[1])
+    ):
+        raise ValueError(f"no product of {tuple(a.shape)} and {tuple(b.shape)} is added to {tuple(onto.shape)}")
 
 
 def _limbs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,19 +43,20 @@ def _limbs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return low, middle, (y >> 43).double()
 
 
-def matmul(a: Tensor, b: Tensor) -> Tensor:
+def matmul(a: Tensor, b: Tensor, onto: Tensor | None = None) -> Tensor:
     """a @ b mod 2^64.
 
     Args:
         a: [n, k] int64. b: [k, m] int64. Views, such as a transposed matrix, cost nothing.
+        onto: [n, m] int64, contiguous: the product is added to it in place, and it is returned.
 
     Raises:
         ValueError: operands of another type, or of shapes that do not fit.
     """
-    _check(a, b)
+    _check(a, b, onto)
     if NATIVE:
-        return native.matmul(a, b)
-    total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.int64)
+        return native.matmul(a, b, onto)
+    total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.int64) if onto is None else onto
     for start in range(0, a.shape[1], _BLOCK):
         a0, a1, a2 = _limbs(a[:, start : start + _BLOCK])
         b0, b1, b2 = _limbs(b[start : start + _BLOCK])
@@ -62,15 +67,15 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
-def small_matmul(a: Tensor, b: Tensor) -> Tensor:
+def small_matmul(a: Tensor, b: Tensor, onto: Tensor | None = None) -> Tensor:
     """a @ b mod 2^64 where every |entry of a| <= SMALL_LIMIT: without the kernel, a third of the work of `matmul`.
 
     Args, Raises: see `matmul`.
     """
-    _check(a, b)
+    _check(a, b, onto)
     if NATIVE:
-        return native.matmul(a, b)
-    total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.int64)
+        return native.matmul(a, b, onto)
+    total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.int64) if onto is None else onto
     for start in range(0, a.shape[1], _BLOCK):
         left = a[:, start : start + _BLOCK].double()
         # b + 2^31 has the digits low + 2^31 in [0, 2^32) and high in [-2^31, 2^31); sums stay below 2^42 k

@@ -6,7 +6,7 @@ two layers can so share a round, and the rounds of a step can be read off its co
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 import torch
@@ -43,6 +43,7 @@ class Rounds:
         self._step = 0
         self._round = 0
         self._outgoing: list[Tensor] = []
+        self._meanwhile: list[Callable[[], None]] = []
         self._incoming: list[tuple[Opened, Tensor | None, str, tuple[torch.dtype, tuple[int, ...]]]] = []
 
     def begin(self, step: int) -> None:
@@ -79,6 +80,10 @@ class Rounds:
             self._incoming.append((opened, None, "take", (dtype, shape)))
         return opened
 
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Have something done in the next exchange, between sending and receiving: while the other party computes."""
+        self._meanwhile.append(work)
+
     def exchange(self) -> None:
         """One round: send all that was posted, receive the other party's part of it."""
         tag = f"round-{self._round}"
@@ -87,6 +92,8 @@ class Rounds:
         self._outgoing, self._incoming = [], []
         if outgoing:
             self.channel.send(tag, self._step, *outgoing)
+        while self._meanwhile:
+            self._meanwhile.pop(0)()
         if not incoming:
             return
         received = self.channel.receive(tag, self._step, *(spec for _, _, _, spec in incoming))
@@ -94,7 +101,7 @@ class Rounds:
             if share is None:
                 opened._value = theirs
             else:
-                opened._value = share + theirs if rule == "sum" else share ^ theirs
+                opened._value = theirs.add_(share) if rule == "sum" else theirs.bitwise_xor_(share)
 
 
 __all__ = ["AUDITOR", "DEVELOPER", "InRounds", "Opened", "Rounds"]

@@ -28,7 +28,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -48,6 +48,7 @@ _PREAMBLE = struct.Struct("<4sB16sB9s9s")
 _MAGIC, _VERSION = b"AMLK", 1
 _TO_LISTENER, _TO_CONNECTOR = 0, 1
 _ACCEPTED = b"\x01"
+_RECORD = 16384  # bytes in a TLS record, at most
 
 Notify = Callable[[str], None]
 
@@ -82,10 +83,18 @@ class TlsWire:
                 _wait(self._poll_out, timeout)
 
     def read_into(self, view: memoryview, timeout: float | None) -> int:
+        done, room = 0, len(view)
         while True:
             try:
-                return self._into.recv_into(view)
+                while done < room:  # what has come, record by record; recv_into is `read` with two more checks
+                    count = cast(int, self._into.read(room - done, view[done:]))
+                    done += count
+                    if count < _RECORD:
+                        break
+                return done
             except ssl.SSLWantReadError:
+                if done:
+                    return done
                 _wait(self._poll_into, timeout)
 
     def shut(self) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from amint_mpc.config import ROLES, Experiment, Role
 from amint_mpc.errors import PeerError
+from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.channel import Channel, FramedChannel, abort_code
 from amint_mpc.mpc.correlations.base import AUDITOR, Plan, corrected
 from amint_mpc.mpc.correlations.feed import Supply
@@ -30,6 +31,7 @@ class Links:
     def __init__(self, experiment: Experiment, role: Role, say: Callable[[str], None]) -> None:
         self._experiment, self._role, self._say = experiment, role, say
         self._channels: list[Channel] = []
+        keep_freed()
 
     def add(self, channel: AnyChannel) -> AnyChannel:
         """Take charge of a link and compare terms on it.
@@ -112,4 +114,5 @@ class WatchedSupply(Supply):
 def train_bytes(experiment: Experiment) -> int:
     """Bytes of corrections that the dealer sends for one training step."""
     plan = next(iter(engine.plans(experiment)))
-    return sum(torch.Size(field.shape).numel() * field.dtype.itemsize for _, _, field in corrected(plan))
+    sent = [field.correction for _, _, field in corrected(plan)]
+    return sum(torch.Size(shape).numel() * dtype.itemsize for dtype, shape in sent)

@@ -50,6 +50,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         "steps": len(joint),
         "seconds": seconds,
         **told(experiment, trainer.stopped),
+        **({} if membership is None else {"threshold": membership.threshold}),
         "seconds_per_step": sum(event.seconds for event in joint) / len(joint),
         "head_seconds_per_step": sum(event.secure_seconds for event in joint) / len(joint),
         **images.summary(),

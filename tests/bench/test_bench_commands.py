@@ -36,7 +36,7 @@ def test_head_counts_what_a_dry_run_counts_whatever_the_steps(measured, tmp_path
     found = measured("bench", "head", *TINY, "--steps", "3", "--plot", "delays.png")
     tape = count.record(SETUP.experiment(3)).step[count.TRAIN]
     step = count.replay([tape])
-    assert found["rounds"] == step.rounds == 9  # counted over three steps
+    assert found["rounds"] == step.rounds == 8  # counted over three steps
     assert found["mb_sent_developer"] == pytest.approx(step.developer / 1e6)
     assert found["mb_sent_auditor"] == pytest.approx(step.auditor / 1e6)
     assert found["mb_dealer"] == pytest.approx(step.dealer / 1e6)
@@ -52,7 +52,7 @@ def test_head_counts_what_a_dry_run_counts_whatever_the_steps(measured, tmp_path
     parts = found["developer_ms"]
     assert {"backbone", "secure_computing", "waiting_for_peer", "waiting_for_dealer"} < parts.keys()
     assert [point["rtt_ms"] for point in found["at_rtt"]] == [0, 1, 5, 20, 50]
-    # nine messages, one after another, each half a round trip late: the last point cannot be faster
+    # eight messages, one after another, each half a round trip late: the last point cannot be faster
     assert found["at_rtt"][-1]["ms"] > step.rounds * 25
     assert (tmp_path / "delays.png").read_bytes().startswith(b"\x89PNG")
 
@@ -71,7 +71,7 @@ def test_head_against_crypten(measured) -> None:
 def test_train(measured) -> None:
     found = measured("bench", "train", "--config", "smoke", "--set", "training.distillation=0.3", "--steps", "3")
     assert found["overhead"] == pytest.approx(found["secure_step_ms"] / found["plaintext_step_ms"])
-    assert found["rounds"] == 9
+    assert found["rounds"] == 8
     assert found["threads"]["twin"] >= 1
     parts = found["developer_ms"]
     assert parts["backbone"] > 0
@@ -82,7 +82,7 @@ def test_train(measured) -> None:
 def test_scaling_grows_in_bytes_and_not_in_rounds(measured, tmp_path: Path) -> None:
     rows = measured("bench", "scaling", *TINY, "--steps", "1", "--plot", "sizes.png")["rows"]
     assert len(rows) == 9
-    assert {row["rounds"] for row in rows} == {9}
+    assert {row["rounds"] for row in rows} == {8}
     for axis in ("batch", "features", "hidden"):
         sent = [row["mb_dealer"] for row in rows if row["axis"] == axis]
         assert sent == sorted(sent)

@@ -96,6 +96,30 @@ def test_matmul_of_views_that_are_parts_of_others() -> None:
 
 
 @pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("shape", SHAPES + EMPTY)
+def test_a_product_is_added_in_place(shape: tuple[int, int, int]) -> None:
+    n, k, m = shape
+    generator = torch.Generator().manual_seed(k)
+    a, b, onto = (ring(size, generator) for size in ((n, k), (k, m), (n, m)))
+    small = torch.randint(-SMALL_LIMIT, SMALL_LIMIT + 1, (n, k), generator=generator)
+    expected = onto + exact(a, b)
+    assert matmul(a, b, onto) is onto
+    assert torch.equal(onto, expected)
+    expected += exact(small, b)
+    assert small_matmul(small, b, onto) is onto
+    assert torch.equal(onto, expected)
+
+
+@pytest.mark.usefixtures("path")
+def test_products_are_added_to_nothing_that_does_not_fit() -> None:
+    a, b, onto = (torch.ones(size, dtype=torch.int64) for size in ((2, 3), (3, 4), (2, 4)))
+    for product in (matmul, small_matmul):
+        for wrong in (onto.int(), onto[:1], onto[0], torch.ones(4, 2, dtype=torch.int64).T, onto.to("meta")):
+            with pytest.raises(ValueError, match="is added to"):
+                product(a, b, wrong)
+
+
+@pytest.mark.usefixtures("path")
 def test_operands_that_do_not_fit_are_refused() -> None:
     a, b = torch.ones(2, 3, dtype=torch.int64), torch.ones(3, 4, dtype=torch.int64)
     for product in (matmul, small_matmul):

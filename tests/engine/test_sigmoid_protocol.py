@@ -109,5 +109,5 @@ def test_bytes_and_rounds_are_those_of_the_docstring() -> None:
     for view in views:
         assert [m.tag for m in view.sent] == ["round-0", "round-1"]
         assert sum(t.numel() * t.element_size() for t in flat(view.sent)) == 10 * n
-    dealt = sum(torch.Size(field.shape).numel() * field.dtype.itemsize for *_, field in corrected(case.plan))
+    dealt = sum(torch.Size(field.shape).numel() * field.correction[0].itemsize for *_, field in corrected(case.plan))
     assert dealt == 1392 * n

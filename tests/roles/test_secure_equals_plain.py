@@ -229,7 +229,7 @@ def test_what_was_counted_of_the_images_stays_with_the_developer(run: Run) -> No
 
 
 def test_both_count_the_same_rounds(run: Run) -> None:
-    assert {summary["rounds_per_step"] for summary in run.summaries.values()} == {9}
+    assert {summary["rounds_per_step"] for summary in run.summaries.values()} == {8}
     assert {summary["steps"] for summary in run.summaries.values()} == {16}
 
 

@@ -57,7 +57,7 @@ def test_three_processes_as_a_user_starts_them(finished: Site) -> None:
     known = [summary(finished.run_folder(role)) for role in ROLES]
     assert {each["digest"] for each in known} == {known[0]["digest"]}
     assert {each["steps"] for each in known} == {8}
-    assert known[0]["rounds_per_step"] == known[1]["rounds_per_step"] == 9
+    assert known[0]["rounds_per_step"] == known[1]["rounds_per_step"] == 8
 
 
 def test_what_is_saved_holds_no_activation(finished: Site) -> None:

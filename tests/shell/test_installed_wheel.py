@@ -1,5 +1,5 @@
-"""The program from an installed wheel, in an empty folder: configs/ must have come along as package data, and
-the C kernel where there is a compiler.
+"""The program from an installed wheel, in an empty folder: configs/ and the templates of reports must have come along
+as package data, and the C kernel where there is a compiler.
 
 `long`, for building a wheel makes pip fetch hatchling into an environment of its own.
 """
@@ -47,3 +47,5 @@ def test_an_installed_wheel_has_the_experiments_and_the_kernel(tmp_path: Path) -
     assert "name: quickstart" in run("-m", "amint_mpc", "config", "show")
     run("-m", "amint_mpc", "train", "--config", "smoke", "--name", "installed", "--json")
     assert (empty / "runs" / "installed" / "summary.json").is_file()
+    run("-m", "amint_mpc", "report", "runs/installed")
+    assert "</html>" in (empty / "runs" / "installed" / "report.html").read_text()

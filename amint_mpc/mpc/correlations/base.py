@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -38,20 +39,34 @@ class Field:
         dtype: int64 for ring elements; narrower integers for XOR-shared words.
         corrected: the developer's share comes from the dealer instead of the developer's seed.
         holders: the parties that have a share.
+        sent: a narrower dtype if the dealer sends only so many top bits of the developer's share, for no more of it
+            counts. The developer then has those bits, in that dtype.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.int64
     corrected: bool = False
     holders: tuple[int, ...] = (DEVELOPER, AUDITOR)
+    sent: torch.dtype | None = None
 
     @property
     def spec(self) -> tuple[torch.dtype, tuple[int, ...]]:
         return self.dtype, self.shape
 
+    @property
+    def correction(self) -> tuple[torch.dtype, tuple[int, ...]]:
+        """dtype and shape of what the dealer sends."""
+        return self.sent or self.dtype, self.shape
+
+    def cut(self, share: Tensor) -> Tensor:
+        """What the dealer sends of the developer's share."""
+        if self.sent is None:
+            return share.reshape(self.shape)
+        return (share >> 8 * (self.dtype.itemsize - self.sent.itemsize)).to(self.sent).reshape(self.shape)
+
 
 class Correlation(Protocol):
-    """One kind of correlated randomness, with its sizes."""
+    """One kind of correlated randomness, with its sizes. Frozen, so that it can be a key."""
 
     @property
     def fields(self) -> Mapping[str, Field]: ...
@@ -94,18 +109,26 @@ Plan = Mapping[str, Correlation]
 """What one step needs, by the name under which the protocols ask for it. The order is part of the protocol."""
 
 
-def _seeded(plan: Plan, party: int) -> list[tuple[str, str, Field]]:
-    return [
-        (name, key, field)
-        for name, correlation in plan.items()
-        for key, field in correlation.fields.items()
-        if party in field.holders and not (field.corrected and party == DEVELOPER)
-    ]
+Fields = tuple[tuple[str, str, Field], ...]
+"""Fields of a plan: the name of the correlation, the key in it, and the field."""
 
 
-def corrected(plan: Plan) -> list[tuple[str, str, Field]]:
+def _seeded(plan: Plan, party: int) -> Fields:
+    return _layout(tuple(plan.items()))[party]
+
+
+def corrected(plan: Plan) -> Fields:
     """The fields whose developer's share the dealer sends, in the order in which it sends them."""
-    return [(n, k, f) for n, c in plan.items() for k, f in c.fields.items() if f.corrected]
+    return _layout(tuple(plan.items()))[-1]
+
+
+@lru_cache
+def _layout(plan: tuple[tuple[str, Correlation], ...]) -> tuple[Fields, Fields, Fields]:
+    """What the developer draws, what the auditor draws, and what is corrected. Many steps have the same plan."""
+    fields = [(name, key, field) for name, correlation in plan for key, field in correlation.fields.items()]
+    dealt = tuple(it for it in fields if it[2].corrected)
+    drawn = [tuple(it for it in fields if party in it[2].holders) for party in (DEVELOPER, AUDITOR)]
+    return tuple(it for it in drawn[DEVELOPER] if not it[2].corrected), drawn[AUDITOR], dealt
 
 
 def expand(plan: Plan, stream: SecretStream, party: int, step: int) -> dict[str, dict[str, Tensor]]:
@@ -148,7 +171,7 @@ def deal(
     auditor = expand(plan, streams[AUDITOR], AUDITOR, step)
     link(plan, (developer, auditor), {} if memory is None else memory)
     made = {name: c.corrections(developer[name], auditor[name]) for name, c in plan.items()}
-    return [made[name][key].reshape(field.shape) for name, key, field in corrected(plan)]
+    return [field.cut(made[name][key]) for name, key, field in corrected(plan)]
 
 
 def complete(

@@ -160,26 +160,26 @@ def _fields(plan: Plan) -> list[Field]:
 def _specs(fields: Sequence[Field]) -> list[Spec]:
     """What a block consists of: for each dtype, in the order of first use, one flat tensor."""
     sizes: dict[torch.dtype, int] = {}
-    for field in fields:
-        sizes[field.dtype] = sizes.get(field.dtype, 0) + torch.Size(field.shape).numel()
+    for dtype, shape in (field.correction for field in fields):
+        sizes[dtype] = sizes.get(dtype, 0) + torch.Size(shape).numel()
     return [(dtype, (size,)) for dtype, size in sizes.items()]
 
 
 def _pack(fields: Sequence[Field], corrections: Sequence[Tensor]) -> list[Tensor]:
     made: dict[torch.dtype, list[Tensor]] = {}
-    for field, tensor in zip(fields, corrections, strict=True):
-        if tensor.dtype != field.dtype:
-            raise TypeError(f"a correction is {tensor.dtype}, its field says {field.dtype}")
-        made.setdefault(field.dtype, []).append(tensor.reshape(-1))
+    for (dtype, _), tensor in zip((field.correction for field in fields), corrections, strict=True):
+        if tensor.dtype != dtype:
+            raise TypeError(f"a correction is {tensor.dtype}, its field says {dtype}")
+        made.setdefault(dtype, []).append(tensor.reshape(-1))
     return [torch.cat(parts) for parts in made.values()]
 
 
 def _unpack(fields: Sequence[Field], block: Sequence[Tensor]) -> list[Tensor]:
     rest = {tensor.dtype: tensor for tensor in block}
     tensors = []
-    for field in fields:
-        size = torch.Size(field.shape).numel()
-        flat = rest[field.dtype]
-        tensors.append(flat[:size].view(field.shape))
-        rest[field.dtype] = flat[size:]
+    for dtype, shape in (field.correction for field in fields):
+        size = torch.Size(shape).numel()
+        flat = rest[dtype]
+        tensors.append(flat[:size].view(shape))
+        rest[dtype] = flat[size:]
     return tensors

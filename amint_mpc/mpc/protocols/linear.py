@@ -11,14 +11,15 @@ Steps
        dX:  developer (d + S0)(c + R0)^T + [M]_0,  auditor d R1^T + S1 (c + R1)^T + [M]_1,
             with M = S0 R1^T + S1 R0^T from the dealer.
     3. the auditor sends the top 32 bits of its share of dX; the developer alone has dX.
-    4. open e = dY' - T.
-       X^T dY':  developer X^T (e + T0) + [A^T T1]_0,  auditor (X - A)^T T1 + [A^T T1]_1.
-Who learns what: both see c, d, e and the auditor X - A, all uniform; the developer learns dX, rounded.
+    4. the auditor sends its share of dY' less T.
+       X^T dY':  developer X^T (dY' - T) + [A^T T]_0,  auditor (X - A)^T T + [A^T T]_1.
+Who learns what: both see c and d, the auditor X - A, the developer dY' - T, all uniform; the developer learns dX,
+rounded.
 A column of ones that carries a bias is part of X, but its gradient, dY b^T, would say more of the head than the
 gradient by the developer's own features: dX leaves such columns out, so its width f' is less than f.
-Exact: Y, X^T dY' in the ring; dX to one unit of its top 32 bits.
+Exact: Y, X^T dY' in the ring; dX to one unit of its top 32 bits. The dealer sends [M]_0 down to those bits, too.
 Rounds: 1, 1, 1 and 1 (steps 3 and 4 share theirs).
-Bytes: developer 8 (f h + n f + 2 n h), auditor 8 (f h + 2 n h) + 4 n f', dealer 8 (n h + n f' + f h).
+Bytes: developer 8 (f h + n f + n h), auditor 8 (f h + 2 n h) + 4 n f', dealer 8 (n h + f h) + 4 n f'.
 """
 
 from __future__ import annotations
@@ -68,20 +69,25 @@ class LinearMasks:
         if self.training:
             fields |= {
                 "s": Field((n, h)),
-                "t": Field((n, h)),
-                "sr": Field((n, self.features), corrected=True),
+                "t": Field((n, h), holders=(AUDITOR,)),
+                "sr": Field((n, self.features), corrected=True, sent=torch.int32),
                 "at": Field((f, h), corrected=True),
             }
         return fields
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
-        made = {"ar": matmul(developer["a"], auditor["r"]) - auditor["ar"]}
+        made = {"ar": matmul(developer["a"], auditor["r"]).sub_(auditor["ar"])}
         if self.training:
             mine, theirs = developer["r"][: self.features].T, auditor["r"][: self.features].T
-            cross = matmul(developer["s"], theirs) + matmul(auditor["s"], mine)
-            made["sr"] = cross - auditor["sr"]
-            made["at"] = matmul(developer["a"].T, auditor["t"]) - auditor["at"]
+            cross = matmul(auditor["s"], mine, onto=matmul(developer["s"], theirs))
+            made["sr"] = cross.sub_(auditor["sr"])
+            made["at"] = matmul(developer["a"].T, auditor["t"]).sub_(auditor["at"])
         return made
+
+
+def top_bits(x: Tensor) -> Tensor:
+    """The REVEALED_BITS top bits of ring elements, rounded down, as int32."""
+    return (x >> (64 - REVEALED_BITS)).to(torch.int32)
 
 
 class Linear:
@@ -117,8 +123,16 @@ class Linear:
     def product(self) -> Tensor:
         """Share of Y = X W, [n, h]."""
         if self._x is not None:
-            return small_matmul(self._x, self._c.value + self._m["r"]) + self._m["ar"]
-        return matmul(self._masked_x.value, self._m["r"]) + self._m["ar"]
+            self._half_masked = self._c.value + self._m["r"]  # W - R1
+            return small_matmul(self._x, self._half_masked, onto=self._m["ar"])
+        if self._masks.training:
+            self._rounds.meanwhile(self._begin_input_gradient)
+        return matmul(self._masked_x.value, self._m["r"], onto=self._m["ar"])
+
+    def _begin_input_gradient(self) -> None:
+        """What the auditor's share of dX does not need d for."""
+        c, r = self._c.value[: self._masks.features], self._m["r"][: self._masks.features]
+        self._dx = matmul(self._m["s"], (c + r).T, onto=self._m["sr"])
 
     def post_gradient(self, dy: Tensor) -> Opened:
         """Step 2. dy: share of dY, [n, h]. Returns d = dY - S."""
@@ -127,32 +141,33 @@ class Linear:
 
     def post_input_gradient(self) -> Opened:
         """Step 3: after the exchange the developer may ask `input_gradient`."""
-        d, m, features = self._d.value, self._m, self._masks.features
-        c, r = self._c.value[:features], m["r"][:features]
-        shape = (self._masks.rows, features)
+        d, m, features, top = self._d.value, self._m, self._masks.features, None
         if self._developer:
-            self._dx = matmul(d + m["s"], (c + r).T) + m["sr"]
-            self._top = self._rounds.hand_over(AUDITOR, None, shape, torch.int32)
+            self._dx = matmul(d + m["s"], self._half_masked[:features].T)
         else:
-            dx = matmul(d, r.T) + matmul(m["s"], (c + r).T) + m["sr"]
-            top = (dx >> (64 - REVEALED_BITS)).to(torch.int32)
-            self._top = self._rounds.hand_over(AUDITOR, top, shape, torch.int32)
+            top = top_bits(matmul(d, m["r"][:features].T, onto=self._dx))
+        self._top = self._rounds.hand_over(AUDITOR, top, (self._masks.rows, features), torch.int32)
         return self._top
 
     def input_gradient(self) -> Tensor:
-        """dX [n, f'] at the developer, as int64 with 32 fewer fractional bits; error at most one unit."""
-        mine = (self._dx >> (64 - REVEALED_BITS)).to(torch.int32)
-        return (mine + self._top.value).long()  # int32 sums wrap, as they should
+        """dX [n, f'] at the developer, as int64 with 32 fewer fractional bits; error at most one unit.
+
+        Three parts, each rounded down, are less than three units too low; one unit more puts them in the middle.
+        """
+        total = top_bits(self._dx).add_(self._m["sr"]).add_(self._top.value).add_(1)  # int32 sums wrap, as they should
+        return total.long()
 
     def post_update(self, scaled: Tensor) -> None:
         """Step 4. scaled: share of dY', [n, h]."""
-        self._e = self._rounds.open(scaled - self._m["t"])
+        self._scaled = scaled
+        masked = None if self._developer else scaled - self._m["t"]
+        self._e = self._rounds.hand_over(AUDITOR, masked, (self._masks.rows, self._masks.outputs), torch.int64)
 
     def update(self) -> Tensor:
         """Share of X^T dY', [f, h]."""
         if self._x is not None:
-            return small_matmul(self._x.T, self._e.value + self._m["t"]) + self._m["at"]
-        return matmul(self._masked_x.value.T, self._m["t"]) + self._m["at"]
+            return small_matmul(self._x.T, self._scaled + self._e.value, onto=self._m["at"])
+        return matmul(self._masked_x.value.T, self._m["t"], onto=self._m["at"])
 
 
 __all__ = ["Linear", "LinearMasks"]

@@ -52,7 +52,12 @@ def _class_table() -> Tensor:
     return table
 
 
-_VALUES, _CLASSES = _value_table(), _class_table()
+def _rotations(table: Tensor) -> Tensor:
+    """Row k is the table moved k places to the right."""
+    return torch.stack([table.roll(k) for k in range(len(table))])
+
+
+_VALUES, _CLASSES = _rotations(_value_table()), _rotations(_class_table())
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,12 @@ class SigmoidTables:
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
         r = developer["r"] + auditor["r"]
-        low = logical_shift(r, _LOW_SHIFT)[:, None]
-        high = logical_shift(r, _HIGH_SHIFT)[:, None]
-        values = _VALUES[(torch.arange(_LOW_SIZE) - low) % _LOW_SIZE]
-        classes = _CLASSES[(torch.arange(_HIGH_SIZE) - high) % _HIGH_SIZE]
+        values = _VALUES[logical_shift(r, _LOW_SHIFT) % _LOW_SIZE]
+        classes = _CLASSES[logical_shift(r, _HIGH_SHIFT)]
         bits = _unpack(developer["flip"] ^ auditor["flip"])
         return {
-            "values": values ^ auditor["values"],
-            "classes": classes ^ auditor["classes"],
+            "values": values.bitwise_xor_(auditor["values"]),
+            "classes": classes.bitwise_xor_(auditor["classes"]),
             "bits": bits - auditor["bits"],
             "products": bits[:, :VALUE_BITS] * bits[:, _MIDDLE, None] - auditor["products"],
         }

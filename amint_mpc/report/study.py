@@ -1,0 +1,214 @@
+"""A study's folder: study.csv, one row a run, and study.json with its title and the paper's values (amint_mpc.study).
+
+Rows are read for what they have: unknown columns are left out, and so are missing values.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from amint_mpc.report.files import Amount, Count, Record, Share, Text, damaged, read_bytes, read_record, regular
+from amint_mpc.report.run import known_versions
+
+MAX_CSV_BYTES = 2**23
+MAX_ROWS = 20_000
+MAX_SECTIONS, MAX_VARIANTS = 60, 600  # more than a page can show
+TAPS = ("entry", "middle", "output")
+MEASURES = (
+    *("mint_accuracy", "mint_auc", "mint_accuracy_at_half", "tpr_at_1pct_fpr", "task_accuracy"),
+    *("task_accuracy_without_mint", "seconds"),
+)
+PRICE = "price"
+
+
+class Row(Record):
+    """A run. Values of a CSV file are text, so numbers are read from it."""
+
+    model_config = ConfigDict(strict=False)
+
+    backbone: Text = ""
+    variant: Text = ""
+    taps: Text = ""
+    dataset: Text = ""
+    mode: Text = ""
+    method: Text = ""
+    head_input: Text = ""
+    mint_weight: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    seed: Count | None = None
+    status: Text = "done"
+    message: Text = ""
+    run: Text = ""
+    mint_accuracy: Share | None = None
+    mint_accuracy_at_half: Share | None = None
+    mint_auc: Share | None = None
+    tpr_at_1pct_fpr: Share | None = None
+    task_accuracy: Share | None = None
+    task_accuracy_without_mint: Share | None = None
+    seconds: Amount | None = None
+
+
+class PaperValue(Record):
+    """Both at threshold 0.5."""
+
+    dataset: Text
+    backbone: Text
+    taps: Text
+    mint_accuracy: Share | None = None
+    task_accuracy: Share | None = None
+
+
+class Paper(Record):
+    source: Text = "the paper"
+    threshold: Share = 0.5
+    values: Annotated[list[PaperValue], Field(max_length=2000)] = Field(default_factory=list)
+
+
+class About(Record):
+    """study.json."""
+
+    name: Text = ""
+    title: Text = ""
+    command: Annotated[str, Field(max_length=2000)] = ""
+    versions: dict[Text, Text | int | None] = Field(default_factory=dict)
+    paper: Paper = Paper()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over runs and their standard deviation (n - 1), None for one run."""
+
+    mean: float
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Runs that differ in their seeds alone. Args: row: the first of them. measures: by name, as far as known."""
+
+    row: Row
+    runs: tuple[Row, ...]
+    measures: dict[str, Spread]
+    paper: PaperValue | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """What stands in one table: one data set, mode and method."""
+
+    dataset: str
+    mode: str
+    method: str
+    variants: tuple[Variant, ...]
+
+    @property
+    def varying(self) -> list[str]:
+        """The settings that are not the same for all variants, or that name them."""
+        names = ("backbone", "taps", "mint_weight", "head_input")
+        different = [name for name in names if len({getattr(each.row, name) for each in self.variants}) > 1]
+        if len({tuple(getattr(each.row, name) for name in names) for each in self.variants}) < len(self.variants):
+            different.append("variant")
+        return different or ["backbone"]
+
+    @property
+    def known(self) -> list[str]:
+        return [
+            name
+            for name in (*MEASURES[:-1], PRICE, MEASURES[-1])
+            if any(name in each.measures for each in self.variants)
+        ]
+
+
+@dataclass(frozen=True)
+class Study:
+    about: About
+    versions: dict[str, str]
+    rows: tuple[Row, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(row.status for row in self.rows)
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({row.seed for row in self.rows if row.seed is not None})
+
+
+def is_study(path: Path) -> bool:
+    """Whether a study's results lie there."""
+    return regular(path / "study.csv")
+
+
+def read_study(path: Path) -> Study:
+    """The study in `path`.
+
+    Raises:
+        DataError: a file is damaged, or of a newer version.
+    """
+    about = read_record(path / "study.json", About) if regular(path / "study.json") else About()
+    versions = known_versions(about.versions, path)
+    rows = _rows(path / "study.csv")
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if row.status == "done" and row.task_accuracy is not None:
+            groups.setdefault((row.dataset, row.mode, row.method), []).append(row)
+    sections = tuple(Section(*key, _variants(found, about.paper)) for key, found in groups.items())
+    if len(sections) > MAX_SECTIONS or sum(len(section.variants) for section in sections) > MAX_VARIANTS:
+        damaged(path / "study.csv", "it has more variants than a page can show")
+    # the task alone comes last: it is what the others are measured against
+    return Study(about, versions, rows, tuple(sorted(sections, key=lambda section: "task" in section.method)))
+
+
+def _rows(path: Path) -> tuple[Row, ...]:
+    try:
+        text = read_bytes(path, MAX_CSV_BYTES).decode("utf-8")
+        reader = csv.DictReader(io.StringIO(text), restkey="", restval="")
+        found = [{k: v for k, v in row.items() if k and isinstance(v, str) and v} for row in reader]
+        if "status" not in (reader.fieldnames or []) or len(found) > MAX_ROWS:
+            damaged(path, "it is no table of runs, or too long")
+        return tuple(TypeAdapter(list[Row]).validate_python(found))
+    except (UnicodeDecodeError, csv.Error):
+        damaged(path, "it is no CSV text")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        line, column = (*first["loc"], "", "")[:2]
+        damaged(path, f"row {int(line) + 1}, column {column}: {first['msg']}")
+
+
+def _variants(rows: Sequence[Row], paper: Paper) -> tuple[Variant, ...]:
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        same = row.backbone, row.taps, row.mint_weight, row.head_input, row.variant
+        groups.setdefault(same, []).append(row)
+    return tuple(_variant(group, paper) for group in groups.values())
+
+
+def _variant(runs: list[Row], paper: Paper) -> Variant:
+    row = runs[0]
+    values = {name: [v for run in runs if (v := getattr(run, name)) is not None] for name in MEASURES}
+    values[PRICE] = [
+        run.task_accuracy_without_mint - run.task_accuracy
+        for run in runs
+        if run.task_accuracy_without_mint is not None and run.task_accuracy is not None
+    ]
+    place = row.dataset, row.backbone, row.taps
+    matching = (each for each in paper.values if (each.dataset, each.backbone, each.taps) == place)
+    return Variant(
+        row,
+        tuple(runs),
+        {name: _spread(found) for name, found in values.items() if found},
+        next(matching, None) if row.method == "amint" else None,  # with distillation it is another method
+    )
+
+
+def _spread(values: list[float]) -> Spread:
+    return Spread(mean(values), stdev(values) if len(values) > 1 else None)
