@@ -1,12 +1,12 @@
 """NovoGrad as an optimizer of the secure head: a step of secret length for each of its two layers.
 
-    rounds 1, 2  w1 and w2 are opened under masks: how far they moved in the last step
-           3-6   beside the layers: the rates s1 and s2 from that (protocols/novograd.py), then opened under masks
-           8     beside dY - S: dw2, to 20 bits
-           9     s1 dY under truncation masks; dw2 and db2 under masks
-           10    s1 dY - T; s2 dw2 under truncation masks
-One round more than plain gradient descent. b2 moves with the rate of w2, and is not in its norm: of a single number
-the normalised gradient would be a sign.
+    exchange 1, 2  w1 and w2 are opened under masks: how far they moved in the last step
+             3-6   beside the layers: the rates s1 and s2 from that (protocols/novograd.py), then opened under masks
+             8     beside dY - S: dw2 under truncation masks, db2 under a mask; so s2 dw2 and s2 db2 are there
+             9     s1 dY and s2 dw2 under truncation masks; beside them the input gradient
+             10    s1 dY - T, to the developer alone
+One exchange more than plain gradient descent; the longest chain is counted as ten rounds a step, not eight. b2 moves with the rate of w2,
+and is not in its norm: of a single number the normalised gradient would be a sign.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc import fixed_point as fp
 from amint_mpc.mpc.correlations.base import Correlation, Link
-from amint_mpc.mpc.protocols import novograd
+from amint_mpc.mpc.protocols import novograd, truncate
 from amint_mpc.mpc.protocols.novograd import RATE_BITS, RateMasks
-from amint_mpc.mpc.protocols.scale import ScalingMasks, scaled
+from amint_mpc.mpc.protocols.scale import ScaledTruncationMasks, ScalingMasks, scaled, scaled_truncation
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from amint_mpc.mpc.rounds import InRounds, Opened
 from amint_mpc.mpc.step import Step
@@ -76,8 +75,8 @@ class NovoGrad:
         return {
             "rates": RateMasks(self.learning_rate, beta, tuple(WEIGHT_MASKS.values())),
             "scale dy": ScalingMasks((rows, hidden), FACTORS, 0, Link("linear", "s")),
-            "scale dw2": ScalingMasks((hidden + 1,), FACTORS, 1),
-            "dw2": TruncationMasks((hidden,), fp.DW2_BITS - OUTPUT_BITS),
+            "scale dw2": ScaledTruncationMasks((hidden,), fp.DW2_BITS - OUTPUT_BITS, FACTORS, 1),
+            "scale db2": ScalingMasks((), FACTORS, 1),
             "dy": TruncationMasks((rows, hidden), fp.DY_BITS + RATE_BITS - fp.UPDATE_BITS),
             "step of w2": TruncationMasks((hidden,), STEP_BITS - fp.W2_BITS),
         }
@@ -108,25 +107,23 @@ class NovoGrad:
     def scale_rows(self, step: Step, dy: Tensor, opened: Opened) -> InRounds[Tensor]:
         """See `Optimizer.scale_rows`: dY is multiplied once dY - S is open, which is the added round."""
         yield
-        rows = self._scaled(step, "scale dy", opened.value, step.material["linear"]["s"])
+        material, mask = step.material["scale dy"], step.material["linear"]["s"]
+        rows = scaled(*self._rate(step, 0), opened.value, mask, material, step.rounds.party)
         return (yield from step.truncated("dy", rows))
 
     def scale_output(self, step: Step, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
         """See `Optimizer.scale_output`."""
-        short = yield from step.truncated("dw2", dw2)
-        both = torch.cat([short, (g.sum() << (OUTPUT_BITS - fp.G_BITS))[None]])
-        mask = step.material["scale dw2"]["s"]
-        opened = step.rounds.open(both - mask)
+        party, material, mask = step.rounds.party, step.material["scale dw2"], step.material["scale db2"]["s"]
+        c, d = step.rounds.open(truncate.mask(dw2, material, party)), step.rounds.open(g.sum() - mask)
         yield
-        moved = self._scaled(step, "scale dw2", opened.value, mask)
-        return (yield from step.truncated("step of w2", moved[:-1])), moved[-1] << (fp.Z_BITS - STEP_BITS)
+        factor, sigma = self._rate(step, 1)
+        moved = scaled_truncation(factor, sigma, c.value, material, fp.DW2_BITS - OUTPUT_BITS, party)
+        of_b2 = scaled(factor, sigma, d.value, mask, step.material["scale db2"], party)
+        return (yield from step.truncated("step of w2", moved)), of_b2 << (fp.Z_BITS - fp.G_BITS - RATE_BITS)
 
-    def _scaled(self, step: Step, name: str, opened: Tensor, mask: Tensor) -> Tensor:
-        """A gradient times its layer's rate. mask: this party's share of the one under which it is opened."""
-        masks = step.plan[name]
-        assert isinstance(masks, ScalingMasks)
-        factor, sigma = step.result("rates").value[masks.entry], step.material["rates"]["sigma"][masks.entry]
-        return scaled(factor, sigma, opened, mask, step.material[name], step.rounds.party)
+    def _rate(self, step: Step, layer: int) -> tuple[Tensor, Tensor]:
+        """s - sigma of a layer, and this party's share of sigma."""
+        return step.result("rates").value[layer], step.material["rates"]["sigma"][layer]
 
     def drift(self, step: Step) -> Mapping[str, Tensor]:
         """See `Optimizer.drift`."""

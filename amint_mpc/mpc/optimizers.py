@@ -111,8 +111,8 @@ class Momentum(Rate):
     """Gradient descent that takes a / 2^k of its last step again.
 
     w1 (with b1): from the openings of two steps (protocols/momentum.py). w2 and b2, h + 1 values, have a velocity of
-    their own on shares: mu of it is truncated beside round 1; the new one, with 16 bits more than w2 has, is rounded to
-    w2 beside the last round, so that what is lost in rounding w2 is not taken again.
+    their own on shares, with 16 bits more than w2 has, so that what is lost in rounding w2 is not taken again. mu of it
+    is truncated beside exchange 1, for the velocity and, once more, for w2; so is the gradient beside exchange 8.
 
     Args:
         again: (a, k), a odd, 0 < a < 2^k, k at most 16.
@@ -139,23 +139,26 @@ class Momentum(Rate):
         """See `Optimizer.masks`. The first step has no velocity: its masks are dealt like all others, and not used."""
         return {
             **super().masks(rows, inputs, hidden, number),
-            "dw2": TruncationMasks((hidden,), fp.DW2_BITS + self.shift - VELOCITY_BITS),
             "velocity of w1": VelocityMasks((inputs, hidden), *self.again, W1_MASK),
             "velocity": TruncationMasks((hidden + 1,), self.again[1]),
-            "step of w2": TruncationMasks((hidden,), VELOCITY_BITS - fp.W2_BITS),
+            "again": TruncationMasks((hidden,), self.again[1] + VELOCITY_BITS - fp.W2_BITS),
+            "dw2 for the velocity": TruncationMasks((hidden,), fp.DW2_BITS + self.shift - VELOCITY_BITS),
         }
 
     def begin(self, step: Step, weights: Mapping[str, Tensor]) -> None:
         """See `Optimizer.begin`."""
         last = step.state.get("velocity", torch.zeros(len(weights["w2"]) + 1, dtype=torch.int64))
         step.start("velocity", step.truncated("velocity", last * self.again[0]))
+        step.start("again", step.truncated("again", last[:-1] * self.again[0]))
 
     def scale_output(self, step: Step, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
         """See `Optimizer.scale_output`: the velocities take the place of the gradients."""
-        fresh = yield from super().scale_output(step, dw2, g)
-        velocity = step.result("velocity") + torch.cat([fresh[0], fresh[1][None]])
+        finer = step.truncated("dw2 for the velocity", dw2 * self.numerator)
+        next(finer)
+        of_w2, of_b2 = yield from super().scale_output(step, dw2, g)
+        velocity = step.result("velocity") + torch.cat([step.finish(finer), of_b2[None]])
         step.state["velocity"] = velocity
-        return (yield from step.truncated("step of w2", velocity[:-1])), velocity[-1]
+        return of_w2 + step.result("again"), velocity[-1]
 
     def drift(self, step: Step) -> Mapping[str, Tensor]:
         """See `Optimizer.drift`."""

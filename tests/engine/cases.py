@@ -185,17 +185,19 @@ def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mas
     """Of what a party sends in one training step, in order."""
     sent: list[tuple[str, str, int] | None] = []
     momentum, novograd = isinstance(optimizer, Momentum), isinstance(optimizer, NovoGrad)
-    sent += [("velocity", "r", 1)] if momentum else []
+    sent += [("velocity", "r", 1), ("again", "r", 1)] if momentum else []
     sent += [("linear", "r", -1)]
     sent += [("linear", "a", -1)] if sender == DEVELOPER else []
     beside = NOVOGRAD_SENT if novograd else [[]] * 4
     sent += [("relu", "r", 1), ("relu", "rho", -1), *beside[0], ("relu", "gate_mask", 0), *beside[1]]
     sent += [("relu", "flip", 0), *beside[2], ("sigmoid", "r", 1), *beside[3], ("sigmoid", "flip", 0)]
-    sent += [("relu", "gamma", -1), ("dw2", "r", 1), ("linear", "s", -1)]
-    sent += [("scale dw2", "s", -1)] if novograd else [("dy", "r", 1)]
-    sent += [("step of w2", "r", 1)] if momentum else []
+    sent += [("relu", "gamma", -1)]
+    sent += [("dw2 for the velocity", "r", 1)] if momentum else []
+    sent += [("scale dw2", "r", 1), ("scale db2", "s", -1)] if novograd else [("dw2", "r", 1)]
+    sent += [("linear", "s", -1)]
+    sent += [("step of w2", "r", 1)] if novograd else [("dy", "r", 1)]
     sent += [None] if sender == AUDITOR else []
-    sent += [("dy", "r", 1), ("step of w2", "r", 1)] if novograd else []
+    sent += [("dy", "r", 1)] if novograd else []
     sent += [("linear", "t", -1)] if sender == AUDITOR else []
     return [mask and Mask(step, *mask) for mask in sent]
 

@@ -19,9 +19,9 @@ from amint_mpc.mpc import novograd as optimizer
 from amint_mpc.mpc import optimizers
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Link, Plan
 from amint_mpc.mpc.novograd import NovoGrad
-from amint_mpc.mpc.protocols import novograd
+from amint_mpc.mpc.protocols import novograd, truncate
 from amint_mpc.mpc.protocols.novograd import OCTAVE_BITS, RATE_BITS, RateMasks, Window
-from amint_mpc.mpc.protocols.scale import ScalingMasks, scaled
+from amint_mpc.mpc.protocols.scale import ScaledTruncationMasks, ScalingMasks, scaled, scaled_truncation
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from amint_mpc.mpc.rounds import Rounds
 from parties import run_both
@@ -154,6 +154,32 @@ def test_a_secret_factor_is_exact(size: int, factor: int) -> None:
 
     for mine, theirs in zip(*run_both(party, [plan]), strict=True):
         assert torch.equal(mine + theirs, x * factor)
+
+
+@pytest.mark.parametrize("factor", [1, 1023, 2**30])
+@pytest.mark.parametrize(("bits", "size"), [(3, 2**20), (32, 2**40), (32, 2**61), (46, 2**61)])
+def test_a_secret_factor_of_a_truncated_value_is_exact(bits: int, size: int, factor: int) -> None:
+    """One of both neighbours, times the factor; it may wrap around the ring, as the product does."""
+    shape, generator = (20, 4), torch.Generator().manual_seed(1)
+    plan: Plan = {
+        "factor": TruncationMasks((2,), 3),
+        "x": ScaledTruncationMasks(shape, bits, Link("factor", "r"), 1),
+    }
+    x = torch.randint(-size, size + 1, shape, generator=generator)
+    xs, factors = share(x, generator), share(torch.full((2,), factor), generator)
+
+    def party(index: int, channel: Any, supply: Any) -> Tensor:
+        rounds, material = Rounds(channel, index), supply.take(0, plan)
+        rounds.begin(0)
+        sigma = material["factor"]["r"]
+        e, c = rounds.open(factors[index] - sigma), rounds.open(truncate.mask(xs[index], material["x"], index))
+        rounds.exchange()
+        return scaled_truncation(e.value[1], sigma[1], c.value, material["x"], bits, index)
+
+    mine, theirs = run_both(party, [plan])
+    found, low = mine + theirs, (x >> bits) * factor
+    assert bool(((found == low) | (found == low + factor)).all())
+    assert bool((found == low).any())
 
 
 # ------------------------------------------------------------------------------------------------ secrecy

@@ -13,7 +13,7 @@ from amint_mpc.roles import engine
 MakeSite = Callable[..., Site]
 SMALL = [
     *("head.input=conv", "head.filters=2", "head.hidden=4", "model.width=2", "training.warmup_epochs=0"),
-    *("data.members=16", "data.external=16", "data.unseen=12", "training.batch=8", "training.epochs=3"),
+    *("data.members=64", "data.external=32", "data.unseen=12", "training.batch=32", "training.epochs=3"),
     *("training.patience=1", "training.learning_rate=1e-6"),
 ]
 

@@ -164,9 +164,9 @@ def test_the_weights_move_with_the_twins(run: Run) -> None:
 
 
 def test_rounds_of_a_step(run: Run) -> None:
-    """Eight, nine where momentum waits for the openings of a step, and ten with novograd."""
-    expected = {"sgd": 8, "momentum": 9, "novograd": 10}[run.experiment.head.optimizer]
-    assert abs(run.rounds - 36 * expected) <= 4  # the auditor may be ahead by half a step, and its clock with it
+    """Two more with novograd. The step after a scoring waits for the auditor's part of it, which is one more, too."""
+    expected = 10 if run.experiment.head.optimizer == "novograd" else 8
+    assert 36 * expected <= run.rounds <= 36 * expected + 4
 
 
 @pytest.mark.parametrize("dealer", ["over a link", "embedded"])

@@ -1,4 +1,4 @@
-"""A secret number times a tensor, s x, where both are opened under masks.
+"""A secret number times a tensor, s x or s (x >> f), where both are opened under masks.
 
 Source: Beaver 1991 with one mask a value (Turbospeedz, Ben-Efraim, Nielsen and Omri 2019). The masks are those under
 which other protocols open s and x anyway (`Link`).
@@ -6,9 +6,11 @@ which other protocols open s and x anyway (`Link`).
 Steps
     1. e = s - sigma, for a scalar s, and d = x - S are open.
     2. s x = e d + e S + sigma d + sigma S; the dealer's shares of sigma S complete it.
-Who learns what: e and d, both uniform.
-Exact: in the ring; its scale is the sum of the scales of s and x.
-Rounds: none beyond those that open e and d. Dealer: 8 bytes an entry of x.
+    With a truncation (truncate.py) c = x + 2^62 + r is open in place of d. x >> f is a public number less q, plus a
+    public number times m: the dealer's shares of sigma q and sigma m complete its product with s in the same way.
+Who learns what: e and d, or c, all uniform.
+Exact: in the ring; x >> f as in truncate.py. The scale is the sum of the scales of s and of x or x >> f.
+Rounds: none beyond those that open e and d or c. Dealer: 8 bytes an entry of x; 16 beside those of the truncation.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import DEVELOPER, Field, Link, Material
+from amint_mpc.mpc.protocols import truncate
+from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from amint_mpc.mpc.ring import logical_shift
 
 
 @dataclass(frozen=True)
@@ -58,3 +63,52 @@ def scaled(factor: Tensor, sigma: Tensor, opened: Tensor, mask: Tensor, material
     """
     left = opened + mask if party == DEVELOPER else mask
     return factor * left + sigma * opened + material["product"]
+
+
+@dataclass(frozen=True)
+class ScaledTruncationMasks:
+    """What a truncation needs, and shares of sigma q and sigma m.
+
+    Args:
+        shape, bits: of the truncation.
+        factor, entry: as in `ScalingMasks`.
+    """
+
+    shape: tuple[int, ...]
+    bits: int
+    factor: Link
+    entry: int
+
+    @property
+    def links(self) -> Mapping[str, Link]:
+        return {"sigma": self.factor}
+
+    @property
+    def _truncation(self) -> TruncationMasks:
+        return TruncationMasks(self.shape, self.bits)
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        product = Field(self.shape, corrected=True)
+        return {**self._truncation.fields, "sigma_q": product, "sigma_m": product}
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        made = self._truncation.corrections(developer, auditor)
+        sigma, r = (developer["sigma"] + auditor["sigma"])[self.entry], developer["r"] + auditor["r"]
+        made["sigma_q"] = sigma * logical_shift(r, self.bits) - auditor["sigma_q"]
+        made["sigma_m"] = sigma * (r < 0) - auditor["sigma_m"]
+        return made
+
+
+def scaled_truncation(
+    factor: Tensor, sigma: Tensor, opened: Tensor, material: Material, bits: int, party: int
+) -> Tensor:
+    """This party's share of s (x >> bits).
+
+    Args:
+        factor, sigma: as in `scaled`. opened: c, posted as `truncate.mask` says.
+    """
+    public = logical_shift(opened, bits) - (1 << (62 - bits))
+    wraps = (~(opened >> 63) & 1) << (64 - bits)
+    of_sigma = sigma * public - material["sigma_q"] + wraps * material["sigma_m"]
+    return of_sigma.add_(truncate.finish(opened, material, bits, party).mul_(factor))
