@@ -15,7 +15,7 @@ from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER
 from amint_mpc.mpc.optimizers import Optimizer
 from amint_mpc.mpc.step import Step
 
-STEPS, RUNS = 3, 40
+STEPS, RUNS = 3, 80  # so many samples of a single number, in 16 cells
 TARGETS = torch.tensor([1.0] * (ROWS // 2) + [0.0] * (ROWS // 2))
 OPTIMIZERS = pytest.mark.parametrize("optimizer", [MOMENTUM, NOVOGRAD], ids=lambda o: type(o).__name__)
 
