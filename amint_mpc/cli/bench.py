@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def head(
 @options.overrides
 @options.data
 @click.option("--steps", type=int, default=20, show_default=True, help="Timed steps of the secure run.")
-@click.option("--threads", type=int, default=1, show_default=True, help="Threads of the developer's torch.")
+@click.option("--threads", type=int, help="Threads of the developer's torch.  [default: as many as cores]")
 @rtt_ms
 @mbit
 @options.as_json
@@ -109,7 +110,7 @@ def train(
     overrides: tuple[str, ...],
     data: Path | None,
     steps: int,
-    threads: int,
+    threads: int | None,
     rtt_ms: float | None,
     mbit: float | None,
     as_json: bool,
@@ -125,7 +126,7 @@ def train(
     end_as_interrupted()
     console = result.console(as_json)
     with progress(console) as tell:
-        found = measure(experiment, steps, data, threads, _link(rtt_ms, mbit), tell)
+        found = measure(experiment, steps, data, threads or os.cpu_count() or 1, _link(rtt_ms, mbit), tell)
     if as_json:
         click.echo(json_line(found))
         return

@@ -60,7 +60,7 @@ def run(
     Args:
         runs: where their run folders go, named by role.
         tell: told each event.
-        threads: of the developer's torch; None: half the cores.
+        threads: of the developer's torch; None: as many as there are cores.
 
     Raises:
         AmintError: one party failed; with its own message, hint and exit code.
@@ -87,7 +87,7 @@ def prepare(folder: Path, experiment: Experiment, data: Path | None, threads: in
     identity.create_for_one_machine({role: folder / role / "keys" for role in ROLES})
     for role in ROLES:
         # Threads of torch that wait for a core spin: leave the other parties theirs.
-        own = threads or max(1, (os.cpu_count() or 1) // 2) if role == "developer" else 1
+        own = threads or os.cpu_count() or 1 if role == "developer" else 1
         party = {"role": role, "keys": "keys", "runs": "runs", "threads": own, **links[role]}
         if role == "developer" and data is not None:
             party["data"] = str(data.absolute())
