@@ -5,8 +5,8 @@
              8     beside dY - S: dw2 under truncation masks, db2 under a mask; so s2 dw2 and s2 db2 are there
              9     s1 dY and s2 dw2 under truncation masks; beside them the input gradient
              10    s1 dY - T, to the developer alone
-One exchange more than plain gradient descent; the longest chain is counted as ten rounds a step, not eight. b2 moves
-with the rate of w2, and is not in its norm: of a single number the normalised gradient would be a sign.
+One exchange and two rounds more than plain gradient descent. b2 moves with the rate of w2, and is not in its norm: of a
+single number the normalised gradient would be a sign.
 """
 
 from __future__ import annotations
