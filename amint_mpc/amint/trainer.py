@@ -19,7 +19,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from itertools import groupby
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batch
 from amint_mpc.amint.stopping import Rewind, Stopper
 from amint_mpc.amint.transfer import OnItsWay
 from amint_mpc.config import Experiment
+from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Phase, StepEvent
@@ -87,8 +87,7 @@ class Trainer:
         self._objective = JointObjective(training.mint_weight, training.distillation)
         self._members, self._external = images.members.to(self.device), images.external.to(self.device)
         self._labels = images.member_labels.to(self.device)
-        # The split draws from the seed itself; the word beside it makes this another stream.
-        self._random = np.random.Generator(np.random.PCG64([experiment.seed, 1]))
+        self._orders = epoch_orders(experiment)
 
     def run(self) -> Iterator[StepEvent | EpochEvent]:
         """Train, and tell of every step and epoch.
@@ -261,15 +260,10 @@ class Trainer:
         logits = torch.cat([logits for logits, _ in self._passes(name)])
         return (logits.argmax(1).cpu() == self.images.unseen_label_half(name)).double()
 
-    def _epoch_order(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Rows of members and of external images for each step of an epoch, [batch] each."""
-        batch, steps = self.experiment.training.batch, self.experiment.steps_per_epoch
-        orders = []
-        for count in (len(self.images.members), len(self.images.external)):
-            rounds = -(-batch * steps // count)  # fewer external images than members: start them over
-            order = np.concatenate([self._random.permutation(count) for _ in range(rounds)])[: batch * steps]
-            orders.append(list(torch.split(torch.from_numpy(order).to(self.device), batch)))
-        return orders[0], orders[1]
+    def _epoch_order(self) -> tuple[Tensor, Tensor]:
+        """Rows of members and of external images for each step of the next epoch, [steps, batch] each."""
+        members, external = (torch.from_numpy(rows).to(self.device) for rows in next(self._orders))
+        return members, external
 
     def _pixels(self, rows: Tensor, *, members: bool = True) -> Tensor:
         return _unit((self._members if members else self._external)[rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -200,27 +199,6 @@ def test_unseen_images_change_nothing() -> None:
     assert same(first, second)
     assert not torch.equal(first.scores["unseen_report"], second.scores["unseen_report"])
     assert torch.equal(first.scores["members_report"], second.scores["members_report"])
-
-
-def test_every_epoch_has_a_fresh_order_that_repeats_no_image() -> None:
-    trainer = Trainer(settings(), pictures(settings()), None, "cpu")
-    first, second = trainer._epoch_order(), trainer._epoch_order()
-    for one, two, count in zip(first, second, (20, 28), strict=True):
-        rows = torch.cat(one)
-        assert len(rows) == 16
-        assert len(rows.unique()) == 16
-        assert int(rows.max()) < count
-        assert not torch.equal(rows, torch.cat(two))
-
-
-def test_fewer_external_images_than_members_start_over() -> None:
-    experiment = settings()
-    few = experiment.model_copy(update={"data": experiment.data.model_copy(update={"external": 9})})
-    trainer = Trainer(few, pictures(few), None, "cpu")
-    times = Counter(torch.cat(trainer._epoch_order()[1]).tolist())
-    assert sum(times.values()) == 16
-    assert max(times.values()) == 2
-    assert len(times) == 9
 
 
 def test_it_learns_to_tell_members_apart() -> None:
