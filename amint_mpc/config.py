@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -108,9 +108,13 @@ class Security(_Model):
 
     `correlations` says who makes the correlated randomness: a third party (`dealer`), or, for trials only, the
     auditor itself (`insecure-embedded-dealer`), which then could read every value the developer shares.
+    `required_code` and `required_image` hold every party to software with one of these digests, by its own word
+    (`amint_mpc.evidence.attest`); empty: any.
     """
 
     correlations: Literal["dealer", "insecure-embedded-dealer"] = "dealer"
+    required_code: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field((), max_length=16)
+    required_image: tuple[Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")], ...] = Field((), max_length=16)
 
 
 class Disclosure(_Model):
@@ -216,12 +220,17 @@ def list_studies() -> dict[str, Path]:
 
 def _shipped() -> dict[str, Path]:
     """All files of configs/, of the wheel or of the checkout."""
+    return {path.stem: path for path in sorted(experiments_folder().glob("*.yaml"))}
+
+
+def experiments_folder() -> Path:
+    """configs/, of the wheel or of the checkout."""
     package = Path(str(resources.files("amint_mpc")))
     folder = package / "configs"
     # Beside an installed package `configs` is CrypTen's, so the checkout must be known for one by its project file.
     if not folder.is_dir() and (package.parent / "pyproject.toml").is_file():
-        folder = package.parent / "configs"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+        return package.parent / "configs"
+    return folder
 
 
 def load_experiment(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Experiment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from amint_mpc import __version__
+from amint_mpc.cli.attest import attest
 from amint_mpc.cli.bench import bench
 from amint_mpc.cli.compare import compare
 from amint_mpc.cli.config import config
@@ -34,5 +35,5 @@ def main() -> None:
     """
 
 
-for command in (demo, run, train, compare, study, keys, config, doctor, estimate, bench, report):
+for command in (demo, run, train, compare, study, keys, config, doctor, estimate, attest, bench, report):
     main.add_command(command)

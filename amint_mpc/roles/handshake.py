@@ -1,7 +1,9 @@
 """Two parties agree on terms before anything else crosses their link.
 
-    1. Both send a hello: protocol version, role, experiment and its digest, versions of the software, a fresh nonce.
-    2. Each checks the other's: same protocol, the expected role, fitting versions, the same digest.
+    1. Both send a hello: protocol version, role, experiment and its digest, versions and digests of the software, a
+       fresh nonce.
+    2. Each checks the other's: same protocol, the expected role, fitting versions, the same digest; then that both
+       run software which the experiment allows.
     3. Both derive the session id: HKDF-SHA256 (RFC 5869), salt = digest, input = both nonces, info = both roles.
 
 One round. The hello holds nothing secret; that it comes from the peer is TLS's part (`amint_mpc.mpc.tls`).
@@ -10,6 +12,8 @@ Guarantees
     Two runs never share a session id, for each party contributes 32 random bytes.
     Who does not agree learns which settings differ, both values beside each other.
     What the peer wrote is shown cut to a bounded length and to printable ASCII.
+    Where the experiment requires certain software (`security.required_code`, `required_image`), both ends refuse when
+    either end has another, and both see both digests. They are each party's own word (`amint_mpc.evidence.attest`).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import json
 import platform
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Annotated, Final, Literal
@@ -27,14 +31,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amint_mpc.config import ROLES, Experiment, Role
+from amint_mpc.config import ROLES, Experiment, Role, Security
 from amint_mpc.errors import PeerError, ProtocolError
+from amint_mpc.evidence import attest
+from amint_mpc.evidence.attest import Software
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.frames import JsonValue
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 _SHOWN_KEYS = 8
 _SHOWN_CHARACTERS = 40
+_SHOWN_DIGESTS = 3
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -45,10 +52,17 @@ class Session:
     Args:
         id: 32 bytes, equal at both ends, never the same twice. Not a secret.
         peer: role of the other end.
+        software: what each end says it runs, by role; this end's record is the one that it sent.
     """
 
     id: bytes = field(repr=False)
     peer: Role
+    software: Mapping[Role, Software] = field(repr=False)
+
+    @property
+    def same_code(self) -> bool:
+        """Whether both ends say that they run the same code."""
+        return len({each.code for each in self.software.values()}) == 1
 
 
 class _Versions(BaseModel):
@@ -63,19 +77,26 @@ class _Versions(BaseModel):
 class _Hello(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    protocol: Literal[1] = PROTOCOL
+    protocol: Literal[2] = PROTOCOL
     role: Role
     experiment: dict[str, object]
     digest: _Hex32
     versions: _Versions
+    software: Software
     nonce: _Hex32
 
 
-def handshake(channel: Channel, role: Role, peer: Role, experiment: Experiment) -> Session:
+def handshake(
+    channel: Channel, role: Role, peer: Role, experiment: Experiment, software: Software | None = None
+) -> Session:
     """Agree with `peer` on protocol, roles, software and experiment; `role` is ours.
 
+    Args:
+        software: our own record; None: as it is measured here.
+
     Raises:
-        PeerError: the peer has another role, version or experiment; the message says which.
+        PeerError: the peer has another role, version or experiment, or one of both ends has software that the
+            experiment does not allow; the message says which.
         ProtocolError: what came is no hello.
     """
     ours = _Hello(
@@ -83,6 +104,7 @@ def handshake(channel: Channel, role: Role, peer: Role, experiment: Experiment) 
         experiment=experiment.model_dump(mode="json"),
         digest=experiment.digest(),
         versions=versions(),
+        software=software or attest.software(),
         nonce=secrets.token_hex(32),
     )
     channel.send_json("hello", ours.model_dump(mode="json"))
@@ -93,7 +115,8 @@ def handshake(channel: Channel, role: Role, peer: Role, experiment: Experiment) 
         )
     _check_versions(ours.versions, theirs.versions, peer)
     _check_experiments(ours, theirs, peer)
-    return Session(_session_id(ours, theirs), peer)
+    _check_software(ours.software, theirs.software, peer, experiment.security)
+    return Session(_session_id(ours, theirs), peer, {role: ours.software, peer: theirs.software})
 
 
 def versions() -> _Versions:
@@ -150,6 +173,29 @@ def _check_experiments(ours: _Hello, theirs: _Hello, peer: Role) -> None:
         "the experiments differ: " + "; ".join(shown + more),
         "agree on one experiment file and start all parties with it",
     )
+
+
+def _check_software(ours: Software, theirs: Software, peer: Role, security: Security) -> None:
+    """Both records against what the experiment requires: the one that does not fit is refused at both ends."""
+    rows = [
+        ("code", ours.code, theirs.code, security.required_code),
+        ("image", ours.image or "none", theirs.image or "none", security.required_image),
+    ]
+    wrong = [
+        f"{name}: here {here}{_mark(here, allowed)}, {peer} {there}{_mark(there, allowed)}, "
+        f"required {' or '.join(allowed[:_SHOWN_DIGESTS])}{' or others' if len(allowed) > _SHOWN_DIGESTS else ''}"
+        for name, here, there, allowed in rows
+        if allowed and not {here, there} <= {*allowed}
+    ]
+    if wrong:
+        raise PeerError(
+            "the experiment requires certain software\n" + "\n".join(wrong),
+            "install what was agreed (amint-mpc attest shows what is here), or agree on another digest",
+        )
+
+
+def _mark(digest: str, allowed: Sequence[str]) -> str:
+    return "" if digest in allowed else " (refused)"
 
 
 def _flat(value: object, key: str = "") -> Iterator[tuple[str, str]]:

@@ -31,17 +31,23 @@ class Links:
     def __init__(self, experiment: Experiment, role: Role, say: Callable[[str], None]) -> None:
         self._experiment, self._role, self._say = experiment, role, say
         self._channels: list[Channel] = []
+        self.sessions: dict[Role, handshake.Session] = {}  # what was agreed, by the peer's role
         keep_freed()
 
     def add(self, channel: AnyChannel) -> AnyChannel:
         """Take charge of a link and compare terms on it.
 
         Raises:
-            PeerError: the peer has another experiment or version.
+            PeerError: the peer has another experiment or version, or software that the experiment does not allow.
         """
         self._channels.append(channel)
-        handshake.handshake(channel, self._role, cast(Role, channel.peer), self._experiment)
-        self._say(f"connected to the {channel.peer}; same experiment {self._experiment.digest()[:12]}")
+        peer = cast(Role, channel.peer)
+        session = self.sessions[peer] = handshake.handshake(channel, self._role, peer, self._experiment)
+        code = session.software[peer].code[:12]
+        self._say(
+            f"connected to the {peer}; same experiment {self._experiment.digest()[:12]}, "
+            + (f"same code {code}" if session.same_code else f"OTHER CODE {code}")
+        )
         return channel
 
     def __enter__(self) -> Links:

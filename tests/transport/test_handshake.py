@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 
-from amint_mpc.config import Data, Experiment, Model, Role, Training
+from amint_mpc.config import Data, Experiment, Model, Role, Security, Training
 from amint_mpc.errors import AmintError, PeerError, ProtocolError
+from amint_mpc.evidence.attest import Software, software
 from amint_mpc.mpc.channel import memory_pair
 from amint_mpc.roles.handshake import Session, handshake
 
 Outcome = Session | AmintError
 
 
-def meet(mine: Experiment, theirs: Experiment, claims: Role = "auditor") -> tuple[Outcome, Outcome]:
+def meet(
+    mine: Experiment,
+    theirs: Experiment,
+    claims: Role = "auditor",
+    software: tuple[Software | None, Software | None] = (None, None),
+) -> tuple[Outcome, Outcome]:
     def attempt(*terms: Any) -> Outcome:
         try:
             return handshake(*terms)
@@ -23,8 +29,8 @@ def meet(mine: Experiment, theirs: Experiment, claims: Role = "auditor") -> tupl
 
     here, there = memory_pair()
     with here, there, ThreadPoolExecutor(2) as pool:
-        other = pool.submit(attempt, there, claims, "developer", theirs)
-        return attempt(here, "developer", "auditor", mine), other.result()
+        other = pool.submit(attempt, there, claims, "developer", theirs, software[1])
+        return attempt(here, "developer", "auditor", mine, software[0]), other.result()
 
 
 def forged(change: Callable[[dict[str, Any]], object]) -> AmintError:
@@ -117,9 +123,9 @@ def test_torchs_patch_and_python_may_differ() -> None:
 def test_other_protocol_is_refused_before_anything_else() -> None:
     def newer(hello: dict[str, Any]) -> None:
         hello.clear()
-        hello.update(protocol=2, something="new")
+        hello.update(protocol=3, something="new")
 
-    assert "protocol: here 1, auditor 2" in forged(newer).message
+    assert "protocol: here 2, auditor 3" in forged(newer).message
 
 
 MALFORMED: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -130,6 +136,13 @@ MALFORMED: dict[str, Callable[[dict[str, Any]], object]] = {
     "types": lambda hello: hello.update(experiment=[]),
     "long version": lambda hello: hello["versions"].update(torch="2" * 1000),
     "digest of something else": lambda hello: hello.update(digest="0" * 64),
+    "no software": lambda hello: hello.pop("software"),
+    "software: a digest": lambda hello: hello["software"].update(code="0" * 63),
+    "software: an image": lambda hello: hello["software"].update(image="latest"),
+    "software: extra": lambda hello: hello["software"].update(more="0" * 64),
+    "software: long": lambda hello: hello["software"].update(python="3" * 65),
+    "software: unprintable": lambda hello: hello["software"].update(machine="\x1b[2J"),
+    "software: type": lambda hello: hello["software"].update(native=7),
 }
 
 
@@ -148,13 +161,69 @@ def test_what_the_peer_wrote_is_shown_short_and_printable() -> None:
     assert "vvv..." in error.message
 
 
+GOOD, BAD, IMAGE = "a" * 64, "b" * 64, "sha256:" + "c" * 64
+
+
+def running(code: str, image: str | None = None) -> Software:
+    return software().model_copy(update={"code": code, "image": image})
+
+
+def test_both_learn_what_the_other_says_it_runs() -> None:
+    one, other = meet(Experiment(), Experiment(), software=(running(GOOD), running(BAD, IMAGE)))
+    assert isinstance(one, Session)
+    assert isinstance(other, Session)
+    assert one.software == other.software == {"developer": running(GOOD), "auditor": running(BAD, IMAGE)}
+    assert not one.same_code
+    measured, _ = meet(Experiment(), Experiment())
+    assert isinstance(measured, Session)
+    assert measured.software == {"developer": software(), "auditor": software()}
+    assert measured.same_code
+
+
+@pytest.mark.parametrize("wrong", ["developer", "auditor"])
+def test_software_that_is_not_required_is_refused_at_both_ends(wrong: Role) -> None:
+    agreed = Experiment(security=Security(required_code=(GOOD, "d" * 64)))
+    ends = (running(BAD), running(GOOD)) if wrong == "developer" else (running(GOOD), running(BAD))
+    here, there = meet(agreed, agreed, software=ends)
+    for error, peer in ((here, "auditor"), (there, "developer")):
+        assert isinstance(error, PeerError)
+        whose = peer if peer == wrong else "here"
+        assert f"{whose} {BAD} (refused)" in error.message
+        assert f"{'here' if peer == wrong else peer} {GOOD}, " in error.message
+        assert f"required {GOOD} or {'d' * 64}" in error.message
+
+
+def test_any_of_the_required_codes_will_do() -> None:
+    agreed = Experiment(security=Security(required_code=(GOOD, BAD)))
+    assert all(isinstance(end, Session) for end in meet(agreed, agreed, software=(running(GOOD), running(BAD))))
+
+
+def test_a_required_image_must_be_told() -> None:
+    agreed = Experiment(security=Security(required_image=(IMAGE,)))
+    assert all(isinstance(end, Session) for end in meet(agreed, agreed, software=(running(GOOD, IMAGE),) * 2))
+    here, there = meet(agreed, agreed, software=(running(GOOD, IMAGE), running(GOOD)))
+    assert isinstance(here, PeerError)
+    assert isinstance(there, PeerError)
+    assert f"image: here {IMAGE}, auditor none (refused), required {IMAGE}" in here.message
+    assert f"image: here none (refused), developer {IMAGE}" in there.message
+
+
+def test_one_party_cannot_drop_the_requirement() -> None:
+    """It is part of the experiment, whose digests are compared first."""
+    here, there = meet(Experiment(security=Security(required_code=(GOOD,))), Experiment())
+    assert isinstance(here, PeerError)
+    assert isinstance(there, PeerError)
+    assert "security.required_code" in here.message
+
+
 def test_session_depends_on_the_terms() -> None:
     """Known answer: HKDF-SHA256 over the two nonces, salted with the digest."""
     from amint_mpc.roles import handshake as module
 
     def hello(role: Role, nonce: str) -> Any:
         digest = Experiment(data=Data(members=100, external=100)).digest()
-        return module._Hello(role=role, experiment={}, digest=digest, versions=module.versions(), nonce=nonce * 64)
+        found = {"versions": module.versions(), "software": software()}
+        return module._Hello(role=role, experiment={}, digest=digest, nonce=nonce * 64, **found)
 
     one, other = hello("developer", "1"), hello("auditor", "2")
     assert module._session_id(one, other) == module._session_id(other, one)
