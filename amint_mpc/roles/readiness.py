@@ -19,6 +19,7 @@ from amint_mpc.config import ROLES, Address, Experiment, Party, Role, load_exper
 from amint_mpc.config import party_file as usual_party_file
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import AmintError
+from amint_mpc.evidence import attest
 from amint_mpc.models.rate import check_rate
 from amint_mpc.models.registry import check_backbone
 from amint_mpc.roles import engine
@@ -48,7 +49,7 @@ def examine(
 
     The developer's images are all read; `say` is told how far it is.
     """
-    checks = list(_machine())
+    checks = [*_machine(), *_software(experiment)]
     roles = [role] if role else [each for each in ROLES if usual_party_file(each)]
     if not roles:
         hint = "say which party this machine is: amint-mpc doctor --role developer"
@@ -65,6 +66,20 @@ def _machine() -> Iterator[Check]:
             yield Check(package, True, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             yield Check(package, False, "not installed", "pip install amint-mpc")
+
+
+def _software(experiment: str | None) -> Iterator[Check]:
+    """What the peers will be told, against what the experiment requires of every party."""
+    try:
+        found, required = attest.software(), load_experiment(experiment).security
+    except AmintError as error:
+        yield Check("software", False, error.message, error.hint)
+        return
+    do = "install what was agreed; amint-mpc attest shows what is here"
+    yield Check("code", not required.required_code or found.code in required.required_code, found.code, do)
+    if found.image or required.required_image:
+        fits = not required.required_image or found.image in required.required_image
+        yield Check("image", fits, found.image or "none told", do)
 
 
 def _party(role: Role, experiment: str | None, party_file: Path | None, say: Callable[[str], None]) -> Iterator[Check]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 from party_processes import Site
 
+from amint_mpc.evidence.attest import software
+
 pytestmark = pytest.mark.timeout(120)
 
 MakeSite = Callable[..., Site]
@@ -21,6 +23,16 @@ def test_different_experiments_name_the_key_at_both(site: MakeSite) -> None:
         assert child.wait(60) == 3
         assert f"training.epochs: here {mine}, {theirs}" in child.err
         assert "hint:" in child.err
+
+
+def test_software_that_the_experiment_does_not_allow(site: MakeSite) -> None:
+    place = site(f"security.required_code=['{'a' * 64}']")
+    auditor, developer = place.fork("auditor"), place.fork("developer")
+    for child, peer in ((auditor, "developer"), (developer, "auditor")):
+        assert child.wait(60) == 3
+        code = software().code
+        assert f"code: here {code} (refused), {peer} {code} (refused), required {'a' * 64}" in child.err
+        assert "amint-mpc attest" in child.err
 
 
 @pytest.mark.parametrize("insecure", ["developer", "auditor"])

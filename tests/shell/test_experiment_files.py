@@ -75,6 +75,8 @@ def test_set_changes_a_value_in_order() -> None:
         ("training.learning_rate=.inf", "should be a finite number", ""),
         ("training.learning_rate=.nan", "should be", ""),
         ("data=4", "data: 4 should be keys of its own", ""),
+        ("security.required_code=[abc]", 'security.required_code.0: "abc" should', "config show"),
+        ("security.required_image=sha256:x", 'security.required_image: "sha256:x" should be a valid tuple', ""),
         ("seed.x=4", "seed holds a value", ""),
         ("training.batch=100000", "training.batch must not exceed", ""),
         ("nothing", '"nothing" is not KEY=VALUE', "--set training.epochs=10"),

@@ -1,9 +1,10 @@
 """The program from an installed wheel, in an empty folder: configs/ and the templates of reports must have come along
-as package data, and the C kernel where there is a compiler.
+as package data, the C kernel where there is a compiler, and the digest of the code must be the checkout's.
 
 `long`, for building a wheel makes pip fetch hatchling into an environment of its own.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from amint_mpc.config import list_experiments, list_studies
+from amint_mpc.evidence import attest
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +45,7 @@ def test_an_installed_wheel_has_the_experiments_and_the_kernel(tmp_path: Path) -
     experiments, studies = listed.split("Studies", 1)
     assert [line.split()[0] for line in experiments.splitlines() if line] == list(list_experiments())
     assert [line.split()[0] for line in studies.splitlines()[1:]] == list(list_studies())
+    assert json.loads(run("-m", "amint_mpc", "attest", "--json"))["files"] == attest.code_files()
     run("-c", "from amint_mpc.study.paper import paper_value; assert paper_value('mnist', 'vit', 'entry')")
     assert "name: quickstart" in run("-m", "amint_mpc", "config", "show")
     run("-m", "amint_mpc", "train", "--config", "smoke", "--name", "installed", "--json")
