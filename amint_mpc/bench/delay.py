@@ -138,6 +138,5 @@ class DelayingWire:
 def slow_down(channel: FramedChannel) -> DelayingWire:
     """Put a delaying wire under a channel that has just been flushed; without delay until it is told `become`."""
     channel.flush()
-    wire = DelayingWire(channel._wire)
-    channel._wire = wire
+    wire = channel.link.wire = DelayingWire(channel.link.wire)
     return wire

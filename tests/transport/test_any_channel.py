@@ -22,7 +22,7 @@ X_SPEC = (torch.int64, (2, 3))
 
 
 def raw(channel: FramedChannel, data: bytes) -> None:
-    channel._wire.write(memoryview(data), 5.0)
+    channel.link.wire.write(memoryview(data), 5.0)
 
 
 def keep_sending(channel: FramedChannel) -> None:
@@ -169,7 +169,7 @@ def test_every_flipped_byte_in_the_head_ends_in_an_error_of_ours() -> None:
     for at in range(HEADER.size + len(SHAPES)):
         here, there = memory_pair()
         raw(here, good[:at] + bytes([good[at] ^ 0x81]) + good[at + 1 :])
-        here._wire.shut()
+        here.link.wire.shut()
         with pytest.raises(AmintError):
             there.receive("x", 0, X_SPEC)
 
@@ -203,7 +203,7 @@ def test_reader_that_cannot_hold_a_frame_ends_the_link() -> None:
 def test_frame_cut_off_by_a_loss(make_pair: MakePair, kept: int) -> None:
     here, there = make_pair()
     raw(here, (header() + SHAPES + b"\0" * 48)[:kept])
-    here._wire.shut()
+    here.link.wire.shut()
     with pytest.raises(PeerError, match="the developer was lost"):
         there.receive("x", 0, X_SPEC)
 
@@ -251,7 +251,7 @@ def test_queue_is_bounded(make_pair: MakePair) -> None:
     here, _ = make_pair(queue_bytes=4 << 20, send_timeout_s=0.3)
     with pytest.raises(PeerError, match="took no data"):
         keep_sending(here)  # more than the sockets' buffers, what is read ahead, and the queue
-    assert here._queued <= 4 << 20
+    assert here.outgoing.queued <= 4 << 20
 
 
 def test_empty_tensors_read_ahead_are_not_free() -> None:
@@ -261,10 +261,10 @@ def test_empty_tensors_read_ahead_are_not_free() -> None:
         for step in range(100):  # 24 kB on the wire
             here.send("x", step, *[torch.zeros(0, dtype=torch.int64)] * 32)
         time.sleep(0.2)
-        assert len(there._ahead) <= 2
+        assert len(there.incoming.ahead) <= 2
         for step in range(100):
             there.receive("x", step, *specs)
-        assert there._ahead_bytes == 0
+        assert there.incoming.ahead_bytes == 0
 
 
 def test_rounds_of_a_simultaneous_exchange_and_of_a_chain(make_pair: MakePair) -> None:
@@ -316,7 +316,7 @@ def dealing(**peer: Any) -> tuple[FramedChannel, FramedChannel]:
 @pytest.mark.parametrize("queue", [1, 256 << 20], ids=["send", "flush"])
 def test_frozen_peer_ends_a_wait_to_send(queue: int) -> None:
     here, there = dealing()
-    here._queue_bytes = queue
+    here.outgoing.queue_bytes = queue
     with ThreadPoolExecutor(1) as pool:
         here.send("x", 0, torch.zeros(4 << 20, dtype=torch.uint8))  # more than the wire holds
         waiting = pool.submit(here.send, "x", 1, X) if queue == 1 else pool.submit(here.flush)
@@ -347,7 +347,7 @@ def test_goodbye_to_a_frozen_peer_ends() -> None:
         try:
             waiting.result(timeout=10)
         finally:
-            there._wire.shut()
+            there.link.wire.shut()
             there.close()
 
 
@@ -399,7 +399,7 @@ def test_loss_is_noticed_in_receive_and_in_send(make_pair: MakePair) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(there.receive, "x", 0, X_SPEC)
         time.sleep(0.05)
-        here._wire.shut()
+        here.link.wire.shut()
         with pytest.raises(PeerError, match="the developer was lost"):
             waiting.result(timeout=5)
     with pytest.raises(PeerError, match="the developer was lost"):
