@@ -79,4 +79,6 @@ def tls_pair(keys: dict[str, Identity], **options: Any) -> Pair:
 def nothing_left_behind() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(2)  # one that greeted a peer may be about to end
     assert [thread.name for thread in threading.enumerate() if thread not in before] == []
