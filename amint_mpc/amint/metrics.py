@@ -7,8 +7,7 @@ other whatever their numbers (balanced accuracy). Thresholds come from calibrati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -50,10 +49,6 @@ class MembershipFigures:
     members: Figure
     external: Figure
     unseen: Figure
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, for a summary."""
-        return asdict(self)
 
 
 def membership_figures(scores: Mapping[str, Tensor], seed: int) -> MembershipFigures:

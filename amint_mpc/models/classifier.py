@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from amint_mpc.config import Experiment
@@ -41,10 +38,6 @@ class Classifier(nn.Module):
     def weights(self) -> dict[str, Tensor]:
         """All weights and running statistics, on the CPU, in the usual memory layout."""
         return {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-
-    def save(self, path: Path) -> None:
-        """Write `weights` as safetensors."""
-        save_file(self.weights(), path)
 
 
 def build_classifier(experiment: Experiment, shape: tuple[int, ...], classes: int) -> Classifier:

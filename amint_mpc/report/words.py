@@ -66,8 +66,10 @@ def duration(seconds: float) -> str:
     """In the unit that suits it."""
     if seconds < 1:
         return f"{1000 * seconds:.{0 if seconds >= 0.01 else 2}f}{NBSP}ms"
-    if seconds < 120:
+    if seconds < 10:
         return f"{seconds:.1f}{NBSP}s"
+    if seconds < 300:
+        return f"{seconds:.0f}{NBSP}s"
     minutes = round(seconds / 60)
     return f"{minutes}{NBSP}min" if minutes < 120 else f"{minutes // 60}{NBSP}h {minutes % 60:02}{NBSP}min"
 
