@@ -15,6 +15,7 @@ from amint_mpc.cli import main
 from amint_mpc.config import experiments_folder
 from amint_mpc.errors import UsageError
 from amint_mpc.evidence import attest, attested, canonical
+from amint_mpc.roles.readiness import examine
 
 PACKAGE = Path(amint_mpc.__file__).parent
 
@@ -199,6 +200,21 @@ def test_the_command_prints_the_record_and_compares_it(tmp_path: Path) -> None:
     assert [each["what"] for each in json.loads(command("--check", str(file), "--json").stdout)["differences"]] == [
         "code"
     ]
+
+
+def test_doctor_says_beforehand_what_an_experiment_would_refuse(tmp_path: Path) -> None:
+    def found(**security: list[str]) -> dict[str, bool]:
+        file = tmp_path / "own.yaml"
+        file.write_text(json.dumps({"security": security}))
+        return {check.what: check.ok for check in examine("dealer", str(file), None)}
+
+    own = attest.software().code
+    assert found()["code"]
+    assert "image" not in found()
+    assert found(required_code=["0" * 64, own])["code"]
+    refused = found(required_code=["0" * 64], required_image=["sha256:" + "0" * 64])
+    assert not refused["code"]
+    assert not refused["image"]
 
 
 @pytest.mark.parametrize(
