@@ -10,6 +10,7 @@ code  meaning
 3     peer or identity: absent, lost, not the expected certificate, other terms
 4     protocol: a message that breaks the protocol, a value outside its range
 5     data: missing, damaged or too small
+6     evidence: a log, a statement or a proof does not hold, or is of a newer version
 130   interrupted by the user
 ====  =========================================================================
 """
@@ -69,6 +70,12 @@ class DataError(AmintError):
     """Images are missing, damaged, or fewer than the experiment asks for."""
 
     exit_code = 5
+
+
+class EvidenceError(AmintError):
+    """What was signed, logged or committed to does not hold; the message names the first place where it fails."""
+
+    exit_code = 6
 
 
 class Interrupted(AmintError):

@@ -56,6 +56,14 @@ class Identity:
     def fingerprint(self) -> str:
         return fingerprint(self.certificate)
 
+    def sign(self, message: bytes) -> bytes:
+        """Ed25519 signature, 64 bytes. What is signed must say what it is for (`evidence.signing`), as TLS 1.3 does.
+
+        Raises:
+            IdentityError: the key has gone, can be read by others, or is another one.
+        """
+        return _own_key(self).sign(message)
+
     def __repr__(self) -> str:
         return f"Identity({self.role}, {self.fingerprint})"
 
@@ -95,21 +103,7 @@ def load(folder: Path, role: Role) -> Identity:
             another key.
     """
     identity = Identity(role, folder, _own_certificate(folder, role))
-    _check_folder(folder)
-    try:
-        # Open once, then ask about what was opened: the file cannot be exchanged between look and use.
-        with identity.key_file.open("rb") as file:
-            if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise IdentityError(
-                    f"the private key {identity.key_file} can be read by others", f"chmod 600 {identity.key_file}"
-                )
-            key = serialization.load_pem_private_key(file.read(_MAX_PEM), password=None)
-    except OSError:
-        raise _no_keys(folder, role) from None
-    except (ValueError, TypeError):
-        raise IdentityError(f"{identity.key_file} is no private key", f"make new keys for the {role}") from None
-    if key.public_key() != identity.certificate.public_key():
-        raise IdentityError(f"{identity.certificate_file} belongs to another key than {identity.key_file}")
+    _own_key(identity)
     return identity
 
 
@@ -127,12 +121,7 @@ def trust(folder: Path, role: Role, certificate_file: Path, show: Callable[[str]
     Raises:
         UsageError: no certificate of that role, or one that collides with a pinned or an own one.
     """
-    certificate = _read_certificate(certificate_file)
-    if certificate is None:
-        raise UsageError(f"{certificate_file} is no certificate", "take the .pem file that the peer's keys came with")
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if [name.value for name in names] != [role]:
-        raise UsageError(f"{certificate_file} was not made for the role {role}")
+    certificate = read_certificate(certificate_file, role)
     mark = fingerprint(certificate)
     target = folder / "trusted" / f"{role}.pem"
     pinned = _read_certificate(target)
@@ -151,6 +140,21 @@ def trust(folder: Path, role: Role, certificate_file: Path, show: Callable[[str]
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}") from None
     return mark
+
+
+def read_certificate(file: Path, role: Role) -> x509.Certificate:
+    """A role's certificate from a file; it is trusted only once its fingerprint has been compared.
+
+    Raises:
+        UsageError: no certificate of that role.
+    """
+    certificate = _read_certificate(file)
+    if certificate is None:
+        raise UsageError(f"{file} is no certificate", "take the .pem file that the peer's keys came with")
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if [name.value for name in names] != [role]:
+        raise UsageError(f"{file} was not made for the role {role}")
+    return certificate
 
 
 def create_for_one_machine(folders: Mapping[Role, Path]) -> None:
@@ -224,6 +228,28 @@ def _own_certificate(folder: Path, role: Role) -> x509.Certificate:
 def _no_keys(folder: Path, role: Role) -> IdentityError:
     command = f"amint-mpc keys new --role {role} --keys {shlex.quote(str(folder))}"
     return IdentityError(f"no keys of the {role} in {folder}", f"make them: {command}")
+
+
+def _own_key(identity: Identity) -> Ed25519PrivateKey:
+    """The private key, checked; nobody keeps it."""
+    _check_folder(identity.folder)
+    try:
+        # Open once, then ask about what was opened: the file cannot be exchanged between look and use.
+        with identity.key_file.open("rb") as file:
+            if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise IdentityError(
+                    f"the private key {identity.key_file} can be read by others", f"chmod 600 {identity.key_file}"
+                )
+            key = serialization.load_pem_private_key(file.read(_MAX_PEM), password=None)
+    except OSError:
+        raise _no_keys(identity.folder, identity.role) from None
+    except (ValueError, TypeError):
+        raise IdentityError(
+            f"{identity.key_file} is no private key", f"make new keys for the {identity.role}"
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey) or key.public_key() != identity.certificate.public_key():
+        raise IdentityError(f"{identity.certificate_file} belongs to another key than {identity.key_file}")
+    return key
 
 
 def _owner(folder: Path, peer: Role) -> str:
