@@ -124,6 +124,12 @@ class Disclosure(_Model):
     final_figures: bool = True
 
 
+class Evidence(_Model):
+    """What the parties keep to show afterwards what was done (docs/evidence.md)."""
+
+    log: bool = Field(True, description="a log of every step, the same at both, signed by developer and auditor")
+
+
 class Experiment(_Model):
     """All that the parties agree on. Its digest is compared before anything else happens."""
 
@@ -135,6 +141,7 @@ class Experiment(_Model):
     training: Training = Training()
     security: Security = Security()
     disclosure: Disclosure = Disclosure()
+    evidence: Evidence = Evidence()
 
     @property
     def method(self) -> str:
@@ -164,6 +171,8 @@ class Experiment(_Model):
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.head.features is not None and self.head.input == "conv":
             raise ValueError("head.input conv takes the maps of this program's own backbones: leave head.features out")
+        if self.head.features is not None and self.evidence.log:
+            raise ValueError("an own loop (head.features) has an order of its own: set evidence.log to false")
         if self.training.batch > min(self.data.members, self.data.external):
             raise ValueError("training.batch must not exceed data.members or data.external")
         return self

@@ -19,8 +19,10 @@ from amint_mpc.bench.inprocess import parties, together, zeros
 from amint_mpc.config import ROLES, Experiment
 from amint_mpc.mpc import frames
 from amint_mpc.mpc.channel import Channel, memory_pair
+from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.frames import JsonValue, Spec
 from amint_mpc.roles import engine, handshake, session, stopping
+from amint_mpc.roles import record as pen
 from amint_mpc.roles.heads import head_kind
 
 RECEIVED = -1
@@ -55,12 +57,24 @@ class Tapes:
     end: Tape
 
 
+def _frame(tag: str, *specs: Spec) -> int:
+    """Bytes of a frame of tensors."""
+    return len(frames.encode_tensors(tag, 0, 1, [torch.zeros(shape, dtype=dtype) for dtype, shape in specs]))
+
+
 FIGURES = Tape(developer=[RECEIVED], auditor=[0])
 """The auditor tells figures: a round; the bytes (JSON, some hundred) depend on the digits and are not counted."""
-STOP = Tape(
-    developer=[RECEIVED], auditor=[len(frames.encode_tensors(stopping.TAG, 0, 1, [torch.zeros(1, dtype=torch.uint8)]))]
-)
+STOP = Tape(developer=[RECEIVED], auditor=[_frame(stopping.TAG, stopping.SPEC)])
 """The auditor's bit after an evaluation: stop, or go on."""
+_DIGEST, _SIGNED = _frame(pen.DIGEST, pen.DIGEST_SPEC), _frame(pen.SIGNED, *pen.SIGNED_SPECS)
+_SIGNATURE = _frame(pen.SIGNATURE, pen.SIGNATURE_SPEC)
+CHECKPOINT = Tape(developer=[_DIGEST, _SIGNED, RECEIVED], auditor=[RECEIVED, _SIGNED, RECEIVED])
+"""Of the log: the classifier's digest, then both sign (`roles.record`)."""
+LOG_END = Tape(
+    developer=[_DIGEST, RECEIVED, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
+    auditor=[RECEIVED, _DIGEST, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
+)
+"""Both digests, the signed head, the signed statement."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +164,10 @@ def _advance(
 
 
 def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
+    logged = experiment.evidence.log
     yield tapes.start
+    if logged:
+        yield CHECKPOINT
     for item in schedule(experiment):
         yield from (tapes.step[kind] for kind in _kinds_of(item))
         if isinstance(item, ScoreSets) and not item.final:
@@ -158,9 +175,13 @@ def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
                 yield STOP
             if experiment.disclosure.epoch_figures:
                 yield FIGURES
+            if logged:
+                yield CHECKPOINT
     yield tapes.end
     if experiment.disclosure.final_figures:
         yield FIGURES
+    if logged:
+        yield LOG_END
 
 
 def _kinds_of(item: TrainStep | ScoreSets) -> list[int]:
@@ -178,6 +199,11 @@ def _agreement(experiment: Experiment) -> Tape:
         roles = ROLES[own], ROLES[1 - own]
         handshake.handshake(end, *roles, experiment)
         session.same_session(end, number)
+        if experiment.evidence.log:
+            if own == DEVELOPER:
+                end.send_json(pen.BEGIN, {"data": None})
+            else:
+                end.receive_json(pen.BEGIN)
 
     together([lambda: agree(ends[0], 0), lambda: agree(ends[1], 1)], lambda: None)
     for end in ends:

@@ -32,6 +32,7 @@ from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.mpc.tls import Listener, connect
 from amint_mpc.roles import embedded, engine, session, stopping
 from amint_mpc.roles.heads import Kind, head_kind
+from amint_mpc.roles.record import Pen, Unlogged, recording
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
@@ -59,8 +60,11 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         developer = links.add(
             listener.accept("developer", party.connect_timeout_s, idle_timeout_s=party.idle_timeout_s)
         )
+        agreed = links.sessions["developer"]
         if experiment.insecure:
-            return _train(experiment, folder, emit, developer, embedded.auditors_supply(developer))
+            supply = embedded.auditors_supply(developer)
+            with recording(experiment, own, party.keys, agreed, developer, folder) as pen:
+                return _train(experiment, folder, emit, developer, supply, pen)
         assert party.dealer is not None
         say(f"connecting to the dealer at {party.dealer.host}:{party.dealer.port}")
         # read by a thread although nothing more will come, so that the loss of the dealer is noticed
@@ -70,15 +74,24 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         dealer = links.add(dealer_link)
         number, stream = session.receive_seed(dealer)
         session.same_session(developer, number)
-        with session.standing("auditor"):
-            return _train(experiment, folder, emit, developer, session.WatchedSupply(stream, dealer))
+        with (
+            session.standing("auditor"),
+            recording(experiment, own, party.keys, agreed, developer, folder) as pen,
+        ):
+            return _train(experiment, folder, emit, developer, session.WatchedSupply(stream, dealer), pen)
 
 
 def _train(
-    experiment: Experiment, folder: RunFolder, emit: Callable[[Event], None], developer: Channel, supply: Supply
+    experiment: Experiment,
+    folder: RunFolder,
+    emit: Callable[[Event], None],
+    developer: Channel,
+    supply: Supply,
+    pen: Pen | None = None,
 ) -> dict[str, Any]:
+    pen = pen or Unlogged(developer)
     kind = head_kind(experiment)
-    head = kind.secure(developer, AUDITOR, supply)
+    head = kind.secure(pen.channel, AUDITOR, supply)
     draw_and_share(head, kind)
     meter, optimizer = engine.Meter(developer), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
@@ -87,6 +100,7 @@ def _train(
     epochs = experiment.training.warmup_epochs + experiment.training.epochs
     epoch_start, scores = start, {}
     stopper, stopped = stopping.auditors(head, developer, experiment), None
+    pen.checkpoint(None, {})  # waits for the developer's warm-up
     for item in schedule(experiment):
         if stopped is not None and not (isinstance(item, ScoreSets) and item.final):
             continue
@@ -95,6 +109,7 @@ def _train(
             meter.start()
             head.train_step(None, labels, optimizer)
             meter.stop()
+            pen.step()
             seconds = time.perf_counter() - step_start
             if item.index == 0:  # it waited for the developer's warm-up
                 seconds -= developer.stats.seconds_waiting - waited
@@ -103,6 +118,7 @@ def _train(
             emit(steps[-1])
             continue
         scores = score(head, item)
+        pen.scored()
         known, epoch = calibration_figures(scores), stopped or item.epoch
         if not item.final:
             if experiment.training.patience and stopper.evaluated(scores):
@@ -111,18 +127,21 @@ def _train(
             if experiment.disclosure.epoch_figures:
                 exact = {name: {"value": value, "low": value, "high": value} for name, value in known.items()}
                 developer.send_json("figures", exact)  # type: ignore[arg-type]
+            pen.checkpoint(None, known, stop=stopped is not None)
             known |= stopper.figures
         emit(EpochEvent(epoch, epochs, "score", time.perf_counter() - epoch_start, known))
         epoch_start = time.perf_counter()
     opened = head.open_weights()
     assert opened is not None
     seconds = time.perf_counter() - start
-    folder.save_tensors("head.safetensors", kind.stored(opened))
+    stored = kind.stored(opened)
+    folder.save_tensors("head.safetensors", stored)
     folder.save_tensors("scores.safetensors", scores)
     membership = membership_figures(scores, experiment.seed)
     figures = named_figures(membership, None)
     if experiment.disclosure.final_figures:
         developer.send_json("figures", figures)  # type: ignore[arg-type]
+    pen.end(stored, figures)
     summary = {
         "seconds": seconds,
         **told(experiment, stopped),

@@ -30,13 +30,17 @@ from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.tls import connect
 from amint_mpc.roles import embedded, engine, session, stopping
 from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.record import recording
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
 
 @contextmanager
 def joined(
-    experiment: Experiment, party: Party, say: Callable[[str], None] = lambda _: None
+    experiment: Experiment,
+    party: Party,
+    say: Callable[[str], None] = lambda _: None,
+    folder: RunFolder | None = None,
 ) -> Iterator[engine.SecureMintHead]:
     """The secure head of a run with auditor and dealer, for as long as the context lasts.
 
@@ -44,10 +48,14 @@ def joined(
 
     Args:
         say: told what happens, a sentence at a time.
+        folder: where the log goes; a loop of one's own has none and keeps no log.
 
     Raises:
+        UsageError: the experiment wants a log, and there is no folder.
         PeerError: a peer is absent, is not the one whose certificate is pinned, or has another experiment.
     """
+    if experiment.evidence.log and folder is None:
+        raise UsageError("the experiment keeps a log, a training loop of your own cannot", "set evidence.log to false")
     own = identity.load(party.keys, "developer")
     with session.Links(experiment, "developer", say) as links:
 
@@ -68,10 +76,14 @@ def joined(
             number, stream = session.receive_seed(dealer)
             session.same_session(auditor, number)
             supply = Supply(stream, DEVELOPER, dealer)
-        head = head_kind(experiment).secure(auditor, DEVELOPER, supply)
-        head.share_weights(None, None)
-        with session.standing("developer"):
-            yield engine.SecureMintHead(head, auditor, experiment, stopping.developers(head, auditor, experiment, say))
+        with (
+            session.standing("developer"),
+            recording(experiment, own, party.keys, links.sessions["auditor"], auditor, folder) as pen,
+        ):
+            head = head_kind(experiment).secure(pen.channel, DEVELOPER, supply)
+            head.share_weights(None, None)
+            stopper = stopping.developers(head, auditor, experiment, say)
+            yield engine.SecureMintHead(head, auditor, experiment, stopper, pen)
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
@@ -82,19 +94,30 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
             "start your loop, as examples/own_loop.py does, or leave head.features out",
         )
     images = load_split(experiment, party.data, lambda text: emit(Notice(text)))
-    with joined(experiment, party, lambda text: emit(Notice(text))) as head:
+    warm, evaluations = experiment.training.warmup_epochs, engine.epochs_with_figures(experiment)
+    with joined(experiment, party, lambda text: emit(Notice(text)), folder) as head:
         trainer = Trainer(experiment, images, head, party.device, party.overlap, head.stopper)
         start, joint = time.perf_counter(), []
+        if not warm:
+            head.pen.checkpoint(trainer.backbone.weights(), {})
         for event in trainer.run():
             if isinstance(event, StepEvent) and event.phase == "joint":
                 joint.append(event)
                 event = replace(event, rounds=head.meter.last_rounds, bytes_sent=head.meter.last_bytes)
             if isinstance(event, EpochEvent):
-                folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
-                if event.phase == "joint":
-                    event = replace(event, figures=head.epoch_figures(event.epoch) | event.figures)
+                weights = trainer.backbone.weights()
+                folder.save_tensors("backbone.safetensors", weights)
+                if event.phase == "warm-up" and event.epoch == warm:
+                    head.pen.checkpoint(weights, {})
+                if event.phase == "joint" and event.epoch in evaluations:
+                    head.pen.scored()
+                    shared = head.epoch_figures(event.epoch)
+                    head.pen.checkpoint(weights, shared, stop=trainer.stopped is not None)
+                    event = replace(event, figures=shared | event.figures)
             emit(event)
+        head.pen.scored()
         told = head.finish()
+        head.pen.end(trainer.backbone.weights(), told)
         summary = {
             "seconds": time.perf_counter() - start,
             **stop_told(experiment, trainer.stopped),

@@ -21,6 +21,7 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.heads import head_optimizer as head_optimizer
+from amint_mpc.roles.record import Pen, Unlogged
 
 
 def head_inputs(experiment: Experiment) -> int:
@@ -81,13 +82,20 @@ class SecureMintHead:
     Attributes:
         steps: training steps of the whole run: the experiment fixes them, and `step` is called just so often.
         stopper: hears from the auditor whether to stop, where the experiment has `training.patience`.
+        pen: of the log; told of each step here, of all else by the loop.
     """
 
     def __init__(
-        self, head: SharedHead, auditor: Channel, experiment: Experiment, stopper: Stopper | None = None
+        self,
+        head: SharedHead,
+        auditor: Channel,
+        experiment: Experiment,
+        stopper: Stopper | None = None,
+        pen: Pen | None = None,
     ) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
         self.stopper = stopper
+        self.pen: Pen = pen or Unlogged(auditor)
         self._optimizer = head_optimizer(experiment)
         self.meter = Meter(auditor)
         self.steps = head_steps(experiment)
@@ -105,6 +113,7 @@ class SecureMintHead:
         self.meter.start()
         gradient = self._head.train_step(features.double(), targets(members), self._optimizer)
         self.meter.stop()
+        self.pen.step()
         assert gradient is not None
         return (gradient / members).to(features.dtype)
 

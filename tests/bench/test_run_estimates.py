@@ -13,14 +13,15 @@ from amint_mpc.roles import engine, session
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import head_kind
 
+QUIET = ("disclosure.final_figures=false", "evidence.log=false")
 CONV = load_experiment(
     "smoke",
     [
-        *("head.input=conv", "head.filters=1", "head.hidden=2", "model.width=1", "disclosure.final_figures=false"),
+        *("head.input=conv", "head.filters=1", "head.hidden=2", "model.width=1", *QUIET),
         *("data.members=8", "data.external=8", "data.unseen=8", "training.batch=4", "training.epochs=1"),
     ],
 )
-SMOKE = load_experiment("smoke", ["disclosure.final_figures=false", "training.evaluate_every=1"])
+SMOKE = load_experiment("smoke", [*QUIET, "training.evaluate_every=1"])
 
 
 def walked(experiment: Experiment) -> tuple[int, int, int, int]:

@@ -13,14 +13,18 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from amint_mpc.config import Experiment, Party
+from amint_mpc import identity
+from amint_mpc.config import Experiment, Party, Role
 from amint_mpc.events import Event
-from amint_mpc.mpc.channel import memory_pair
+from amint_mpc.evidence import attest
+from amint_mpc.mpc.channel import Channel, memory_pair
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.correlations.feed import Supply, serve
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.roles import auditor, developer, engine, stopping
+from amint_mpc.roles.handshake import Session
 from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.record import Pen, Unlogged, recording
 from amint_mpc.runfolder import RunFolder
 
 
@@ -53,14 +57,23 @@ class Secure:
 
 
 def secure_run(
-    experiment: Experiment, root: Path, first: Mapping[str, Tensor], wrap: Callable[[Any], Any] = lambda head: head
+    experiment: Experiment,
+    root: Path,
+    first: Mapping[str, Tensor],
+    wrap: Callable[[Any], Any] = lambda head: head,
+    logged: bool = False,
 ) -> Secure:
     """`roles.developer.run`, `roles.auditor.run` once connected, and the dealer's `serve`, as three threads.
 
     Args:
         first: the auditor's first weights by name, so that a twin can start from them, too.
         wrap: is given the developer's head and gives what its trainer gets.
+        logged: both keep the log, with keys in `root`/keys; else as if the experiment wanted none.
     """
+    keys: dict[Role, Path] = {"developer": root / "keys" / "developer", "auditor": root / "keys" / "auditor"}
+    number = os.urandom(32)
+    if logged:
+        identity.create_for_one_machine(keys)
     found, kind = Secure(), head_kind(experiment)
     to_auditor, to_developer = memory_pair()
     from_dealer, dealers_end = memory_pair("developer", "dealer", prefetch_bytes=1 << 22)
@@ -75,11 +88,22 @@ def secure_run(
     }
 
     @contextmanager
-    def joined(*_: object) -> Iterator[Any]:
-        head = kind.secure(to_auditor, DEVELOPER, found.supplies["developer"])
-        head.share_weights(None, None)
-        stopper = stopping.developers(head, to_auditor, experiment, lambda _: None)
-        yield wrap(engine.SecureMintHead(head, to_auditor, experiment, stopper))
+    def pen(role: Role, peer: Role, channel: Channel, folder: RunFolder) -> Iterator[Pen]:
+        if not logged:
+            yield Unlogged(channel)
+            return
+        software = dict.fromkeys((role, peer), attest.software())
+        session, own = Session(number, peer, software), identity.load(keys[role], role)
+        with recording(experiment, own, keys[role], session, channel, folder) as found:
+            yield found
+
+    @contextmanager
+    def joined(*args: Any) -> Iterator[Any]:
+        with pen("developer", "auditor", to_auditor, args[3]) as own:
+            head = kind.secure(own.channel, DEVELOPER, found.supplies["developer"])
+            head.share_weights(None, None)
+            stopper = stopping.developers(head, to_auditor, experiment, lambda _: None)
+            yield wrap(engine.SecureMintHead(head, to_auditor, experiment, stopper, own))
 
     def developers() -> Any:
         with RunFolder.create(root, experiment, "developer", "developer") as folder:
@@ -91,7 +115,8 @@ def secure_run(
         with RunFolder.create(root, experiment, "auditor", "auditor") as folder:
             found.folders["auditor"] = folder.path
             told = found.events["auditor"].append
-            return auditor._train(experiment, folder, told, to_developer, found.supplies["auditor"])
+            with pen("auditor", "developer", to_developer, folder) as own:
+                return auditor._train(experiment, folder, told, to_developer, found.supplies["auditor"], own)
 
     def dealers() -> Any:
         found.blocks = serve(dealers_end, (stream(DEVELOPER), stream(AUDITOR)), engine.plans(experiment))

@@ -51,6 +51,8 @@ def test_it_joins_auditor_and_dealer(site: Callable[..., Site]) -> None:
 
 
 def test_the_programs_own_loop_refuses_such_an_experiment(site: Callable[..., Site]) -> None:
-    child = site().fork("developer", "--set", "head.features=96", "--set", "training.evaluate_every=0")
+    child = site().fork(
+        "developer", "--set", "head.features=96", "--set", "training.evaluate_every=0", "--set", "evidence.log=false"
+    )
     assert child.wait(60) == 2
     assert "training loop of your own" in child.err

@@ -48,7 +48,7 @@ class Watched:
     def __init__(self, head: engine.SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
         self.head, self.secure, self.twin = head, secure, twin
         self.meter, self.epoch_figures, self.finish = head.meter, head.epoch_figures, head.finish
-        self.stopper = head.stopper
+        self.stopper, self.pen = head.stopper, head.pen
         self.cosines: list[float] = []
         self.seen: list[Tensor] = []
         self.closest_share = float("inf")

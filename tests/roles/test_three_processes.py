@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 MakeSite = Callable[..., Site]
 EVERYWHERE = {"metrics.jsonl", "summary.json", "experiment.yaml", "versions.json", "log.txt", "tensorboard"}
+LOGGED = {"developer": {"evidence"}, "auditor": {"evidence", "head.salt"}, "dealer": set()}
 OWN = {"developer": {"backbone.safetensors"}, "auditor": {"head.safetensors", "scores.safetensors"}, "dealer": set()}
 INSECURE = "--insecure-embedded-dealer"
 
@@ -47,7 +48,7 @@ def test_three_processes_as_a_user_starts_them(finished: Site) -> None:
     assert [(child.wait(), child.err) for child in finished.children] == [(0, "")] * 3
     for role in ROLES:
         folder = finished.run_folder(role)
-        assert {path.name for path in folder.iterdir()} == EVERYWHERE | OWN[role]
+        assert {path.name for path in folder.iterdir()} == EVERYWHERE | LOGGED[role] | OWN[role]
         assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
         assert any(record["event"] == "step" for record in records(folder))
         assert "connected to the" in (folder / "log.txt").read_text()
@@ -93,12 +94,13 @@ def test_a_trial_without_a_dealer_is_marked_everywhere(site: MakeSite) -> None:
         assert child.wait() == 0
         assert child.out.count("INSECURE") >= 2, "at the start and at the end of the screen"
         folder = place.run_folder(f"{role}-insecure")
-        assert {path.name for path in folder.iterdir()} == EVERYWHERE | OWN[role]
+        assert {path.name for path in folder.iterdir()} == EVERYWHERE | LOGGED[role] | OWN[role]
         for name in (path for path in EVERYWHERE if "." in path):
             assert "INSECURE" in (folder / name).read_text(), name
         for name in OWN[role]:
             with safe_open(folder / name, "pt") as stored:
                 assert "INSECURE" in stored.metadata()["insecure"], name
+        assert "INSECURE" in (folder / "evidence" / "log.jsonl").read_text().splitlines()[0]
     assert {path.name for path in place.runs.iterdir()} == {"auditor-insecure", "developer-insecure"}
     known = [summary(path) for path in place.runs.iterdir()]
     assert known[0]["digest"] == known[1]["digest"]

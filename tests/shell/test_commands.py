@@ -52,7 +52,13 @@ def test_the_least_learning_rate_of_the_head_is_the_one_that_is_named(cli) -> No
 
 
 def test_an_own_loop_brings_dataset_and_backbone(cli) -> None:
-    own = ("head.features=96", "training.evaluate_every=0", "data.dataset=mine", "model.backbone=mine")
+    own = (
+        "head.features=96",
+        "training.evaluate_every=0",
+        "evidence.log=false",
+        "data.dataset=mine",
+        "model.backbone=mine",
+    )
     assert cli("config", "check", "smoke", *(word for each in own for word in ("--set", each))).exit_code == 0
 
 

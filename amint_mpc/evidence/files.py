@@ -1,0 +1,57 @@
+"""Where evidence lies in a run folder, and how it is written and read: whole or not at all, and never without a limit.
+
+evidence/log.jsonl            the same at developer and auditor
+evidence/statement.json       the same at both, once the run is finished
+evidence/certificates/        of both, whose keys have signed
+head.salt                     the auditor's alone, beside its head: opens its commitment; never part of a bundle
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from amint_mpc.errors import EvidenceError, UsageError
+
+EVIDENCE = Path("evidence")
+LOG = EVIDENCE / "log.jsonl"
+STATEMENT = EVIDENCE / "statement.json"
+CERTIFICATES = EVIDENCE / "certificates"
+SALT = Path("head.salt")
+EXPERIMENT = Path("experiment.yaml")
+
+
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file that must not exist yet; its folder is made where it is missing.
+
+    Raises:
+        UsageError: it exists, or cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise UsageError(f"{path} exists already", "evidence is never written over")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The whole file.
+
+    Raises:
+        EvidenceError: it is not there, cannot be read, or is longer than `limit`.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise EvidenceError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > limit:
+        raise EvidenceError(f"{path} is longer than {limit} bytes")
+    return data

@@ -1,0 +1,46 @@
+"""What the log of a run must hold, entry by entry: it follows from the agreed experiment, as the run itself does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amint_mpc.amint.schedule import TrainStep, schedule
+from amint_mpc.config import Experiment
+from amint_mpc.data.order import epoch_orders
+from amint_mpc.evidence.canonical import Value
+from amint_mpc.evidence.entries import Planned, batch_digest
+from amint_mpc.runfolder import INSECURE
+
+
+def planned(experiment: Experiment) -> Iterator[Planned]:
+    """Of a run that goes to its last epoch.
+
+    After a checkpoint that says stop, what follows is left out up to the last scoring (`amint.stopping`).
+    """
+    insecure = INSECURE if experiment.insecure else None
+    yield Planned("begin", {"experiment": experiment.digest(), "insecure": insecure}, "the beginning")
+    batches, warm = joint_batches(experiment), experiment.training.warmup_epochs
+    yield from _checkpoint(warm, f"the checkpoint before step 0 (after {warm} epochs of warm-up)")
+    for item in schedule(experiment):
+        if isinstance(item, TrainStep):
+            fields: dict[str, Value] = {"step": item.index, "epoch": item.epoch, "batch": next(batches)}
+            yield Planned("step", fields, f"step {item.index} (epoch {item.epoch})")
+            continue
+        kind = "final" if item.final else f"epoch {item.epoch}"
+        yield Planned("score", {"epoch": item.epoch, "final": item.final}, f"the scoring ({kind})")
+        if not item.final:
+            yield from _checkpoint(item.epoch, f"the checkpoint of epoch {item.epoch}")
+    yield Planned("end", {}, "the end")
+    yield Planned("signed", {}, "the signed head of the end")
+
+
+def joint_batches(experiment: Experiment) -> Iterator[str]:
+    """The digest of each joint step's batch, in order."""
+    for epoch, (members, external) in enumerate(epoch_orders(experiment), start=1):
+        if epoch > experiment.training.warmup_epochs:
+            yield from map(batch_digest, members.tolist(), external.tolist())
+
+
+def _checkpoint(epoch: int, place: str) -> Iterator[Planned]:
+    yield Planned("checkpoint", {"epoch": epoch}, place)
+    yield Planned("signed", {}, f"the signed head after {place}")

@@ -1,0 +1,329 @@
+"""One party's pen: joins the log (`amint_mpc.evidence`) to a run, at the same places at developer and auditor.
+
+1. begin       The developer sends its commitment to the images, or that it makes none. Both write the first entry.
+2. checkpoint  Before the first step, and after each evaluation: the developer sends the digest of its classifier, both
+               write it down, and each sends the other its signature over the log so far (RFC 6962 head).
+3. step        Each of the two works out alone which images the batch has, and hashes the frames of the step in a
+               thread beside it; no message.
+4. end         The developer sends the digest of the last classifier, the auditor its commitment to the head. Both sign
+               the log, and then the statement.
+
+Who learns what: the auditor learns digests of the classifier, the developer a salted hash of the head; no value.
+Rounds: two or three a checkpoint, none in a step. Bytes: a few hundred a checkpoint.
+
+Guarantees
+    Both files are equal, byte for byte. Where they would differ, both parties stop at the next checkpoint with an error
+    that says since where.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from torch import Tensor
+
+from amint_mpc import identity
+from amint_mpc.config import Experiment, Role
+from amint_mpc.errors import ProtocolError
+from amint_mpc.evidence import signing
+from amint_mpc.evidence.canonical import Value, encode, figure, tensors_digest
+from amint_mpc.evidence.entries import HEAD_TYPE, SALT_BYTES, Planned, head_commitment, signed_payload
+from amint_mpc.evidence.files import CERTIFICATES, LOG, SALT, STATEMENT, write_new
+from amint_mpc.evidence.log import VERSION, Head, Log
+from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
+from amint_mpc.identity import Identity
+from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.frames import Spec
+from amint_mpc.mpc.observed import Digests, Observed
+from amint_mpc.roles.handshake import Session
+from amint_mpc.roles.planned import planned
+from amint_mpc.runfolder import RunFolder
+
+BEGIN, DIGEST, SIGNED, SIGNATURE = "log-begin", "log-digest", "log-signed", "log-statement"
+DIGEST_SPEC: Spec = (torch.uint8, (32,))
+SIGNATURE_SPEC: Spec = (torch.uint8, (signing.SIGNATURE_BYTES,))
+SIGNED_SPECS: tuple[Spec, ...] = ((torch.int64, (1,)), DIGEST_SPEC, SIGNATURE_SPEC)
+
+SIGNERS: tuple[Role, ...] = ("developer", "auditor")
+
+Figures = Mapping[str, float]
+Intervals = Mapping[str, Mapping[str, float]]
+
+
+class Pen(Protocol):
+    """What a party's run calls. Of a run without a log, `Unlogged`."""
+
+    channel: Channel
+    """The link to the other party for the head: what crosses it is what the digests of frames cover."""
+
+    def step(self) -> None:
+        """The head has taken its next training step."""
+
+    def scored(self) -> None:
+        """The sets that the schedule names next have been scored."""
+
+    def checkpoint(self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False) -> None:
+        """Before the first step and after each evaluation. Args: backbone: None at the auditor."""
+
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals) -> None:
+        """The head has been opened. Args: tensors: the classifier, or at the auditor the head, as it was saved."""
+
+
+class Unlogged:
+    """A run that keeps no log."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def step(self) -> None:
+        """See `Pen`."""
+
+    def scored(self) -> None:
+        """See `Pen`."""
+
+    def checkpoint(self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False) -> None:
+        """See `Pen`."""
+
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals) -> None:
+        """See `Pen`."""
+
+
+@contextmanager
+def recording(
+    experiment: Experiment,
+    own: Identity,
+    keys: Path,
+    session: Session,
+    link: Channel,
+    folder: RunFolder | None,
+    data: Mapping[str, Value] | None = None,
+) -> Iterator[Pen]:
+    """The log of a run for as long as the context lasts; `Unlogged` where the experiment wants none.
+
+    Args:
+        own: who signs. keys: this party's folder of keys, with the certificate of the other one.
+        link: to the other party.
+        folder: of this party's run; gets evidence/ and, at the auditor, the salt of its commitment. None: no log.
+        data: the developer's commitment to its images.
+    """
+    if not experiment.evidence.log or folder is None:
+        yield Unlogged(link)
+        return
+    peer = identity.trusted(keys, session.peer)
+    observed = Observed(link)
+    try:
+        with Log.create(folder.path / LOG) as log:
+            recorder = Recorder(experiment, own, peer, session, link, observed, log, folder.path)
+            recorder.begin(data)
+            yield recorder
+    finally:
+        observed.end()
+
+
+class Recorder:
+    """The pen of a run with a log; see `Pen`.
+
+    Args:
+        own, peer: who signs, and whose signature is expected.
+        link, observed: to the other party, and the same observed. folder: of this party's run.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        own: Identity,
+        peer: x509.Certificate,
+        session: Session,
+        link: Channel,
+        observed: Observed,
+        log: Log,
+        folder: Path,
+    ) -> None:
+        self.channel: Channel = observed
+        self._experiment, self._own, self._session = experiment, own, session
+        self._link, self._observed, self._log, self._folder = link, observed, log, folder
+        self._certificates: dict[Role, x509.Certificate] = {own.role: own.certificate, session.peer: peer}
+        self._plan = planned(experiment)
+        self._agreed = 0  # entries under the last head that both signed
+        self._digests = 0  # messages with one, so far
+        self._begin: dict[str, Value] = {}
+
+    def begin(self, data: Mapping[str, Value] | None) -> None:
+        """Write the first entry."""
+        if self._own.role == "developer":
+            self._link.send_json(BEGIN, {"data": data})  # type: ignore[dict-item]
+        else:
+            data = _commitment(self._link.receive_json(BEGIN))
+        for role in SIGNERS:
+            pem = self._certificates[role].public_bytes(Encoding.PEM)
+            write_new(self._folder / CERTIFICATES / f"{role}.pem", pem)
+        self._begin = {
+            **self._next("begin").fields,
+            "version": VERSION,
+            "session": self._session.id.hex(),
+            "certificates": {role: identity.fingerprint(self._certificates[role]) for role in SIGNERS},
+            "software": {role: self._session.software[role].record() for role in SIGNERS},
+            "data": data,
+        }
+        self._log.append("begin", self._begin)
+
+    def step(self) -> None:
+        """See `Pen`."""
+        self._append_with_frames(self._next("step"))
+
+    def scored(self) -> None:
+        """See `Pen`."""
+        self._append_with_frames(self._next("score"))
+
+    def checkpoint(self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False) -> None:
+        """See `Pen`.
+
+        Raises:
+            ProtocolError: the other party's log differs, or its signature is wrong.
+        """
+        self._observed.drain()
+        fields = self._next("checkpoint").fields
+        evaluated = self._agreed > 0  # the first one is before any score
+        told = evaluated and self._experiment.disclosure.epoch_figures
+        record: dict[str, Value] = {
+            **fields,
+            "backbone": self._developers_digest(backbone),
+            "figures": {name: figure(value) for name, value in figures.items()} if told else None,
+            "stop": stop,
+        }
+        self._log.append("checkpoint", record)
+        self._countersign()
+        if stop:
+            self._skip_to_final()
+
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals) -> None:
+        """See `Pen`; writes the statement.
+
+        Raises:
+            ProtocolError: as `checkpoint`.
+        """
+        shown = {name: {key: figure(value) for key, value in each.items()} for name, each in figures.items()}
+        backbone = self._developers_digest(tensors if self._own.role == "developer" else None)
+        head = self._auditors_commitment(tensors if self._own.role == "auditor" else None)
+        record: dict[str, Value] = {
+            "backbone": backbone,
+            "head": head,
+            "figures": shown if self._experiment.disclosure.final_figures else None,
+        }
+        planned_end = self._next("end")
+        self._append_with_frames(Planned("end", record, planned_end.place))
+        self._observed.drain()
+        self._countersign()
+        self._sign_statement(record)
+
+    def _next(self, kind: str) -> Planned:
+        """The entry that the experiment has next."""
+        found = next(self._plan)
+        if found.kind != kind:
+            raise RuntimeError(f"the log is at {found.place}, and was told of a {kind}")
+        return found
+
+    def _skip_to_final(self) -> None:
+        left = list(self._plan)
+        final = next(at for at, each in enumerate(left) if each.kind == "score" and each.fields["final"])
+        self._plan = iter(left[final:])
+
+    def _append_with_frames(self, entry: Planned) -> None:
+        """Append it once the frames up to here have been hashed; nobody waits."""
+
+        def append(digests: Digests) -> None:
+            frames: dict[str, Value] = dict(zip((self._own.role, self._session.peer), digests, strict=True))
+            self._log.append(entry.kind, {**entry.fields, "frames": frames})
+
+        self._observed.mark(append)
+
+    def _developers_digest(self, backbone: Mapping[str, Tensor] | None) -> str:
+        if self._own.role == "developer":
+            if backbone is None:
+                raise ValueError("the developer says what its classifier is")
+            return self._send_digest(tensors_digest(backbone))
+        return self._receive_digest()
+
+    def _auditors_commitment(self, head: Mapping[str, Tensor] | None) -> str:
+        if self._own.role == "developer":
+            return self._receive_digest()
+        if head is None:
+            raise ValueError("the auditor says what its head is")
+        salt = os.urandom(SALT_BYTES)
+        write_new(self._folder / SALT, salt.hex().encode() + b"\n", mode=0o600)
+        return self._send_digest(head_commitment(salt, head))
+
+    def _send_digest(self, digest: str) -> str:
+        self._link.send(DIGEST, self._digests, _tensor(bytes.fromhex(digest)))
+        self._digests += 1
+        return digest
+
+    def _receive_digest(self) -> str:
+        (digest,) = self._link.receive(DIGEST, self._digests, DIGEST_SPEC)
+        self._digests += 1
+        return _bytes(digest).hex()
+
+    def _countersign(self) -> None:
+        """Both sign the log as it is, and write both signatures down."""
+        self._next("signed")
+        head = self._log.head()
+        mine = signing.sign(self._own, HEAD_TYPE, signed_payload(head))
+        number = self._agreed
+        self._link.send(SIGNED, number, torch.tensor([head.size]), _tensor(bytes.fromhex(head.root)), _tensor(mine))
+        size, root, signature = self._link.receive(SIGNED, number, *SIGNED_SPECS)
+        theirs = Head(int(size), _bytes(root).hex())
+        if theirs != head:
+            self._link.flush()  # the other one is to see the same
+            raise ProtocolError(
+                f"the logs differ: {head.size} entries and root {head.root[:16]} here, {theirs.size} entries and root "
+                f"{theirs.root[:16]} at the {self._session.peer}; they were the same up to entry {self._agreed - 1}",
+                "lay the two folders side by side: amint-mpc verify RUN --other RUN names the first entry that differs",
+            )
+        self._check(HEAD_TYPE, signed_payload(head), _bytes(signature), "the log")
+        signatures: dict[str, Value] = {self._own.role: mine.hex(), self._session.peer: _bytes(signature).hex()}
+        self._log.append("signed", {"size": head.size, "root": head.root, "signatures": signatures})
+        self._log.sync()
+        self._agreed = head.size + 1
+
+    def _sign_statement(self, end: Mapping[str, Any]) -> None:
+        payload = statement(self._begin, end, self._log.head())
+        mine = signing.sign(self._own, PAYLOAD_TYPE, payload)
+        self._link.send(SIGNATURE, 0, _tensor(mine))
+        (signature,) = self._link.receive(SIGNATURE, 0, SIGNATURE_SPEC)
+        self._check(PAYLOAD_TYPE, payload, _bytes(signature), "the statement")
+        by_role = {self._own.role: mine, self._session.peer: _bytes(signature)}
+        signatures = [(identity.fingerprint(self._certificates[role]), by_role[role]) for role in SIGNERS]
+        write_new(self._folder / STATEMENT, signing.seal(PAYLOAD_TYPE, payload, signatures))
+
+    def _check(self, kind: str, payload: bytes, signature: bytes, what: str) -> None:
+        peer = self._session.peer
+        if not signing.verify(self._certificates[peer], kind, payload, signature):
+            raise ProtocolError(
+                f"the {peer}'s signature under {what} is not its own", f"ask the {peer} which key it uses"
+            )
+
+
+def _commitment(told: object) -> dict[str, Value] | None:
+    """What the developer said of its images."""
+    try:
+        if isinstance(told, dict) and told.keys() == {"data"} and isinstance(told["data"], dict | None):
+            encode(told["data"])
+            return told["data"]
+    except TypeError:
+        pass
+    raise ProtocolError("the developer's commitment to its images is malformed", "use the same version on both sides")
+
+
+def _tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
