@@ -17,13 +17,15 @@ import datetime
 import os
 import shlex
 import stat
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from amint_mpc.config import ROLES, Role
@@ -151,8 +153,12 @@ def read_certificate(file: Path, role: Role) -> x509.Certificate:
     certificate = _read_certificate(file)
     if certificate is None:
         raise UsageError(f"{file} is no certificate", "take the .pem file that the peer's keys came with")
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if [name.value for name in names] != [role]:
+    try:
+        names = [name.value for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):  # parsed only when asked for
+        raise UsageError(f"{file} is no certificate that can be read") from None
+    if names != [role] or not isinstance(key, Ed25519PublicKey):
         raise UsageError(f"{file} was not made for the role {role}")
     return certificate
 
@@ -258,9 +264,10 @@ def _owner(folder: Path, peer: Role) -> str:
 
 
 def _read_certificate(file: Path) -> x509.Certificate | None:
-    """None where there is no readable certificate."""
+    """None where there is no readable certificate, or one that `cryptography` reads with a warning alone."""
     try:
-        with file.open("rb") as opened:
+        with file.open("rb") as opened, warnings.catch_warnings():
+            warnings.simplefilter("error")
             return x509.load_pem_x509_certificate(opened.read(_MAX_PEM))
-    except (OSError, ValueError):
+    except (OSError, ValueError, Warning):
         return None

@@ -18,6 +18,7 @@ from amint_mpc.cli.report import report
 from amint_mpc.cli.run import run
 from amint_mpc.cli.study import study
 from amint_mpc.cli.train import train
+from amint_mpc.cli.verify import verify
 
 
 @click.group(cls=ExplainingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -35,5 +36,5 @@ def main() -> None:
     """
 
 
-for command in (demo, run, train, compare, study, keys, config, doctor, estimate, attest, bench, report):
+for command in (demo, run, train, compare, study, keys, config, doctor, estimate, attest, verify, bench, report):
     main.add_command(command)

@@ -120,6 +120,10 @@ KINDS: Mapping[str, type[_Entry]] = {
 }
 
 
+AFTER: frozenset[str] = frozenset()
+"""Kinds that may follow the end of a run. Each such series ends with a signed head."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """An entry that a run of an experiment must have next.

@@ -32,7 +32,8 @@ from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.mpc.tls import Listener, connect
 from amint_mpc.roles import embedded, engine, session, stopping
 from amint_mpc.roles.heads import Kind, head_kind
-from amint_mpc.roles.record import Pen, Unlogged, recording
+from amint_mpc.roles.pen import Pen, Unlogged
+from amint_mpc.roles.record import recording
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 

@@ -21,7 +21,7 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.heads import head_optimizer as head_optimizer
-from amint_mpc.roles.record import Pen, Unlogged
+from amint_mpc.roles.pen import Pen, Unlogged
 
 
 def head_inputs(experiment: Experiment) -> int:

@@ -18,7 +18,7 @@ def planned(experiment: Experiment) -> Iterator[Planned]:
     After a checkpoint that says stop, what follows is left out up to the last scoring (`amint.stopping`).
     """
     insecure = INSECURE if experiment.insecure else None
-    yield Planned("begin", {"experiment": experiment.digest(), "insecure": insecure}, "the beginning")
+    yield Planned("begin", {"insecure": insecure}, "the beginning")
     batches, warm = joint_batches(experiment), experiment.training.warmup_epochs
     yield from _checkpoint(warm, f"the checkpoint before step 0 (after {warm} epochs of warm-up)")
     for item in schedule(experiment):

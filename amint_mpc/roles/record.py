@@ -22,7 +22,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from cryptography import x509
@@ -43,6 +43,7 @@ from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.frames import Spec
 from amint_mpc.mpc.observed import Digests, Observed
 from amint_mpc.roles.handshake import Session
+from amint_mpc.roles.pen import Figures, Intervals, Pen, Unlogged
 from amint_mpc.roles.planned import planned
 from amint_mpc.runfolder import RunFolder
 
@@ -52,47 +53,6 @@ SIGNATURE_SPEC: Spec = (torch.uint8, (signing.SIGNATURE_BYTES,))
 SIGNED_SPECS: tuple[Spec, ...] = ((torch.int64, (1,)), DIGEST_SPEC, SIGNATURE_SPEC)
 
 SIGNERS: tuple[Role, ...] = ("developer", "auditor")
-
-Figures = Mapping[str, float]
-Intervals = Mapping[str, Mapping[str, float]]
-
-
-class Pen(Protocol):
-    """What a party's run calls. Of a run without a log, `Unlogged`."""
-
-    channel: Channel
-    """The link to the other party for the head: what crosses it is what the digests of frames cover."""
-
-    def step(self) -> None:
-        """The head has taken its next training step."""
-
-    def scored(self) -> None:
-        """The sets that the schedule names next have been scored."""
-
-    def checkpoint(self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False) -> None:
-        """Before the first step and after each evaluation. Args: backbone: None at the auditor."""
-
-    def end(self, tensors: Mapping[str, Tensor], figures: Intervals) -> None:
-        """The head has been opened. Args: tensors: the classifier, or at the auditor the head, as it was saved."""
-
-
-class Unlogged:
-    """A run that keeps no log."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-
-    def step(self) -> None:
-        """See `Pen`."""
-
-    def scored(self) -> None:
-        """See `Pen`."""
-
-    def checkpoint(self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False) -> None:
-        """See `Pen`."""
-
-    def end(self, tensors: Mapping[str, Tensor], figures: Intervals) -> None:
-        """See `Pen`."""
 
 
 @contextmanager
@@ -167,6 +127,7 @@ class Recorder:
         self._begin = {
             **self._next("begin").fields,
             "version": VERSION,
+            "experiment": self._experiment.digest(),
             "session": self._session.id.hex(),
             "certificates": {role: identity.fingerprint(self._certificates[role]) for role in SIGNERS},
             "software": {role: self._session.software[role].record() for role in SIGNERS},

@@ -24,7 +24,8 @@ from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.roles import auditor, developer, engine, stopping
 from amint_mpc.roles.handshake import Session
 from amint_mpc.roles.heads import head_kind
-from amint_mpc.roles.record import Pen, Unlogged, recording
+from amint_mpc.roles.pen import Pen, Unlogged
+from amint_mpc.roles.record import recording
 from amint_mpc.runfolder import RunFolder
 
 

@@ -1,0 +1,119 @@
+"""`amint-mpc verify`: whether the evidence of a run holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from amint_mpc.cli import options
+from amint_mpc.errors import EvidenceError, UsageError
+from amint_mpc.eventlines import json_line
+
+if TYPE_CHECKING:
+    from amint_mpc.evidence.log import Head
+    from amint_mpc.evidence.verify import Verified
+
+_HEAD = re.compile(r"([0-9]{1,9}):([0-9a-f]{64})")
+_folder = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("run", type=_folder)
+@click.option(
+    "--trust",
+    metavar="FOLDER",
+    type=_folder,
+    help="A folder of keys: the certificates in the evidence must be those that are trusted there.",
+)
+@click.option("--other", metavar="RUN", type=_folder, help="The other party's folder: both logs must be the same.")
+@click.option(
+    "--anchor",
+    "anchors",
+    metavar="SIZE:ROOT",
+    multiple=True,
+    help="A head that was published: the log must have had it.",
+)
+@click.option("--export", metavar="FOLDER", type=_folder, help="Put what others need to verify it in this new folder.")
+@options.as_json
+def verify(
+    run: Path, trust: Path | None, other: Path | None, anchors: tuple[str, ...], export: Path | None, as_json: bool
+) -> None:
+    """Check the log and the statement in RUN: a run folder of developer or auditor, or an exported one.
+
+    Needs no key, no peer and no network. Ends with code 6 at the first thing that is wrong.
+    """
+    from amint_mpc.evidence import verify as evidence
+    from amint_mpc.evidence.export import export as put
+    from amint_mpc.roles.planned import planned
+
+    heads = tuple(map(_head, anchors))
+    pinned = evidence.pinned_in(trust) if trust else None
+    try:
+        if other:
+            evidence.compare_logs(run, other)
+        found = evidence.verify(run, planned, pinned, heads)
+    except EvidenceError as error:
+        if as_json:
+            click.echo(json_line({"holds": False, "error": error.message, "hint": error.hint}))
+        raise
+    if export:
+        put(run, export)
+    click.echo(json_line(_record(found)) if as_json else _text(found))
+    if export and not as_json:
+        click.echo(f"exported to {export}")
+
+
+def _head(text: str) -> Head:
+    from amint_mpc.evidence.log import Head
+
+    match = _HEAD.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(
+            f"{text[:80]!r} is no head of a log", "it is SIZE:ROOT, as amint-mpc evidence anchor prints it"
+        )
+    return Head(int(match[1]), match[2])
+
+
+def _record(found: Verified) -> dict[str, Any]:
+    log = found.log
+    return {
+        "holds": True,
+        "experiment": log.begin["experiment"],
+        "insecure": log.begin["insecure"],
+        "size": log.head.size,
+        "root": log.head.root,
+        "steps": log.steps,
+        "stopped_epoch": log.stopped,
+        "signed_heads": log.signed,
+        "backbone": log.end["backbone"],
+        "head": log.end["head"],
+        "fingerprints": dict(found.fingerprints),
+        "compared_with_trusted": list(found.pinned),
+        "weights": list(found.weights),
+    }
+
+
+def _text(found: Verified) -> str:
+    log, experiment = found.log, found.experiment
+    early = f", stopped early after epoch {log.stopped}" if log.stopped else ""
+    lines = [
+        "the evidence holds",
+        f"experiment  {experiment.name}, {log.begin['experiment']}",
+        f"log         {log.head.size} entries, root {log.head.root}",
+        f"steps       {log.steps}, none missing, repeated or moved{early}",
+        f"signed      {log.signed} heads and the statement, by developer and auditor",
+        f"images      {'committed to before the first step' if log.begin['data'] else 'no commitment to them'}",
+        f"weights     {', '.join(found.weights) or 'none in this folder'}{' as logged' if found.weights else ''}",
+    ]
+    for role, mark in found.fingerprints.items():
+        lines.append(f"{role:11} {mark}{'   (trusted)' if role in found.pinned else ''}")
+    if missing := [role for role in found.fingerprints if role not in found.pinned]:
+        lines.append(
+            f"Compare with what `amint-mpc keys show` prints at the {' and the '.join(missing)}, or give --trust."
+        )
+    if log.begin["insecure"]:
+        lines.append(str(log.begin["insecure"]))
+    return "\n".join(lines)

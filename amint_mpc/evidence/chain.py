@@ -1,0 +1,196 @@
+"""A log against what its experiment says it must hold, and against the signatures under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cryptography import x509
+from pydantic import BaseModel, ValidationError
+
+from amint_mpc.config import Role
+from amint_mpc.errors import EvidenceError
+from amint_mpc.evidence import signing
+from amint_mpc.evidence.entries import AFTER, HEAD_TYPE, KINDS, Planned, Signed, signed_payload
+from amint_mpc.evidence.log import VERSION, Entry, Head, read
+from amint_mpc.evidence.merkle import EMPTY, Growing
+
+SIGNERS: tuple[Role, ...] = ("developer", "auditor")
+NOTHING = Head(0, EMPTY.hex())
+
+
+@dataclass
+class Walked:
+    """What a log was found to hold.
+
+    Args:
+        begin, end: those entries as plain records.
+        finished: the head with everything up to the countersigned end; the statement names it.
+        head: of the whole log.
+        steps: steps of the head. signed: heads that both have signed.
+        stopped: the epoch after which training stopped early, if it did.
+        backbones: the digest at each checkpoint, in order.
+    """
+
+    begin: dict[str, Any] = field(default_factory=dict)
+    end: dict[str, Any] = field(default_factory=dict)
+    finished: Head = NOTHING
+    head: Head = NOTHING
+    steps: int = 0
+    signed: int = 0
+    stopped: int | None = None
+    backbones: list[str] = field(default_factory=list)
+
+
+class Walker:
+    """Reads a log once, from its first entry to its last.
+
+    Args:
+        path: of the log.
+        plan: what the experiment says it must hold.
+        certificates: of both who sign.
+        anchors: heads that were published: the log must have had each of them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        plan: Iterator[Planned],
+        certificates: Mapping[Role, x509.Certificate],
+        anchors: tuple[Head, ...] = (),
+    ) -> None:
+        self._entries, self._plan = read(path), plan
+        self._certificates = certificates
+        self._anchors = {anchor.size: anchor.root for anchor in anchors}
+        self._tree = Growing()
+        self._agreed = 0  # entries under the last good signed head, that one included
+        self._found = Walked()
+
+    def walk(self) -> Walked:
+        """Check everything.
+
+        Raises:
+            EvidenceError: it names the first entry that is wrong, and its place in the run.
+            UsageError: the file cannot be read.
+        """
+        passing_over = False  # after a stop, up to the last scoring
+        for planned in self._plan:
+            if passing_over and not planned.fields.get("final"):
+                continue
+            self._planned(planned)
+            passing_over = planned.kind == "signed" and self._found.stopped is not None
+        self._found.finished = self._head()
+        self._after()
+        self._found.head = self._head()
+        if left := sorted(self._anchors):
+            raise EvidenceError(
+                f"log: it ends after {self._tree.size} entries, and a head of {left[0]} entries was published",
+                "entries have been cut off since",
+            )
+        return self._found
+
+    def _planned(self, planned: Planned) -> None:
+        entry = next(self._entries, None)
+        if entry is None:
+            raise EvidenceError(
+                f"log: it ends after {self._tree.size} entries, where {planned.place} should follow",
+                "the run was not finished, or the log was cut",
+            )
+        if entry.index == 0:
+            _check_version(entry)
+        model = self._model(entry, planned)
+        if entry.kind != planned.kind or _number(entry) not in (None, planned.fields.get("step")):
+            self._wrong(
+                entry, f"should be {planned.place}, and is {_place(entry)}", "entries are missing or were moved"
+            )
+        for key, value in planned.fields.items():
+            if entry.record.get(key) != value:
+                self._wrong(entry, f"{planned.place}: its {key} is not the one of this run")
+        self._take(entry, model, planned.place)
+
+    def _model(self, entry: Entry, planned: Planned | None) -> BaseModel:
+        place = f", {planned.place}" if planned and planned.kind == entry.kind else ""
+        if entry.kind not in KINDS:
+            self._wrong(entry, f"{place[2:] or 'it'} is of the unknown kind {entry.kind!r}", "use a newer amint-mpc")
+        try:
+            return KINDS[entry.kind].model_validate(entry.record)
+        except ValidationError as error:
+            key = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])[:60]
+            self._wrong(entry, f"{place[2:] or 'a ' + entry.kind}: {key} is not as such an entry has it")
+
+    def _take(self, entry: Entry, model: BaseModel, place: str) -> None:
+        if entry.kind == "signed":
+            assert isinstance(model, Signed)
+            self._check_signed(entry, model, place)
+        elif entry.kind == "begin":
+            self._found.begin = entry.record
+        elif entry.kind == "step":
+            self._found.steps += 1
+        elif entry.kind == "checkpoint":
+            self._found.backbones.append(entry.record["backbone"])
+            if entry.record["stop"]:
+                self._found.stopped = entry.record["epoch"]
+        elif entry.kind == "end":
+            self._found.end = entry.record
+        self._tree.append(entry.leaf)
+        published = self._anchors.pop(self._tree.size, None)
+        if published not in (None, self._head().root):
+            self._wrong(entry, f"{place}: the log up to here is not the one whose head was published")
+        if entry.kind == "signed":
+            self._agreed = self._tree.size
+
+    def _check_signed(self, entry: Entry, signed: Signed, place: str) -> None:
+        head = self._head()
+        if (signed.size, signed.root) != head:
+            since = f"entries {self._agreed} to {entry.index - 1}"
+            self._wrong(entry, f"{place}: what was signed is not the log before it", f"one of {since} was changed")
+        for role in SIGNERS:
+            signature = bytes.fromhex(getattr(signed.signatures, role))
+            if signing.verify(self._certificates[role], HEAD_TYPE, signed_payload(head), signature):
+                continue
+            other = next(each for each in SIGNERS if each != role)
+            swapped = signing.verify(self._certificates[other], HEAD_TYPE, signed_payload(head), signature)
+            hint = f"it is the {other}'s" if swapped else f"another key, or a changed byte since entry {self._agreed}"
+            self._wrong(entry, f"{place}: the signature of the {role} is not by its certificate", hint)
+        self._found.signed += 1
+
+    def _after(self) -> None:
+        """What follows the end of the run."""
+        for entry in self._entries:
+            if entry.kind not in AFTER and (entry.kind != "signed" or self._agreed == self._tree.size):
+                self._wrong(entry, f"{_place(entry)} stands after the end")
+            self._take(entry, self._model(entry, None), _place(entry))
+        if self._agreed != self._tree.size:
+            raise EvidenceError(f"log: entries {self._agreed} to {self._tree.size - 1} at its end are not signed")
+
+    def _head(self) -> Head:
+        return Head(self._tree.size, self._tree.root().hex())
+
+    @staticmethod
+    def _wrong(entry: Entry, what: str, hint: str = "") -> NoReturn:
+        raise EvidenceError(f"log: entry {entry.index}, {what}", hint)
+
+
+def _check_version(first: Entry) -> None:
+    """Before anything else is read: entries of another version may look different."""
+    version = first.record.get("version")
+    if first.kind == "begin" and type(version) is int and version > VERSION:
+        raise EvidenceError(
+            f"log: it is of version {str(version)[:9]}, this program reads {VERSION}",
+            "verify it with a newer version of amint-mpc",
+        )
+
+
+def _number(entry: Entry) -> int | None:
+    step = entry.record.get("step")
+    return step if entry.kind == "step" and type(step) is int else None
+
+
+def _place(entry: Entry) -> str:
+    """What an entry says it is."""
+    shown = {"step": "step", "checkpoint": "a checkpoint", "score": "a scoring", "signed": "a signed head"}
+    number, epoch = _number(entry), entry.record.get("epoch")
+    where = f" (epoch {epoch})" if type(epoch) is int else ""
+    return f"{shown.get(entry.kind, 'the ' + entry.kind)}{'' if number is None else f' {number}'}{where}"

@@ -1,0 +1,32 @@
+"""What others need to verify a run, in a folder of its own: no weights, no scores, no secret.
+
+experiment.yaml, evidence/log.jsonl, evidence/statement.json, evidence/certificates/{developer,auditor}.pem
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from amint_mpc.errors import UsageError
+from amint_mpc.evidence.chain import SIGNERS
+from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, STATEMENT
+
+FILES = (EXPERIMENT, LOG, STATEMENT, *(CERTIFICATES / f"{role}.pem" for role in SIGNERS))
+
+
+def export(run: Path, folder: Path) -> None:
+    """Copy them from a run folder, and nothing else that lies there.
+
+    Raises:
+        UsageError: the folder exists, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True)
+        for file in FILES:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run / file, folder / file)
+    except FileExistsError:
+        raise UsageError(f"{folder} exists already", "give --export a new folder") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}") from None

@@ -1,0 +1,230 @@
+"""Whether the evidence of a run holds: offline, without a secret and without a peer.
+
+    1. The certificates are those of the log, and the pinned ones where there are such.
+    2. The log: its chain, every head that both signed, no step missing, repeated or moved, the experiment's batches.
+    3. The statement is the one that the log leads to, signed by both.
+    4. The weights that lie in the folder are those of the log's end; the auditor's salt opens its commitment.
+
+Guarantees
+    The first thing that is wrong is named, with its entry and step.
+    All that is read is data: bounded, typed, no pickle. Malformed input ends in an `EvidenceError` or `UsageError`.
+
+Edge cases
+    Without pinned certificates it is shown that *some* two keys signed: their fingerprints are to be compared.
+    The two parties together can write any log and sign it. A head that was published before (`anchors`) limits that.
+    Digests of frames, and of the classifier at the checkpoints, are what the parties said: both signed them, but
+    nothing here computes them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from amint_mpc import identity
+from amint_mpc.config import Experiment, Role, load_experiment
+from amint_mpc.errors import EvidenceError, UsageError
+from amint_mpc.evidence import signing
+from amint_mpc.evidence.canonical import Value, tensors_digest
+from amint_mpc.evidence.chain import SIGNERS, Walked, Walker
+from amint_mpc.evidence.entries import SALT_BYTES, Planned, head_commitment
+from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT, read_bounded
+from amint_mpc.evidence.log import MAX_LINE, Head
+from amint_mpc.evidence.statement import PAYLOAD_TYPE, compare, statement
+from amint_mpc.reading import read_mapping
+
+MAX_IMAGES = 10**8
+MAX_STEPS = 10**7
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Evidence that holds.
+
+    Args:
+        log: what the log says.
+        fingerprints: of the certificates whose keys signed. pinned: the roles whose certificate was compared.
+        weights: files of the folder that belong to the log's end.
+    """
+
+    experiment: Experiment
+    log: Walked
+    fingerprints: Mapping[Role, str]
+    pinned: tuple[Role, ...] = ()
+    weights: tuple[str, ...] = ()
+
+
+def verify(
+    run: Path,
+    plan: Callable[[Experiment], Iterator[Planned]],
+    pinned: Mapping[Role, x509.Certificate] | None = None,
+    anchors: tuple[Head, ...] = (),
+) -> Verified:
+    """Check a run folder, either party's, or what was exported from one.
+
+    Args:
+        plan: what the log of an experiment must hold (`amint_mpc.roles.planned`).
+        pinned: certificates that are trusted already.
+        anchors: heads that were published.
+
+    Raises:
+        EvidenceError: something does not hold.
+        UsageError: this is no run with a log, or its experiment cannot be read.
+    """
+    if not (run / LOG).is_file():
+        raise UsageError(
+            f"there is no log in {run}", f"a run with a log has {LOG} in its folder; dealer's runs have none"
+        )
+    experiment, digest = _experiment(run / EXPERIMENT)
+    certificates = _certificates(run / CERTIFICATES, pinned or {})
+    fingerprints = {role: identity.fingerprint(certificate) for role, certificate in certificates.items()}
+
+    def whole_plan() -> Iterator[Planned]:
+        entries = plan(experiment)
+        begin = next(entries)
+        marks: dict[str, Value] = dict(fingerprints.items())
+        yield Planned(begin.kind, {**begin.fields, "experiment": digest, "certificates": marks}, begin.place)
+        yield from entries
+
+    found = Walker(run / LOG, whole_plan(), certificates, anchors).walk()
+    _check_classifier(experiment, found)
+    _check_statement(run / STATEMENT, found, certificates)
+    return Verified(experiment, found, fingerprints, tuple(pinned or ()), tuple(_check_weights(run, found)))
+
+
+def compare_logs(mine: Path, other: Path) -> None:
+    """Whether two parties have the same log.
+
+    Raises:
+        EvidenceError: it names the first entry that differs.
+    """
+    limit = MAX_LINE + 2
+    try:
+        with (mine / LOG).open("rb") as first, (other / LOG).open("rb") as second:
+            number = 0
+            while (line := first.readline(limit)) == (there := second.readline(limit)):
+                if not line:
+                    return
+                number += 1
+    except OSError as error:
+        raise UsageError(f"cannot read a log: {error.strerror}", "give the folders of two runs") from None
+    what = "they disagree" if line and there else f"{mine if there else other} ends"
+    raise EvidenceError(
+        f"the logs of {mine} and {other} have {number} entries in common; at entry {number} {what}",
+        "each that verifies was signed by both keys: somebody who holds both has signed two logs",
+    )
+
+
+def pinned_in(folder: Path) -> dict[Role, x509.Certificate]:
+    """Certificates of both parties from a folder of keys, or from one with developer.pem and auditor.pem.
+
+    Raises:
+        UsageError: it has neither of them, or a file is no certificate of its role.
+    """
+    found: dict[Role, x509.Certificate] = {}
+    for role in SIGNERS:
+        files = (folder / "trusted" / f"{role}.pem", folder / f"{role}.pem")
+        file = next((file for file in files if file.is_file()), None)
+        if file is not None:
+            found[role] = identity.read_certificate(file, role)
+    if not found:
+        raise UsageError(
+            f"there are no certificates in {folder}", "name a folder of keys, as `amint-mpc keys` makes it"
+        )
+    return found
+
+
+def _experiment(path: Path) -> tuple[Experiment, str]:
+    """The agreed settings, and their digest as they were written down: later versions may know more settings."""
+    experiment = load_experiment(path)
+    text = json.dumps(read_mapping(path), sort_keys=True, separators=(",", ":"))
+    steps = experiment.steps_per_epoch * (experiment.training.epochs + experiment.training.warmup_epochs)
+    if max(experiment.data.members, experiment.data.external) > MAX_IMAGES or steps > MAX_STEPS:
+        raise EvidenceError(f"{EXPERIMENT} speaks of {steps} steps: more than is verified here")
+    return experiment, hashlib.sha256(text.encode()).hexdigest()
+
+
+def _certificates(folder: Path, pinned: Mapping[Role, x509.Certificate]) -> dict[Role, x509.Certificate]:
+    found = {}
+    for role in SIGNERS:
+        try:
+            found[role] = identity.read_certificate(folder / f"{role}.pem", role)
+        except UsageError as error:
+            raise EvidenceError(f"certificates: {error.message}") from None
+        if found[role].public_bytes(Encoding.PEM) != read_bounded(folder / f"{role}.pem", 65536):
+            raise EvidenceError(f"certificates: {role}.pem is not written as this program writes it")
+        marks = [identity.fingerprint(each) for each in (found[role], pinned.get(role, found[role]))]
+        if marks[0] != marks[1]:
+            raise EvidenceError(
+                f"certificates: the {role}'s is not the one that you trust\nhere    {marks[0]}\ntrusted {marks[1]}",
+                "the evidence was signed with another key",
+            )
+    return found
+
+
+def _check_classifier(experiment: Experiment, found: Walked) -> None:
+    """After an early stop the classifier is that of the best evaluation, `patience` evaluations back."""
+    if found.stopped is None:
+        return
+    at = found.stopped
+    patience = experiment.training.patience
+    if not patience:
+        raise EvidenceError(f"log: the checkpoint of epoch {at}: it says stop, and the experiment has no patience")
+    back = len(found.backbones) - 1 - patience
+    if back < 1:
+        raise EvidenceError(
+            f"log: the checkpoint of epoch {at}: it says stop before {patience} evaluations were no better"
+        )
+    wrong = "checkpoint" if found.backbones[back] != found.backbones[-1] else "end"
+    if not found.backbones[back] == found.backbones[-1] == found.end["backbone"]:
+        raise EvidenceError(
+            f"log: the {wrong} after the stop at epoch {at}: its classifier is not the best evaluation's"
+        )
+
+
+def _check_statement(path: Path, found: Walked, certificates: Mapping[Role, x509.Certificate]) -> None:
+    raw = read_bounded(path, signing.MAX_ENVELOPE)
+    payload, signatures = signing.unseal(raw, PAYLOAD_TYPE, "statement")
+    compare(payload, statement(found.begin, found.end, found.finished))
+    if len(signatures) != len(SIGNERS):
+        raise EvidenceError(
+            f"statement: it has {len(signatures)} signatures, and needs the {' and the '.join(SIGNERS)}'s"
+        )
+    for role, signature in zip(SIGNERS, signatures, strict=True):
+        if not signing.verify(certificates[role], PAYLOAD_TYPE, payload, signature):
+            raise EvidenceError(f"statement: the signature of the {role} is not by its certificate")
+    marks = [(identity.fingerprint(certificates[role]), sig) for role, sig in zip(SIGNERS, signatures, strict=True)]
+    if signing.seal(PAYLOAD_TYPE, payload, marks) != raw:
+        raise EvidenceError("statement: a keyid is not the fingerprint of the certificate that signed")
+
+
+def _check_weights(run: Path, found: Walked) -> Iterator[str]:
+    """The names of the files that were compared."""
+    backbone, head = run / "backbone.safetensors", run / "head.safetensors"
+    if backbone.is_file():
+        if tensors_digest(_tensors(backbone)) != found.end["backbone"]:
+            raise EvidenceError(f"{backbone.name} is not the classifier of the log's end")
+        yield backbone.name
+    if head.is_file():
+        text = read_bounded(run / SALT, 1024).strip()
+        if len(text) != 2 * SALT_BYTES or any(byte not in b"0123456789abcdef" for byte in text):
+            raise EvidenceError(f"{SALT} is no salt of a commitment")
+        if head_commitment(bytes.fromhex(text.decode()), _tensors(head)) != found.end["head"]:
+            raise EvidenceError(f"{head.name} with {SALT} is not the head that was committed to at the log's end")
+        yield head.name
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise EvidenceError(f"{path.name} holds no tensors ({type(error).__name__})") from None

@@ -1,0 +1,43 @@
+"""Bundles that were written down once: what was good stays good, what was bad stays bad, in every later version."""
+
+from pathlib import Path
+
+import pytest
+from bundles import Bundle
+
+from amint_mpc.errors import EvidenceError
+from amint_mpc.evidence.verify import compare_logs
+
+ASSETS = Path(__file__).parent / "assets"
+
+BAD = {
+    "changed-byte": r"log: entry 8, step 2 \(epoch 3\): its batch is not the one of this run",
+    "missing-step": r"log: entry 8, should be step 2 \(epoch 3\), and is step 3 \(epoch 3\)",
+    "newer-version": "log: it is of version 2, this program reads 1",
+    "one-party-alone": "log: entry 7, the signed head .*: the signature of the auditor is not by its certificate",
+    "repeated-step": r"log: entry 9, should be step 3 \(epoch 3\), and is step 2 \(epoch 3\)",
+    "statement-of-another-run": "statement: predicate.log.root is not what the log says",
+    "swapped-order": r"log: entry 8, should be step 2 \(epoch 3\), and is step 3 \(epoch 3\)",
+    "truncated": r"log: it ends after 8 entries, where step 2 \(epoch 3\) should follow",
+    "wrong-key": "log: entry 2, the signed head .*: the signature of the auditor is not by its certificate",
+}
+
+
+def test_the_good_one() -> None:
+    found = Bundle(ASSETS / "good", ASSETS).verify()
+    assert (found.log.head.size, found.log.steps, found.log.signed, found.weights) == (18, 6, 4, ())
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_one(name: str) -> None:
+    Bundle(ASSETS / "bad" / name, ASSETS).refused(BAD[name])
+
+
+def test_all_of_them_are_tried() -> None:
+    assert {path.name for path in (ASSETS / "bad").iterdir()} == set(BAD)
+
+
+def test_another_log_that_both_have_signed() -> None:
+    Bundle(ASSETS / "other-log", ASSETS).verify()
+    with pytest.raises(EvidenceError, match="have 8 entries in common; at entry 8 they disagree"):
+        compare_logs(ASSETS / "good", ASSETS / "other-log")
