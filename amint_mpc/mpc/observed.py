@@ -1,14 +1,14 @@
-"""A channel whose tensors are hashed on their way, in a thread of its own: digests for a log that cost no waiting.
+"""A channel whose frames are hashed on their way, in a thread of its own: digests for a log that cost no waiting.
 
 Both ends of a link hash the same: each direction is one strict order of frames, and both parties cut it at the same
-places (`mark`). A frame counts with its tag, step, dtypes, shapes and elements; JSON with its tag and text.
+places (`mark`). What is hashed of a frame, one after another:
 
-    frame   kind u8, tag (24 ASCII bytes, zero padded), step u64, length of the shapes u16, length of the data u64
-            (little-endian), shapes as in `frames`, data
+    kind u8, tag (24 ASCII bytes, zero padded), step u64, length of the shapes u16, length of the data u64
+    (little-endian); the shapes as in `frames`; the elements, or JSON with sorted keys
 
 Guarantees
-    What is hashed is what was sent and received: copies are taken before anyone can change them.
-    Memory is bounded: a `mark` waits while `AHEAD` others have not been hashed.
+    What is hashed is what was sent and received: it is copied before anyone can change it.
+    Memory is bounded: at most `AHEAD` pieces of `PIECE` bytes and a frame wait to be hashed, then the caller waits.
     An error in the thread is raised by the next `mark` or `drain`.
 """
 
@@ -20,7 +20,7 @@ import queue
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
@@ -28,12 +28,45 @@ from amint_mpc.mpc import frames
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.frames import JsonValue, Spec
 
+PIECE = 8 << 20
 AHEAD = 2
 _HEAD = struct.Struct("<B24sQHQ")
 _SENT, _RECEIVED = 0, 1
 
 Digests: TypeAlias = "tuple[str, str]"
 """SHA-256 (hex) of what this end sent, and of what it received."""
+
+
+class _Bytes:
+    """Bytes of one direction, gathered so that one call hashes them: each call takes and gives back Python's lock."""
+
+    def __init__(self) -> None:
+        self._memory = memoryview(bytearray(1 << 16))
+        self._size = 0
+
+    def add(self, data: bytes | memoryview) -> None:
+        end = self._size + len(data)
+        if end > len(self._memory):
+            larger = memoryview(bytearray(2 * end))
+            larger[: self._size] = self._memory[: self._size]
+            self._memory = larger
+        self._memory[self._size : end] = data
+        self._size = end
+
+    def __len__(self) -> int:
+        return self._size
+
+    def take(self) -> memoryview:
+        """What was added; valid until more is."""
+        size, self._size = self._size, 0
+        return self._memory[:size]
+
+
+class _Piece(NamedTuple):
+    """What the thread does next: hash both directions' bytes, and with `then` end the digests there."""
+
+    directions: tuple[_Bytes, _Bytes]
+    then: Callable[[Digests], None] | None
 
 
 class Observed:
@@ -46,10 +79,12 @@ class Observed:
     def __init__(self, channel: Channel) -> None:
         self.peer, self.stats = channel.peer, channel.stats
         self._channel = channel
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._room = threading.Semaphore(AHEAD)
+        self._now = _Bytes(), _Bytes()
+        self._free: queue.SimpleQueue[tuple[_Bytes, _Bytes]] = queue.SimpleQueue()
+        for _ in range(AHEAD):
+            self._free.put((_Bytes(), _Bytes()))
+        self._work: queue.SimpleQueue[_Piece | threading.Event | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
-        self._fresh()
         self._thread = threading.Thread(target=self._run, name=f"hash frames of {channel.peer}", daemon=True)
         self._thread.start()
 
@@ -93,62 +128,56 @@ class Observed:
         Raises:
             what an earlier `then` raised.
         """
-        while not self._room.acquire(timeout=1.0):
-            if not self._thread.is_alive():
-                break
+        self._hand_over(then)
         self._raise()
-
-        def cut() -> None:
-            digests = self._hashes[_SENT].hexdigest(), self._hashes[_RECEIVED].hexdigest()
-            self._fresh()
-            try:
-                then(digests)
-            finally:
-                self._room.release()
-
-        self._work.put(cut)
 
     def drain(self) -> None:
         """Return when every mark has been dealt with; raises as `mark` does."""
         reached = threading.Event()
-        self._work.put(reached.set)
-        while not reached.wait(1.0) and self._thread.is_alive():
-            pass
+        self._work.put(reached)
+        reached.wait()
         self._raise()
 
     def end(self) -> None:
-        """End the thread; the channel stays open. Can be called twice."""
+        """End the thread; the channel stays open, and is observed no more."""
         self._work.put(None)
         self._thread.join()
-
-    def _fresh(self) -> None:
-        self._hashes = hashlib.sha256(), hashlib.sha256()
 
     def _note(self, direction: int, tag: str, step: int, tensors: Sequence[Tensor]) -> None:
         specs = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in tensors)
         shapes = frames.encode_specs(specs)
-        head = _HEAD.pack(frames.TENSORS, tag.encode(), step, len(shapes), frames.data_length(specs))
-        copies = [tensor.detach().clone().numpy() for tensor in tensors]
-
-        def add() -> None:
-            digest = self._hashes[direction]
-            digest.update(head + shapes)
-            for array in copies:
-                digest.update(array.data if array.flags.c_contiguous else array.tobytes())
-
-        self._work.put(add)
+        bytes_of = self._now[direction]
+        bytes_of.add(_HEAD.pack(frames.TENSORS, tag.encode(), step, len(shapes), frames.data_length(specs)) + shapes)
+        for tensor in tensors:
+            if tensor.numel():
+                bytes_of.add(tensor.numpy(force=True).reshape(-1).data.cast("B"))
+        if len(bytes_of) > PIECE:
+            self._hand_over(None)
 
     def _note_json(self, direction: int, tag: str, value: JsonValue) -> None:
         text = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-        head = _HEAD.pack(frames.JSON, tag.encode(), 0, 0, len(text))
-        self._work.put(lambda: self._hashes[direction].update(head + text))
+        self._now[direction].add(_HEAD.pack(frames.JSON, tag.encode(), 0, 0, len(text)) + text)
+
+    def _hand_over(self, then: Callable[[Digests], None] | None) -> None:
+        full, self._now = self._now, self._free.get()  # waits while the thread is behind
+        self._work.put(_Piece(full, then))
 
     def _run(self) -> None:
+        hashes = hashlib.sha256(), hashlib.sha256()
         while (task := self._work.get()) is not None:
-            try:
-                task()
-            except BaseException as error:  # told by whoever waits for it
-                self._error = self._error or error
+            if isinstance(task, threading.Event):
+                task.set()
+                continue
+            for digest, gathered in zip(hashes, task.directions, strict=True):
+                digest.update(gathered.take())
+            self._free.put(task.directions)
+            if task.then is not None:
+                digests = hashes[_SENT].hexdigest(), hashes[_RECEIVED].hexdigest()
+                hashes = hashlib.sha256(), hashlib.sha256()
+                try:
+                    task.then(digests)
+                except BaseException as error:  # told by whoever waits for it
+                    self._error = self._error or error
 
     def _raise(self) -> None:
         if self._error is not None:
