@@ -17,7 +17,7 @@ from typing import Any
 from amint_mpc.bench import ours
 from amint_mpc.bench.ours import WARM_UP, Emulated, Tell
 from amint_mpc.bench.team import Member, Team
-from amint_mpc.config import Data, Experiment, Head, Training
+from amint_mpc.config import Data, Evidence, Experiment, Head, Training
 from amint_mpc.errors import UsageError
 from amint_mpc.roles import local
 
@@ -68,6 +68,7 @@ class Setup:
             data=Data(members=max(4, members * steps), external=rows, unseen=4),
             head=Head(hidden=self.hidden, features=self.features),
             training=Training(epochs=1, warmup_epochs=0, batch=members, evaluate_every=0),
+            evidence=Evidence(log=False),
         )
 
 
@@ -82,7 +83,7 @@ def measure(setup: Setup, links: Sequence[float] = (), tell: Tell = lambda *_: N
         it was not asked for.
     """
     delayed = setup.link is not None or bool(links)
-    total = WARM_UP + ours.LEAD + setup.steps + len(links) * (LINK_STEPS + 1)
+    total = WARM_UP + ours.LEAD + 2 * setup.steps + len(links) * (LINK_STEPS + 1)
     with tempfile.TemporaryDirectory(prefix="amint-mpc-bench-") as name:
         folder = Path(name)
         local.prepare(folder, setup.experiment(total), None)
@@ -132,6 +133,7 @@ class _Contest:
         answers = ours.run_slice(self._team, steps)
         self._ours.append(answers)
         self._note("ours", ours.ms_per_step(answers, steps))
+        self._note("ours with log", ours.ms_per_step(ours.run_slice(self._team, steps, log=True), steps))
         if self._crypten:
             for way in CRYPTEN_WAYS:
                 answers = self._team.ask({key: {"steps": CRYPTEN_STEPS, "way": way} for key in self._crypten})
@@ -158,6 +160,8 @@ class _Contest:
             "plaintext_ms": plain["median"],
             "speedup_vs_crypten": crypten and crypten["median"] / own["median"],
             "overhead_vs_plaintext": own["median"] / plain["median"],
+            "ours_with_log_ms": found["ours with log"]["median"],
+            "log_share": ours.log_share(self._ms["ours with log"], self._ms["ours"]),
             **ours.costs(self._ours),
             "crypten_lean_ms": lean and lean["median"],
             "speedup_vs_crypten_lean": lean and lean["median"] / own["median"],

@@ -53,12 +53,16 @@ def members(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> d
 
 def warm_up(team: Team, link: Emulated | None = None) -> None:
     """The first steps, and the dealer's lead."""
-    run_slice(team, WARM_UP, link, lead=LEAD)
+    run_slice(team, WARM_UP, link, lead=LEAD, log=True)
 
 
-def run_slice(team: Team, steps: int, link: Emulated | None = None, lead: int = 0) -> Answers:
-    """Some steps of all three parties. The next slice has the same link unless it is told another."""
-    command = {"steps": steps} | (link.command if link else {})
+def run_slice(team: Team, steps: int, link: Emulated | None = None, lead: int = 0, log: bool = False) -> Answers:
+    """Some steps of all three parties. The next slice has the same link unless it is told another.
+
+    Args:
+        lead: blocks that the dealer makes besides. log: developer and auditor keep the log of these steps.
+    """
+    command: dict[str, Any] = {"steps": steps, "log": log} | (link.command if link else {})
     commands: dict[str, dict[str, Any]] = {role: dict(command) for role in ROLES}
     commands["dealer"]["steps"] += lead
     return team.ask(commands)
@@ -78,6 +82,11 @@ def ms_per_step(answers: Answers, steps: int) -> float:
 def middle(values: Sequence[float]) -> dict[str, float]:
     """Median and spread of what the slices said."""
     return {"median": median(values), "min": min(values), "max": max(values)}
+
+
+def log_share(with_log: Sequence[float], without: Sequence[float]) -> float:
+    """Which part of a step with a log the log is: the median over slices that were taken side by side."""
+    return median((logged - plain) / logged for logged, plain in zip(with_log, without, strict=True))
 
 
 def _rounds(answers: Answers) -> int:

@@ -2,14 +2,15 @@
 
 Links, identities, handshake, seeds, masks and the head are those of a run (`amint_mpc.roles`). What differs: the steps
 come in slices, so that others can be measured between them; the dealer makes as many blocks in a slice as the
-parties use in it, so that no work of its is done outside; nothing is scored or saved.
+parties use in it, so that no work of its is done outside; nothing is scored or saved; the log is kept in the slices
+that want one (`scribe`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from torch import Tensor
 from amint_mpc import identity
 from amint_mpc.amint.head import MintHead
 from amint_mpc.amint.trainer import Trainer
+from amint_mpc.bench import scribe
 from amint_mpc.bench.delay import DelayingWire, Link, slow_down
+from amint_mpc.bench.scribe import Scribe
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
@@ -45,10 +48,10 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
     experiment = load_experiment(folder / "experiment.yaml")
     party = load_party(folder / role / "party.yaml", role)
     if role == "developer":
-        with _developer(experiment, party, settings["work"], settings["delayed"]) as handle:
+        with _developer(experiment, party, folder / role, settings["work"], settings["delayed"]) as handle:
             yield handle
     elif role == "auditor":
-        with _auditor(experiment, party, settings["delayed"]) as handle:
+        with _auditor(experiment, party, folder / role, settings["delayed"]) as handle:
             yield handle
     else:
         with _dealer(experiment, party) as handle:
@@ -56,56 +59,61 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
 
 
 @contextmanager
-def _developer(experiment: Experiment, party: Party, kind: str, delayed: bool) -> Iterator[Handler]:
+def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, delayed: bool) -> Iterator[Handler]:
     assert party.auditor is not None
     assert party.dealer is not None
     own, wait = identity.load(party.keys, "developer"), party.connect_timeout_s
-    with session.Links(experiment, "developer", _say_nothing) as links:
+    with session.Links(experiment, "developer", _say_nothing) as links, ExitStack() as inside:
         to_auditor = links.add(connect(party.auditor, own, "auditor", wait))
         memory = int(party.dealer_memory_mb * 2**20)
         to_dealer = links.add(connect(party.dealer, own, "dealer", wait, prefetch_bytes=memory))
         number, stream = session.receive_seed(to_dealer)
         session.same_session(to_auditor, number)
         supply = Supply(stream, DEVELOPER, to_dealer)
-        head = head_kind(experiment).secure(to_auditor, DEVELOPER, supply)
+        pen = inside.enter_context(scribe.opened(experiment, to_auditor, folder))
+        head = head_kind(experiment).secure(pen.channel, DEVELOPER, supply)
         head.share_weights(None, None)
-        mint = Clocked(engine.SecureMintHead(head, to_auditor, experiment))
+        mint = Clocked(engine.SecureMintHead(head, to_auditor, experiment), pen)
         step = head_alone(mint, experiment) if kind == "head" else training(mint, experiment, party, party.overlap)
         wire = slow_down(to_auditor) if delayed else None
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
+            pen.on = command["log"]
             sent, received = to_auditor.stats.bytes_sent, to_dealer.stats.bytes_received
             clock, peer = to_auditor.stats.rounds, to_auditor.stats.seconds_waiting
-            masks, inside = to_dealer.stats.seconds_waiting, mint.seconds
+            masks, in_head = to_dealer.stats.seconds_waiting, mint.seconds
             answer = take_steps(step, command["steps"])
+            pen.drain()
             return answer | {
                 "bytes_sent": to_auditor.stats.bytes_sent - sent,
                 "clock": [clock, to_auditor.stats.rounds],
                 "bytes_from_dealer": to_dealer.stats.bytes_received - received,
                 "waiting_for_peer": to_auditor.stats.seconds_waiting - peer,
                 "waiting_for_dealer": to_dealer.stats.seconds_waiting - masks,
-                "in_head": mint.seconds - inside,
+                "in_head": mint.seconds - in_head,
             }
 
         yield handle
 
 
 @contextmanager
-def _auditor(experiment: Experiment, party: Party, delayed: bool) -> Iterator[Handler]:
+def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) -> Iterator[Handler]:
     assert party.listen is not None
     assert party.dealer is not None
     own, wait = identity.load(party.keys, "auditor"), party.connect_timeout_s
     with (
         Listener(party.listen, own, ["developer"]) as listener,
         session.Links(experiment, "auditor", _say_nothing) as links,
+        ExitStack() as inside,
     ):
         to_developer = links.add(listener.accept("developer", wait))
         to_dealer = links.add(connect(party.dealer, own, "dealer", wait, idle_timeout_s=None, prefetch_bytes=4096))
         number, stream = session.receive_seed(to_dealer)
         session.same_session(to_developer, number)
         supply = session.WatchedSupply(stream, to_dealer)
-        head = head_kind(experiment).secure(to_developer, AUDITOR, supply)
+        pen = inside.enter_context(scribe.opened(experiment, to_developer, folder))
+        head = head_kind(experiment).secure(pen.channel, AUDITOR, supply)
         auditor.draw_and_share(head, head_kind(experiment))
         wire = slow_down(to_developer) if delayed else None
         labels, optimizer = engine.targets(experiment.training.batch), engine.head_optimizer(experiment)
@@ -113,9 +121,11 @@ def _auditor(experiment: Experiment, party: Party, delayed: bool) -> Iterator[Ha
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
             clock, sent = to_developer.stats.rounds, to_developer.stats.bytes_sent
-            peer = to_developer.stats.seconds_waiting
+            peer, pen.on = to_developer.stats.seconds_waiting, command["log"]
             for _ in range(command["steps"]):
                 head.train_step(None, labels, optimizer)
+                pen.step()
+            pen.drain()
             return {
                 "bytes_sent": to_developer.stats.bytes_sent - sent,
                 "clock": [clock, to_developer.stats.rounds],
@@ -194,14 +204,15 @@ def take_steps(step: OneStep, count: int) -> dict[str, Any]:
 class Clocked:
     """A head that adds up the seconds of its steps, in whichever thread they run."""
 
-    def __init__(self, head: MintHead) -> None:
-        self._head = head
+    def __init__(self, head: MintHead, pen: Scribe) -> None:
+        self._head, self._pen = head, pen
         self.seconds = 0.0
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`."""
         start = time.perf_counter()
         gradient = self._head.step(features, members)
+        self._pen.step()
         self.seconds += time.perf_counter() - start
         return gradient
 

@@ -1,7 +1,8 @@
 """The whole training: joint steps of the secure run and of its plaintext twin, in turns on one machine.
 
-A step is everything that a run does between two batches: classifier forward, head, classifier backward, optimizer. Left
-out: the warm-up on the task alone, scoring at the end of epochs, and what is done once.
+A step is everything that a run does between two batches: classifier forward, head, classifier backward, optimizer,
+and the log where the experiment keeps one. Left out: the warm-up on the task alone, scoring at the end of epochs, and
+what is done once.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def measure(
         members["twin"] = Member("plaintext", {"folder": name, "work": "train"})
         tell("starting the processes", 0, 1)
         with Team(members, folder) as team:
-            return _contest(team, ours.slices(steps), threads, link, tell) | {
+            return _contest(team, ours.slices(steps), threads, link, experiment.evidence.log, tell) | {
                 "experiment": experiment.name,
                 "digest": experiment.digest(),
                 "steps": steps,
@@ -68,17 +69,22 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
     return experiment.model_copy(update={"training": experiment.training.model_copy(update=changes)})
 
 
-def _contest(team: Team, parts: list[int], threads: int, link: Emulated | None, tell: Tell) -> dict[str, Any]:
+def _contest(
+    team: Team, parts: list[int], threads: int, link: Emulated | None, log: bool, tell: Tell
+) -> dict[str, Any]:
     choices = sorted({1, os.cpu_count() or 1})
     ours.warm_up(team, link)
     for count in choices:
         team.ask({"twin": {"steps": WARM_UP, "threads": count}})
     done: list[dict[str, dict[str, Any]]] = []
     secure: list[float] = []
+    unlogged: list[float] = []
     twins: dict[int, list[float]] = {count: [] for count in choices}
     for number, steps in enumerate(parts, start=1):
-        done.append(ours.run_slice(team, steps))
+        done.append(ours.run_slice(team, steps, log=log))
         secure.append(ours.ms_per_step(done[-1], steps))
+        if log:
+            unlogged.append(ours.ms_per_step(ours.run_slice(team, steps), steps))
         for count in choices:
             answers = team.ask({"twin": {"steps": steps, "threads": count}})
             twins[count].append(ours.ms_per_step(answers, steps))
@@ -90,6 +96,7 @@ def _contest(team: Team, parts: list[int], threads: int, link: Emulated | None, 
         "secure_step_ms": own["median"],
         "plaintext_step_ms": plain["median"],
         "overhead": own["median"] / plain["median"],
+        "log_share": ours.log_share(secure, unlogged) if log else None,
         **ours.costs(done),
         "spread": {
             "secure_step_ms": [own["min"], own["max"]],

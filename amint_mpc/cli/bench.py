@@ -89,6 +89,9 @@ def head(
         f"\nhead {features} -> {hidden} -> 1, batch {batch}, {steps} steps in {found['slices']} slices{link}\n"
     )
     console.print(_contest(found))
+    console.print(
+        f"the log of a run would take {found['ours_with_log_ms']:.2f} ms a step: {found['log_share']:.1%} of it"
+    )
     console.print(_times(found))
     console.print(_memory(found), soft_wrap=True)
     if plot is not None:
@@ -137,7 +140,10 @@ def train(
     for key, label in labels.items():
         grid.add_row(label, *(f"{value:.1f}" for value in (found[key], *found["spread"][key])))
     console.print(grid)
-    console.print(f"overhead  {found['overhead']:.1f} times\n")
+    console.print(f"overhead  {found['overhead']:.1f} times")
+    if found["log_share"] is not None:
+        console.print(f"the log   {found['log_share']:.1%} of a step")
+    console.print()
     console.print(_times(found))
     console.print(_memory(found), soft_wrap=True)
 

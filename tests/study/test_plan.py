@@ -114,7 +114,10 @@ def test_taps_say_where_a_backbone_is_cut_and_nothing_else(name: str) -> None:
         ({"grid": {"model.taps": ["entry"]}, "seed": [1]}, "seed is no key", "did you mean seeds?"),
         ({"grid": {"model.taps": ["entry"]}, "base": "nope"}, 'no experiment "nope"', "quickstart"),
         (
-            {"grid": {"model.taps": ["entry"]}, "set": {"head.features": 3, "training.evaluate_every": 0}},
+            {
+                "grid": {"model.taps": ["entry"]},
+                "set": {"head.features": 3, "training.evaluate_every": 0, "evidence.log": False},
+            },
             "a training loop of your own",
             "",
         ),
