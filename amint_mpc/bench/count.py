@@ -190,6 +190,16 @@ def _kinds_of(item: TrainStep | ScoreSets) -> list[int]:
     return [rows for _, count in item.sets for rows in score_batches(count)]
 
 
+def _commitment(experiment: Experiment) -> dict[str, JsonValue]:
+    """As large as the developer's to its images, where no picture stands twice."""
+    zeros, data = "0" * 64, experiment.data
+    counts = {"members": data.members, "external": data.external, "unseen": data.unseen}
+    sets: dict[str, JsonValue] = {
+        name: {"size": count, "root": zeros, "keys": count, "index": zeros} for name, count in counts.items()
+    }
+    return {**sets, "salt": zeros}
+
+
 def _agreement(experiment: Experiment) -> Tape:
     """What developer and auditor say to each other before the head is shared."""
     ends = [_Taped(channel) for channel in memory_pair()]
@@ -201,7 +211,7 @@ def _agreement(experiment: Experiment) -> Tape:
         session.same_session(end, number)
         if experiment.evidence.log:
             if own == DEVELOPER:
-                end.send_json(pen.BEGIN, {"data": None})
+                end.send_json(pen.BEGIN, _commitment(experiment))
             else:
                 end.receive_json(pen.BEGIN)
 

@@ -12,6 +12,7 @@ from amint_mpc.cli.config import config
 from amint_mpc.cli.demo import demo
 from amint_mpc.cli.doctor import doctor
 from amint_mpc.cli.estimate import estimate
+from amint_mpc.cli.evidence import evidence
 from amint_mpc.cli.failures import ExplainingGroup
 from amint_mpc.cli.keys import keys
 from amint_mpc.cli.report import report
@@ -36,5 +37,20 @@ def main() -> None:
     """
 
 
-for command in (demo, run, train, compare, study, keys, config, doctor, estimate, attest, verify, bench, report):
+for command in (
+    demo,
+    run,
+    train,
+    compare,
+    study,
+    keys,
+    config,
+    doctor,
+    estimate,
+    attest,
+    verify,
+    evidence,
+    bench,
+    report,
+):
     main.add_command(command)

@@ -90,10 +90,15 @@ def _record(found: Verified) -> dict[str, Any]:
         "signed_heads": log.signed,
         "backbone": log.end["backbone"],
         "head": log.end["head"],
+        "images": log.begin["data"],
         "fingerprints": dict(found.fingerprints),
         "compared_with_trusted": list(found.pinned),
         "weights": list(found.weights),
     }
+
+
+def _counts(data: dict[str, Any]) -> list[str]:
+    return [f"{data[name]['size']} {name}" for name in ("members", "external", "unseen")]
 
 
 def _text(found: Verified) -> str:
@@ -105,7 +110,7 @@ def _text(found: Verified) -> str:
         f"log         {log.head.size} entries, root {log.head.root}",
         f"steps       {log.steps}, none missing, repeated or moved{early}",
         f"signed      {log.signed} heads and the statement, by developer and auditor",
-        f"images      {'committed to before the first step' if log.begin['data'] else 'no commitment to them'}",
+        f"images      {', '.join(_counts(log.begin['data']))}, committed to before the first step",
         f"weights     {', '.join(found.weights) or 'none in this folder'}{' as logged' if found.weights else ''}",
     ]
     for role, mark in found.fingerprints.items():

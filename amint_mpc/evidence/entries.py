@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from amint_mpc.evidence.attest import Digest, ImageDigest, Software
 from amint_mpc.evidence.canonical import Value, encode, sha256, tensors_digest
+from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.evidence.log import Head
 
 HEAD_TYPE = "application/vnd.amint-mpc.log-head+json"
@@ -74,7 +75,7 @@ class Begin(_Entry):
     insecure: Annotated[str, Field(max_length=200)] | None
     certificates: Certificates
     software: SoftwareOfBoth
-    data: dict[str, Any] | None
+    data: DataCommitment
 
 
 class Checkpoint(_Entry):

@@ -3,6 +3,7 @@
 evidence/log.jsonl            the same at developer and auditor
 evidence/statement.json       the same at both, once the run is finished
 evidence/certificates/        of both, whose keys have signed
+evidence/commitment.key       the developer's alone: opens its commitment to the images; never part of a bundle
 head.salt                     the auditor's alone, beside its head: opens its commitment; never part of a bundle
 """
 
@@ -17,6 +18,7 @@ EVIDENCE = Path("evidence")
 LOG = EVIDENCE / "log.jsonl"
 STATEMENT = EVIDENCE / "statement.json"
 CERTIFICATES = EVIDENCE / "certificates"
+SECRET = EVIDENCE / "commitment.key"
 SALT = Path("head.salt")
 EXPERIMENT = Path("experiment.yaml")
 

@@ -36,6 +36,7 @@ from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value, tensors_digest
 from amint_mpc.evidence.chain import SIGNERS, Walked, Walker
+from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.evidence.entries import SALT_BYTES, Planned, head_commitment
 from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT, read_bounded
 from amint_mpc.evidence.log import MAX_LINE, Head
@@ -96,6 +97,7 @@ def verify(
         yield from entries
 
     found = Walker(run / LOG, whole_plan(), certificates, anchors).walk()
+    DataCommitment.model_validate(found.begin["data"]).check_sizes(experiment.data)
     _check_classifier(experiment, found)
     _check_statement(run / STATEMENT, found, certificates)
     return Verified(experiment, found, fingerprints, tuple(pinned or ()), tuple(_check_weights(run, found)))

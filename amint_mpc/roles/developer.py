@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,9 +22,11 @@ from amint_mpc import identity
 from amint_mpc.amint.stopping import told as stop_told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Address, Experiment, Party, Role
-from amint_mpc.data.split import load_split
+from amint_mpc.data.split import SplitImages, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
+from amint_mpc.evidence.files import SECRET, write_new
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.correlations.feed import Supply
@@ -41,6 +44,7 @@ def joined(
     party: Party,
     say: Callable[[str], None] = lambda _: None,
     folder: RunFolder | None = None,
+    data: DataCommitment | None = None,
 ) -> Iterator[engine.SecureMintHead]:
     """The secure head of a run with auditor and dealer, for as long as the context lasts.
 
@@ -49,6 +53,7 @@ def joined(
     Args:
         say: told what happens, a sentence at a time.
         folder: where the log goes; a loop of one's own has none and keeps no log.
+        data: the commitment to its images, for the log.
 
     Raises:
         UsageError: the experiment wants a log, and there is no folder.
@@ -78,7 +83,7 @@ def joined(
             supply = Supply(stream, DEVELOPER, dealer)
         with (
             session.standing("developer"),
-            recording(experiment, own, party.keys, links.sessions["auditor"], auditor, folder) as pen,
+            recording(experiment, own, party.keys, links.sessions["auditor"], auditor, folder, data) as pen,
         ):
             head = head_kind(experiment).secure(pen.channel, DEVELOPER, supply)
             head.share_weights(None, None)
@@ -95,7 +100,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         )
     images = load_split(experiment, party.data, lambda text: emit(Notice(text)))
     warm, evaluations = experiment.training.warmup_epochs, engine.epochs_with_figures(experiment)
-    with joined(experiment, party, lambda text: emit(Notice(text)), folder) as head:
+    committed = _commitment(images, folder) if experiment.evidence.log else None
+    with joined(experiment, party, lambda text: emit(Notice(text)), folder, committed) as head:
         trainer = Trainer(experiment, images, head, party.device, party.overlap, head.stopper)
         start, joint = time.perf_counter(), []
         if not warm:
@@ -128,3 +134,11 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         }
     folder.finish(summary)
     return folder.summary or summary
+
+
+def _commitment(images: SplitImages, folder: RunFolder) -> DataCommitment:
+    """To the images; what opens it stays in the folder."""
+    secret = os.urandom(SECRET_BYTES)
+    public = Commitments(images, secret).public()
+    write_new(folder.path / SECRET, secret.hex().encode() + b"\n", mode=0o600)
+    return public

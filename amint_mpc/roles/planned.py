@@ -36,9 +36,15 @@ def planned(experiment: Experiment) -> Iterator[Planned]:
 
 def joint_batches(experiment: Experiment) -> Iterator[str]:
     """The digest of each joint step's batch, in order."""
+    for members, external in joint_positions(experiment):
+        yield batch_digest(members, external)
+
+
+def joint_positions(experiment: Experiment) -> Iterator[tuple[list[int], list[int]]]:
+    """The images of each joint step's batch, in order: positions among the members, and among the external images."""
     for epoch, (members, external) in enumerate(epoch_orders(experiment), start=1):
         if epoch > experiment.training.warmup_epochs:
-            yield from map(batch_digest, members.tolist(), external.tolist())
+            yield from zip(members.tolist(), external.tolist(), strict=True)
 
 
 def _checkpoint(epoch: int, place: str) -> Iterator[Planned]:

@@ -1,6 +1,6 @@
 """One party's pen: joins the log (`amint_mpc.evidence`) to a run, at the same places at developer and auditor.
 
-1. begin       The developer sends its commitment to the images, or that it makes none. Both write the first entry.
+1. begin       The developer sends its commitment to the images. Both write the first entry.
 2. checkpoint  Before the first step, and after each evaluation: the developer sends the digest of its classifier, both
                write it down, and each sends the other its signature over the log so far (RFC 6962 head).
 3. step        Each of the two works out alone which images the batch has, and hashes the frames of the step in a
@@ -27,13 +27,15 @@ from typing import Any
 import torch
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import ValidationError
 from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.config import Experiment, Role
-from amint_mpc.errors import ProtocolError
+from amint_mpc.errors import EvidenceError, ProtocolError
 from amint_mpc.evidence import signing
-from amint_mpc.evidence.canonical import Value, encode, figure, tensors_digest
+from amint_mpc.evidence.canonical import Value, figure, tensors_digest
+from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.evidence.entries import HEAD_TYPE, SALT_BYTES, Planned, head_commitment, signed_payload
 from amint_mpc.evidence.files import CERTIFICATES, LOG, SALT, STATEMENT, write_new
 from amint_mpc.evidence.log import VERSION, Head, Log
@@ -63,7 +65,7 @@ def recording(
     session: Session,
     link: Channel,
     folder: RunFolder | None,
-    data: Mapping[str, Value] | None = None,
+    data: DataCommitment | None = None,
 ) -> Iterator[Pen]:
     """The log of a run for as long as the context lasts; `Unlogged` where the experiment wants none.
 
@@ -71,7 +73,7 @@ def recording(
         own: who signs. keys: this party's folder of keys, with the certificate of the other one.
         link: to the other party.
         folder: of this party's run; gets evidence/ and, at the auditor, the salt of its commitment. None: no log.
-        data: the developer's commitment to its images.
+        data: at the developer, its commitment to its images.
     """
     if not experiment.evidence.log or folder is None:
         yield Unlogged(link)
@@ -115,12 +117,14 @@ class Recorder:
         self._digests = 0  # messages with one, so far
         self._begin: dict[str, Value] = {}
 
-    def begin(self, data: Mapping[str, Value] | None) -> None:
+    def begin(self, data: DataCommitment | None) -> None:
         """Write the first entry."""
         if self._own.role == "developer":
-            self._link.send_json(BEGIN, {"data": data})  # type: ignore[dict-item]
+            if data is None:
+                raise ValueError("the developer commits to its images")
+            self._link.send_json(BEGIN, data.model_dump())
         else:
-            data = _commitment(self._link.receive_json(BEGIN))
+            data = self._commitment(self._link.receive_json(BEGIN))
         for role in SIGNERS:
             pem = self._certificates[role].public_bytes(Encoding.PEM)
             write_new(self._folder / CERTIFICATES / f"{role}.pem", pem)
@@ -131,7 +135,7 @@ class Recorder:
             "session": self._session.id.hex(),
             "certificates": {role: identity.fingerprint(self._certificates[role]) for role in SIGNERS},
             "software": {role: self._session.software[role].record() for role in SIGNERS},
-            "data": data,
+            "data": data.model_dump(),
         }
         self._log.append("begin", self._begin)
 
@@ -183,6 +187,20 @@ class Recorder:
         self._observed.drain()
         self._countersign()
         self._sign_statement(record)
+
+    def _commitment(self, told: object) -> DataCommitment:
+        """What the developer said of its images."""
+        try:
+            data = DataCommitment.model_validate(told)
+        except ValidationError:
+            raise ProtocolError(
+                "the developer's commitment to its images is malformed", "use the same version on both sides"
+            ) from None
+        try:
+            data.check_sizes(self._experiment.data)
+        except EvidenceError as error:
+            raise ProtocolError(error.message, "the developer's split is not the agreed one") from None
+        return data
 
     def _next(self, kind: str) -> Planned:
         """The entry that the experiment has next."""
@@ -269,17 +287,6 @@ class Recorder:
             raise ProtocolError(
                 f"the {peer}'s signature under {what} is not its own", f"ask the {peer} which key it uses"
             )
-
-
-def _commitment(told: object) -> dict[str, Value] | None:
-    """What the developer said of its images."""
-    try:
-        if isinstance(told, dict) and told.keys() == {"data"} and isinstance(told["data"], dict | None):
-            encode(told["data"])
-            return told["data"]
-    except TypeError:
-        pass
-    raise ProtocolError("the developer's commitment to its images is malformed", "use the same version on both sides")
 
 
 def _tensor(data: bytes) -> Tensor:

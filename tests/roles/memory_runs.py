@@ -14,7 +14,7 @@ import pytest
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.config import Experiment, Party, Role
+from amint_mpc.config import Evidence, Experiment, Party, Role
 from amint_mpc.events import Event
 from amint_mpc.evidence import attest
 from amint_mpc.mpc.channel import Channel, memory_pair
@@ -75,6 +75,8 @@ def secure_run(
     number = os.urandom(32)
     if logged:
         identity.create_for_one_machine(keys)
+    else:
+        experiment = experiment.model_copy(update={"evidence": Evidence(log=False)})
     found, kind = Secure(), head_kind(experiment)
     to_auditor, to_developer = memory_pair()
     from_dealer, dealers_end = memory_pair("developer", "dealer", prefetch_bytes=1 << 22)
@@ -89,18 +91,18 @@ def secure_run(
     }
 
     @contextmanager
-    def pen(role: Role, peer: Role, channel: Channel, folder: RunFolder) -> Iterator[Pen]:
+    def pen(role: Role, peer: Role, channel: Channel, folder: RunFolder, data: Any = None) -> Iterator[Pen]:
         if not logged:
             yield Unlogged(channel)
             return
         software = dict.fromkeys((role, peer), attest.software())
         session, own = Session(number, peer, software), identity.load(keys[role], role)
-        with recording(experiment, own, keys[role], session, channel, folder) as found:
+        with recording(experiment, own, keys[role], session, channel, folder, data) as found:
             yield found
 
     @contextmanager
     def joined(*args: Any) -> Iterator[Any]:
-        with pen("developer", "auditor", to_auditor, args[3]) as own:
+        with pen("developer", "auditor", to_auditor, *args[3:]) as own:
             head = kind.secure(own.channel, DEVELOPER, found.supplies["developer"])
             head.share_weights(None, None)
             stopper = stopping.developers(head, to_auditor, experiment, lambda _: None)
