@@ -128,6 +128,9 @@ class Evidence(_Model):
     """What the parties keep to show afterwards what was done (docs/evidence.md)."""
 
     log: bool = Field(True, description="a log of every step, the same at both, signed by developer and auditor")
+    max_queries: int = Field(
+        10_000, ge=0, le=10**7, description="images that may be queried after the run, in all; both parties count"
+    )
 
 
 class Experiment(_Model):

@@ -6,6 +6,7 @@ import click
 
 from amint_mpc import __version__
 from amint_mpc.cli.attest import attest
+from amint_mpc.cli.audit import audit
 from amint_mpc.cli.bench import bench
 from amint_mpc.cli.compare import compare
 from amint_mpc.cli.config import config
@@ -50,6 +51,7 @@ for command in (
     attest,
     verify,
     evidence,
+    audit,
     bench,
     report,
 ):

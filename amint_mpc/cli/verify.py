@@ -91,6 +91,8 @@ def _record(found: Verified) -> dict[str, Any]:
         "backbone": log.end["backbone"],
         "head": log.end["head"],
         "images": log.begin["data"],
+        "queries": log.queries,
+        "queried_images": log.queried,
         "fingerprints": dict(found.fingerprints),
         "compared_with_trusted": list(found.pinned),
         "weights": list(found.weights),
@@ -113,6 +115,8 @@ def _text(found: Verified) -> str:
         f"images      {', '.join(_counts(log.begin['data']))}, committed to before the first step",
         f"weights     {', '.join(found.weights) or 'none in this folder'}{' as logged' if found.weights else ''}",
     ]
+    if log.queries:
+        lines.append(f"queries     {log.queries}, of {log.queried} images in all")
     for role, mark in found.fingerprints.items():
         lines.append(f"{role:11} {mark}{'   (trusted)' if role in found.pinned else ''}")
     if missing := [role for role in found.fingerprints if role not in found.pinned]:

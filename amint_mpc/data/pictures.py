@@ -60,11 +60,15 @@ def read_pictures(listing: Listing, shape: tuple[int, int, int], say: Say) -> tu
     return torch.from_numpy(pixels), torch.tensor(listing.labels, dtype=torch.int64)
 
 
-def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def read_picture(path: Path, shape: tuple[int, int, int], scale: bool = True) -> NDArray[np.uint8]:
     """One image file, uint8 [C, H, W].
 
+    Args:
+        scale: take an image of another size, scaled; else refuse it.
+
     Raises:
-        DataError: no image, a damaged one, one with too many pixels, or with pixels of an unclear range.
+        DataError: no image, a damaged one, one with too many pixels, of another size, or with pixels of an unclear
+            range.
     """
     channels, height, width = shape
     try:
@@ -77,6 +81,11 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
             ImageOps.exif_transpose(image, in_place=True)
             flat = _eight_bits(image, path).convert("L" if channels == 1 else "RGB")
         if flat.size != (width, height):
+            if not scale:
+                raise DataError(
+                    f"{path} has {flat.width} x {flat.height} pixels, the images of this data set {width} x {height}",
+                    "An image that was scaled is another image.",
+                )
             flat = flat.resize((width, height), Image.Resampling.BILINEAR)
         pixels: NDArray[Any] = np.asarray(flat).reshape(height, width, channels).transpose(2, 0, 1)
     except DataError:

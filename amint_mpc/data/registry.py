@@ -41,6 +41,7 @@ class Dataset:
         layout: what to put into the data folder; empty: the images come inside a package.
         pickles: the folder in which the same images are handed out as Python pickles.
         download: puts the images into an empty folder; None: they are not downloaded.
+        scaled: image files of any size are scaled to `shape`; else every image has that size from the start.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Dataset:
     layout: str = ""
     pickles: str = ""
     download: Callable[[Path], None] | None = None
+    scaled: bool = False
 
     def place(self, root: Path | None) -> Path | None:
         """The folder in which the files lie; None: they are not there."""
@@ -164,6 +166,7 @@ DATASETS: dict[str, Dataset] = {
             (3, 32, 32),
             43,
             _pictures(list_gtsrb),
+            scaled=True,
             places=(".", "gtsrb"),
             marks=("GTSRB/Training",),
             layout="GTSRB/Training/, GTSRB/Final_Test/Images/ and GT-final_test.csv",
@@ -174,6 +177,7 @@ DATASETS: dict[str, Dataset] = {
             (3, 64, 64),
             200,
             _pictures(list_tiny_imagenet),
+            scaled=True,
             places=(".", "tiny-imagenet-200"),
             marks=("wnids.txt",),
             layout="tiny-imagenet-200/, unpacked from tiny-imagenet-200.zip",
@@ -199,4 +203,4 @@ def dataset(data: Data) -> Dataset:
     channels, size, classes = data.channels, data.image_size, data.classes
     assert channels is not None and size is not None and classes is not None  # noqa: PT018 - `Data` is refused without
     layout = "one folder of images for each class"
-    return Dataset(FOLDER, (channels, size, size), classes, _pictures(list_class_folders), layout=layout)
+    return Dataset(FOLDER, (channels, size, size), classes, _pictures(list_class_folders), layout=layout, scaled=True)

@@ -32,6 +32,7 @@ class Walked:
         steps: steps of the head. signed: heads that both have signed.
         stopped: the epoch after which training stopped early, if it did.
         backbones: the digest at each checkpoint, in order.
+        queried: images that were queried after the end. queries: how many times.
     """
 
     begin: dict[str, Any] = field(default_factory=dict)
@@ -42,6 +43,8 @@ class Walked:
     signed: int = 0
     stopped: int | None = None
     backbones: list[str] = field(default_factory=list)
+    queried: int = 0
+    queries: int = 0
 
 
 class Walker:
@@ -134,6 +137,9 @@ class Walker:
                 self._found.stopped = entry.record["epoch"]
         elif entry.kind == "end":
             self._found.end = entry.record
+        elif entry.kind == "query":
+            self._found.queries += 1
+            self._found.queried += entry.record["images"]
         self._tree.append(entry.leaf)
         published = self._anchors.pop(self._tree.size, None)
         if published not in (None, self._head().root):

@@ -6,6 +6,8 @@
     step        number, epoch, digest of the batch (from the experiment alone), digests of the frames
     score       sets were scored: epoch, whether it was the last time, digests of the frames
     end         digest of the last classifier, commitment to the head, shared figures, digests of the head's opening
+    query       after the end, any number of times, each signed before it is answered: session, how many images, and a
+                digest of which (`images_digest`)
 
 A digest of frames covers what one party sent the other since the last entry that has such a digest (`mpc.observed`).
 """
@@ -111,6 +113,12 @@ class End(_Entry):
     frames: Frames
 
 
+class Query(_Entry):
+    session: Digest
+    images: Annotated[int, Field(gt=0, lt=2**53)]
+    digest: Digest
+
+
 KINDS: Mapping[str, type[_Entry]] = {
     "begin": Begin,
     "checkpoint": Checkpoint,
@@ -118,10 +126,11 @@ KINDS: Mapping[str, type[_Entry]] = {
     "step": Step,
     "score": Score,
     "end": End,
+    "query": Query,
 }
 
 
-AFTER: frozenset[str] = frozenset()
+AFTER = frozenset({"query"})
 """Kinds that may follow the end of a run. Each such series ends with a signed head."""
 
 
@@ -148,6 +157,11 @@ def signed_payload(head: Head) -> bytes:
 def batch_digest(members: Sequence[int], external: Sequence[int]) -> str:
     """Of the images of one step, by their positions among the members and among the external images."""
     return sha256(encode({"external": list(external), "members": list(members)}))
+
+
+def images_digest(pixels: Sequence[bytes]) -> str:
+    """Of queried images in the order in which they were sent. Args: pixels: the digest of each, 32 bytes."""
+    return sha256(b"amint-mpc query 1\0", *pixels)
 
 
 def head_commitment(salt: bytes, head: Mapping[str, Tensor]) -> str:

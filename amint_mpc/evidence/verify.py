@@ -98,6 +98,9 @@ def verify(
 
     found = Walker(run / LOG, whole_plan(), certificates, anchors).walk()
     DataCommitment.model_validate(found.begin["data"]).check_sizes(experiment.data)
+    if found.queried > experiment.evidence.max_queries:
+        limit = experiment.evidence.max_queries
+        raise EvidenceError(f"log: {found.queried} images were queried, the experiment allows {limit}")
     _check_classifier(experiment, found)
     _check_statement(run / STATEMENT, found, certificates)
     return Verified(experiment, found, fingerprints, tuple(pinned or ()), tuple(_check_weights(run, found)))

@@ -139,10 +139,19 @@ def image_digest(experiment: Experiment, file: Path) -> bytes:
     """Of the pixels that the experiment would train on if it were given this file: in its colours and size.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: as `read_image`.
     """
-    pixels = torch.from_numpy(read_picture(file, dataset(experiment.data).shape).copy())
-    return bytes.fromhex(pixels_digest(pixels))
+    return bytes.fromhex(pixels_digest(read_image(experiment, file)))
+
+
+def read_image(experiment: Experiment, file: Path) -> torch.Tensor:
+    """uint8 [C, H, W], as the experiment's data set has its images.
+
+    Raises:
+        DataError: it cannot be read, or has another size where images of this data set are not scaled.
+    """
+    kind = dataset(experiment.data)
+    return torch.from_numpy(read_picture(file, kind.shape, scale=kind.scaled).copy())
 
 
 def _bounded(number: int, count: int, what: str) -> None:

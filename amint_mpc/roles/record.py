@@ -252,41 +252,59 @@ class Recorder:
     def _countersign(self) -> None:
         """Both sign the log as it is, and write both signatures down."""
         self._next("signed")
-        head = self._log.head()
-        mine = signing.sign(self._own, HEAD_TYPE, signed_payload(head))
+        peer = self._certificates[self._session.peer]
         number = self._agreed
-        self._link.send(SIGNED, number, torch.tensor([head.size]), _tensor(bytes.fromhex(head.root)), _tensor(mine))
-        size, root, signature = self._link.receive(SIGNED, number, *SIGNED_SPECS)
-        theirs = Head(int(size), _bytes(root).hex())
-        if theirs != head:
-            self._link.flush()  # the other one is to see the same
-            raise ProtocolError(
-                f"the logs differ: {head.size} entries and root {head.root[:16]} here, {theirs.size} entries and root "
-                f"{theirs.root[:16]} at the {self._session.peer}; they were the same up to entry {self._agreed - 1}",
-                "lay the two folders side by side: amint-mpc verify RUN --other RUN names the first entry that differs",
-            )
-        self._check(HEAD_TYPE, signed_payload(head), _bytes(signature), "the log")
-        signatures: dict[str, Value] = {self._own.role: mine.hex(), self._session.peer: _bytes(signature).hex()}
-        self._log.append("signed", {"size": head.size, "root": head.root, "signatures": signatures})
-        self._log.sync()
-        self._agreed = head.size + 1
+        self._agreed = countersign(self._log, self._own, peer, self._session.peer, self._link, number, number)
 
     def _sign_statement(self, end: Mapping[str, Any]) -> None:
         payload = statement(self._begin, end, self._log.head())
         mine = signing.sign(self._own, PAYLOAD_TYPE, payload)
         self._link.send(SIGNATURE, 0, _tensor(mine))
         (signature,) = self._link.receive(SIGNATURE, 0, SIGNATURE_SPEC)
-        self._check(PAYLOAD_TYPE, payload, _bytes(signature), "the statement")
+        peer = self._session.peer
+        _check(self._certificates[peer], peer, PAYLOAD_TYPE, payload, _bytes(signature), "the statement")
         by_role = {self._own.role: mine, self._session.peer: _bytes(signature)}
         signatures = [(identity.fingerprint(self._certificates[role]), by_role[role]) for role in SIGNERS]
         write_new(self._folder / STATEMENT, signing.seal(PAYLOAD_TYPE, payload, signatures))
 
-    def _check(self, kind: str, payload: bytes, signature: bytes, what: str) -> None:
-        peer = self._session.peer
-        if not signing.verify(self._certificates[peer], kind, payload, signature):
-            raise ProtocolError(
-                f"the {peer}'s signature under {what} is not its own", f"ask the {peer} which key it uses"
-            )
+
+def countersign(
+    log: Log, own: Identity, certificate: x509.Certificate, peer: Role, link: Channel, number: int, agreed: int
+) -> int:
+    """Both sign the log as it is, and write both signatures down.
+
+    Args:
+        certificate: the other party's. number: of this exchange on the link.
+        agreed: entries under the last head that both signed.
+
+    Returns:
+        the entries under this one, itself included.
+
+    Raises:
+        ProtocolError: the other party's log differs, or its signature is wrong.
+    """
+    head = log.head()
+    mine = signing.sign(own, HEAD_TYPE, signed_payload(head))
+    link.send(SIGNED, number, torch.tensor([head.size]), _tensor(bytes.fromhex(head.root)), _tensor(mine))
+    size, root, signature = link.receive(SIGNED, number, *SIGNED_SPECS)
+    theirs = Head(int(size), _bytes(root).hex())
+    if theirs != head:
+        link.flush()  # the other one is to see the same
+        raise ProtocolError(
+            f"the logs differ: {head.size} entries and root {head.root[:16]} here, {theirs.size} entries and root "
+            f"{theirs.root[:16]} at the {peer}; they were the same up to entry {agreed - 1}",
+            "lay the two folders side by side: amint-mpc verify RUN --other RUN names the first entry that differs",
+        )
+    _check(certificate, peer, HEAD_TYPE, signed_payload(head), _bytes(signature), "the log")
+    signatures: dict[str, Value] = {own.role: mine.hex(), peer: _bytes(signature).hex()}
+    log.append("signed", {"size": head.size, "root": head.root, "signatures": signatures})
+    log.sync()
+    return head.size + 1
+
+
+def _check(certificate: x509.Certificate, peer: Role, kind: str, payload: bytes, signature: bytes, what: str) -> None:
+    if not signing.verify(certificate, kind, payload, signature):
+        raise ProtocolError(f"the {peer}'s signature under {what} is not its own", f"ask the {peer} which key it uses")
 
 
 def _tensor(data: bytes) -> Tensor:

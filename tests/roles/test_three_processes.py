@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 from party_processes import Site, joint_epochs, records, wait_until
+from PIL import Image
 from safetensors import safe_open
 
 from amint_mpc.config import ROLES, load_experiment
+from amint_mpc.data.split import load_split
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -131,3 +133,27 @@ def test_epochs_are_on_disk_while_it_runs(site: MakeSite) -> None:
     assert tensors(folder / "backbone.safetensors")
     assert developer.code() is None
     assert auditor.code() is None
+
+
+def test_a_private_query_afterwards(finished: Site, tmp_path: Path) -> None:
+    split = load_split(load_experiment("smoke"), None)
+    for number, image in enumerate([*split.members[:3], *split.external[:2], split.unseen[0]]):
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"{number}.png")
+    more = {
+        "auditor": ["--images", str(tmp_path), "--canaries", "2"],
+        "developer": ["--open-members", "2"],
+        "dealer": [],
+    }
+    children = []
+    for role in ROLES:
+        places = ["--run", str(finished.run_folder(role)), "--party", str(finished.party(role))]
+        command = ["-m", "amint_mpc", "audit", "--role", role, *places, *more[role], "--json"]
+        children.append(finished.execute(*command, name=f"audit-{role}"))
+    assert [(child.wait(), child.err) for child in children if child.wait()] == []
+    told = json.loads(children[ROLES.index("auditor")].out.splitlines()[-1])
+    assert (told["images"], told["external"], told["canaries"]) == (6, 2, 2)
+    rows = (Path(told["folder"]) / "verdicts.csv").read_text().splitlines()
+    assert len(rows) == 7
+    assert [row.split(",")[-1] for row in rows[1:]] == ["False"] * 3 + ["True"] * 2 + ["False"]
+    logs = [(finished.run_folder(role) / "evidence" / "log.jsonl").read_bytes() for role in ("developer", "auditor")]
+    assert logs[0] == logs[1]
