@@ -77,6 +77,14 @@ class Training(_Model):
 
     epochs: int = Field(25, ge=1, description="epochs of the joint loss, after the warm-up")
     warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
+    sealed_epochs: int = Field(
+        0,
+        ge=0,
+        description="then the classifier is frozen, and a fresh head is trained for so many epochs, no gradient opened",
+    )
+    sealed_mixing: float = Field(
+        0.8, ge=0, le=1, description="how far external images are moved towards members in sealed epochs, at most"
+    )
     batch: int = Field(64, ge=1, description="members in a step; as many external images go with them")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, for the classifier")
     cooldown: float = Field(0.0, ge=0, le=1, description="last share of the joint steps, in which that rate falls to 0")
@@ -98,6 +106,8 @@ class Training(_Model):
 
     @model_validator(mode="after")
     def _patience_needs_evaluations(self) -> Training:
+        if self.patience and self.sealed_epochs:
+            raise ValueError("patience goes back to a head that sealed_epochs throws away: set one of them to 0")
         if self.patience and not self.evaluate_every:
             raise ValueError("patience counts evaluations: set evaluate_every to at least 1, or patience to 0")
         return self
@@ -147,6 +157,11 @@ class Experiment(_Model):
     evidence: Evidence = Evidence()
 
     @property
+    def last_epoch(self) -> int:
+        """Number of the last epoch: warm-up, joint and sealed epochs, counted from 1."""
+        return self.training.warmup_epochs + self.training.epochs + self.training.sealed_epochs
+
+    @property
     def method(self) -> str:
         """`amint`, or `task` without a head; `-kd` is added with distillation, so that the two never share a table."""
         kind = "amint" if self.training.mint_weight > 0 else "task"
@@ -174,6 +189,8 @@ class Experiment(_Model):
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.head.features is not None and self.head.input == "conv":
             raise ValueError("head.input conv takes the maps of this program's own backbones: leave head.features out")
+        if self.training.sealed_epochs and (self.head.features is not None or self.head.input == "conv"):
+            raise ValueError("training.sealed_epochs is for this program's own loop, and not for head.input conv")
         if self.head.features is not None and self.evidence.log:
             raise ValueError("an own loop (head.features) has an order of its own: set evidence.log to false")
         if self.training.batch > min(self.data.members, self.data.external):

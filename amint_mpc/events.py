@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Phase = Literal["warm-up", "joint", "score"]
+Phase = Literal["warm-up", "joint", "sealed", "score"]
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,14 @@ class PlaintextConvHead:
         return gx.to(torch.float32)
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """No sealed epochs for this head: the experiment is refused."""
+        raise NotImplementedError
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `restart`."""
+        raise NotImplementedError
+
     def score(self, features: Tensor) -> Tensor:
         """See `MintHead.score`."""
         return self._forward(self.weights, features.to(torch.float64)).sigmoid()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -31,6 +32,12 @@ class MintHead(Protocol):
             gradient of L_mint by `features`, float32 [n, F], by the weights before the step.
         """
 
+    def restart(self) -> None:
+        """Begin again with a fresh head: sealed epochs follow."""
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """One step of gradient descent of which nothing is learned. Args: as `step`."""
+
     def score(self, features: Tensor) -> Tensor | None:
         """Membership probabilities, float64 [n], for features [n, F]; None on a party that may not learn them."""
 
@@ -41,9 +48,13 @@ class PlaintextHead:
     Args:
         weights: first weights; not changed.
         optimizer: how they move, or the learning rate of plain gradient descent.
+        fresh: draws the head of the sealed epochs.
     """
 
-    def __init__(self, weights: HeadWeights, optimizer: HeadOptimizer | float) -> None:
+    def __init__(
+        self, weights: HeadWeights, optimizer: HeadOptimizer | float, fresh: Callable[[], PlaintextHead] | None = None
+    ) -> None:
+        self.fresh = fresh
         self.weights = weights.clone()
         self._optimizer = Descent(optimizer) if isinstance(optimizer, float) else optimizer
         self.loss = float("nan")  # L_mint of the last step; the secure head never computes it
@@ -75,6 +86,17 @@ class PlaintextHead:
         gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
         self.weights = self._optimizer.step(w, gradients, members)
         return gx.to(torch.float32)
+
+    def restart(self) -> None:
+        """See `MintHead.restart`."""
+        if self.fresh is None:
+            raise ValueError("this head does not know how a fresh one is drawn")
+        drawn = self.fresh()
+        self.weights, self._optimizer = drawn.weights, drawn._optimizer
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `MintHead.fit`."""
+        self.step(features, members)
 
     def score(self, features: Tensor) -> Tensor:
         """See `MintHead.score`.

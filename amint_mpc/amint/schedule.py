@@ -20,10 +20,19 @@ class TrainStep:
     Args:
         index: from 0, over the whole run.
         epoch: from 1, warm-up epochs counted; the head takes no step in those.
+        number: from 0, of the present head: sealed epochs begin with a fresh one.
+        sealed: the classifier is frozen, and the developer learns no gradient.
     """
 
     index: int
     epoch: int
+    number: int
+    sealed: bool = False
+
+    @property
+    def fresh_head(self) -> bool:
+        """Whether a fresh head is drawn before this step."""
+        return self.sealed and self.number == 0
 
 
 @dataclass(frozen=True)
@@ -46,13 +55,16 @@ def schedule(experiment: Experiment) -> list[TrainStep | ScoreSets]:
     """All head steps and scorings of a run, in order."""
     training, counts = experiment.training, set_counts(experiment.data)
     items: list[TrainStep | ScoreSets] = []
-    last = training.warmup_epochs + training.epochs
-    for joint in range(1, training.epochs + 1):
-        epoch = training.warmup_epochs + joint
-        first = (joint - 1) * experiment.steps_per_epoch
-        items += [TrainStep(first + step, epoch) for step in range(experiment.steps_per_epoch)]
-        if epoch == last:
+    per_epoch = experiment.steps_per_epoch
+    for joint in range(1, training.epochs + training.sealed_epochs + 1):
+        epoch, first = training.warmup_epochs + joint, (joint - 1) * per_epoch
+        sealed = joint > training.epochs
+        before = training.epochs * per_epoch if sealed else 0
+        items += [TrainStep(index, epoch, index - before, sealed) for index in range(first, first + per_epoch)]
+        if epoch == experiment.last_epoch:
             items.append(ScoreSets(epoch, tuple((name, counts[name]) for name in SETS), final=True))
+        elif sealed:
+            continue
         elif training.evaluate_every and joint % training.evaluate_every == 0:
             items.append(ScoreSets(epoch, tuple((name, counts[name]) for name in _PERIODIC), final=False))
     return items

@@ -26,6 +26,7 @@ from amint_mpc.amint.head import MintHead
 from amint_mpc.amint.metrics import Figure, accuracy_figure, calibration_figures
 from amint_mpc.amint.objective import JointObjective
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.sealing import Mixing
 from amint_mpc.amint.stopping import Rewind, Stopper
 from amint_mpc.amint.transfer import OnItsWay
 from amint_mpc.config import Experiment
@@ -88,6 +89,7 @@ class Trainer:
         self._members, self._external = images.members.to(self.device), images.external.to(self.device)
         self._labels = images.member_labels.to(self.device)
         self._orders = epoch_orders(experiment)
+        self._mixing = Mixing(experiment)
 
     def run(self) -> Iterator[StepEvent | EpochEvent]:
         """Train, and tell of every step and epoch.
@@ -116,8 +118,10 @@ class Trainer:
                         figures |= self._evaluated(self._stopper, epoch, scores)
                     continue
                 at = item.index % self.experiment.steps_per_epoch
-                yield self._joint_step(item, done + item.index + 1, members[at], external[at])
-            yield self._epoch_event(epoch, "joint", start, figures)
+                step = self._sealed_step if item.sealed else self._joint_step
+                yield step(item, done + item.index + 1, members[at], external[at])
+            sealed = epoch > self.experiment.last_epoch - self.experiment.training.sealed_epochs
+            yield self._epoch_event(epoch, "sealed" if sealed else "joint", start, figures)
             if self.stopped is not None:
                 start, final = time.perf_counter(), items_of_all[-1]
                 assert isinstance(final, ScoreSets)
@@ -194,6 +198,19 @@ class Trainer:
         self._rate.step()
         return self._step_event(done, item.epoch, "joint", start, losses, secure)
 
+    def _sealed_step(self, item: TrainStep, done: int, members: Tensor, external: Tensor) -> StepEvent:
+        """A step of the head alone, on features as they are scored, mixed (`sealing`)."""
+        start = time.perf_counter()
+        if self.head is not None:
+            if item.fresh_head:
+                self.head.restart()
+            pixels = torch.cat([self._pixels(members), self._pixels(external, members=False)])
+            features = self._mixing(self._eval(pixels)[1].cpu(), len(members))
+            secure_start = time.perf_counter()
+            self.head.fit(features, len(members))
+            return self._step_event(done, item.epoch, "sealed", start, {}, time.perf_counter() - secure_start)
+        return self._step_event(done, item.epoch, "sealed", start, {})
+
     def _cooled(self, taken: int) -> float:
         """What the learning rate is multiplied by after so many joint steps: 1, then in a straight line to 0."""
         training = self.experiment.training
@@ -250,11 +267,17 @@ class Trainer:
         """Logits and features of one of the five sets, in scoring batches, with running statistics."""
         images = self.images.images(name)
         for batch in torch.split(images, score_batches(len(images))):
-            self.backbone.eval()
-            with self._autocast():
-                logits, features = self.backbone(_unit(batch.to(self.device)))
-            self.backbone.train()
+            logits, features = self._eval(_unit(batch.to(self.device)))
             yield logits.float(), features
+
+    @torch.no_grad()
+    def _eval(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features with running statistics."""
+        self.backbone.eval()
+        with self._autocast():
+            logits, features = self.backbone(pixels)
+        self.backbone.train()
+        return logits, features
 
     def _correct(self, name: str) -> Tensor:
         logits = torch.cat([logits for logits, _ in self._passes(name)])
@@ -271,14 +294,12 @@ class Trainer:
     def _step_event(
         self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, Tensor], secure: float = 0.0
     ) -> StepEvent:
-        training, values = self.experiment.training, {name: float(value) for name, value in losses.items()}
-        steps = (training.warmup_epochs + training.epochs) * self.experiment.steps_per_epoch
+        values = {name: float(value) for name, value in losses.items()}
+        steps = self.experiment.last_epoch * self.experiment.steps_per_epoch
         return StepEvent(done, steps, epoch, phase, time.perf_counter() - start, values, secure)
 
     def _epoch_event(self, epoch: int, phase: Phase, start: float, figures: dict[str, float]) -> EpochEvent:
-        training = self.experiment.training
-        epochs = training.warmup_epochs + training.epochs
-        return EpochEvent(epoch, epochs, phase, time.perf_counter() - start, figures)
+        return EpochEvent(epoch, self.experiment.last_epoch, phase, time.perf_counter() - start, figures)
 
 
 def pick_device(name: str | torch.device) -> torch.device:

@@ -29,6 +29,8 @@ RECEIVED = -1
 Moves = list[int]
 """What one party does on a link, in order: the bytes of a frame that it sends, or RECEIVED."""
 TRAIN = 0
+SEALED = -1
+"""A training step of which the developer learns no gradient."""
 """A training step among the kinds of steps; the others are scoring batches, named by their rows."""
 
 
@@ -50,10 +52,12 @@ class Tape:
 
 @dataclass(frozen=True)
 class Tapes:
-    """Args: start: from the handshake to the shares of the head. end: the head's opening. step: by kind."""
+    """Args: start: from the handshake to the shares of the head. end: the head's opening. step: by kind.
+    restart: the shares of the sealed epochs' fresh head."""
 
     start: Tape
     step: dict[int, Tape]
+    restart: Tape
     end: Tape
 
 
@@ -88,7 +92,7 @@ class Traffic:
 
 
 def kinds(experiment: Experiment) -> list[int]:
-    """Every step of the head in the order of the schedule: TRAIN, or the rows that are scored."""
+    """Every step of the head in the order of the schedule: TRAIN, SEALED, or the rows that are scored."""
     return [kind for item in schedule(experiment) for kind in _kinds_of(item)]
 
 
@@ -116,11 +120,17 @@ def record(experiment: Experiment) -> Tapes:
         for kind in sorted(set(kinds(experiment))):
             if kind == TRAIN:
                 three.train(zeros(len(labels), inputs), labels, optimizer)
+            elif kind == SEALED:
+                three.train(zeros(len(labels), inputs), labels, optimizer, open_gradient=False)
             else:
                 three.score(zeros(kind, inputs))
             step[kind] = take()
+        restart = Tape()
+        if experiment.training.sealed_epochs:
+            three.restart()
+            restart = take()
         three.together(three.developer.open_weights, three.auditor.open_weights)
-        return Tapes(start, step, take())
+        return Tapes(start, step, restart, take())
 
 
 def whole_run(experiment: Experiment, tapes: Tapes) -> Traffic:
@@ -169,6 +179,8 @@ def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
     if logged:
         yield CHECKPOINT
     for item in schedule(experiment):
+        if isinstance(item, TrainStep) and item.fresh_head:
+            yield tapes.restart
         yield from (tapes.step[kind] for kind in _kinds_of(item))
         if isinstance(item, ScoreSets) and not item.final:
             if experiment.training.patience:
@@ -186,7 +198,7 @@ def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
 
 def _kinds_of(item: TrainStep | ScoreSets) -> list[int]:
     if isinstance(item, TrainStep):
-        return [TRAIN]
+        return [SEALED if item.sealed else TRAIN]
     return [rows for _, count in item.sets for rows in score_batches(count)]
 
 

@@ -15,7 +15,7 @@ from amint_mpc.amint.head import MintHead, PlaintextHead
 from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
-from amint_mpc.bench.count import TRAIN, Traffic
+from amint_mpc.bench.count import SEALED, TRAIN, Traffic
 from amint_mpc.bench.inprocess import parties, zeros
 from amint_mpc.bench.ours import Tell
 from amint_mpc.bench.train import shortened
@@ -68,19 +68,19 @@ def estimate(
     tell("adding up", 3, 3)
     numbers = Counter(count.kinds(experiment))
     training = experiment.training
-    passes = sum(kind * number for kind, number in numbers.items())  # images that are scored
     parts = {
         "warm_up": plain["warm_up"] * training.warmup_epochs * experiment.steps_per_epoch,
         "classifier": plain["joint"] * numbers[TRAIN],
-        "head": head[TRAIN] * numbers[TRAIN],
-        "scoring": plain["image"] * passes + sum(head[k] * n for k, n in numbers.items() if k != TRAIN),
+        "head": sum(head[kind] * numbers[kind] for kind in (TRAIN, SEALED) if numbers[kind]),
+        "scoring": plain["image"] * _passes(experiment, numbers)
+        + sum(head[kind] * number for kind, number in numbers.items() if kind > TRAIN),
         "round_trips": whole.rounds * rtt_ms / 2e3,
     }
     return {
         "experiment": experiment.name,
         "digest": experiment.digest(),
-        "steps": numbers[TRAIN],
-        "score_batches": sum(numbers.values()) - numbers[TRAIN],
+        "steps": numbers[TRAIN] + numbers[SEALED],
+        "score_batches": sum(number for kind, number in numbers.items() if kind > TRAIN),
         "rounds": whole.rounds,
         **_megabytes(whole),
         "seconds": sum(parts.values()),
@@ -110,8 +110,14 @@ def plaintext_seconds(experiment: Experiment, repeats: int = REPEATS) -> float:
     return (
         plain["warm_up"] * experiment.training.warmup_epochs * experiment.steps_per_epoch
         + plain["joint"] * numbers[TRAIN]
-        + plain["image"] * sum(kind * number for kind, number in numbers.items())
+        + plain["image"] * _passes(experiment, numbers)
     )
+
+
+def _passes(experiment: Experiment, numbers: Counter[int]) -> int:
+    """Images that go forward alone: those that are scored, and those of sealed steps."""
+    scored = sum(kind * number for kind, number in numbers.items() if kind > TRAIN)
+    return scored + 2 * experiment.training.batch * numbers[SEALED]
 
 
 def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
@@ -121,9 +127,10 @@ def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     found = {}
     with parties(head_kind(experiment)) as three:
         for kind in sorted(set(count.kinds(experiment))):
-            x = zeros(kind or len(labels), inputs)
-            if kind == TRAIN:
-                found[kind] = _timed(partial(three.train, x, labels, optimizer), repeats)
+            x = zeros(kind if kind > TRAIN else len(labels), inputs)
+            if kind <= TRAIN:
+                step = partial(three.train, x, labels, optimizer, open_gradient=kind == TRAIN)
+                found[kind] = _timed(step, repeats)
             else:
                 found[kind] = _timed(partial(three.score, x), repeats)
     return found
@@ -162,6 +169,12 @@ class _NoHead:
 
     def step(self, features: torch.Tensor, members: int) -> torch.Tensor:
         return torch.zeros_like(features)
+
+    def restart(self) -> None:
+        """See `MintHead.restart`."""
+
+    def fit(self, features: torch.Tensor, members: int) -> None:
+        """See `MintHead.fit`."""
 
     def score(self, features: torch.Tensor) -> torch.Tensor | None:
         return None

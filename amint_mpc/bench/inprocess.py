@@ -46,16 +46,21 @@ class Parties:
     _memory: Memory = field(default_factory=dict)
     _trained: int = 0
 
-    def train(self, x: Tensor, targets: Tensor, optimizer: Optimizer) -> Tensor:
-        """One training step of all three. x: [n, f]. Returns the gradient of the sum by x, [n, f]."""
+    def restart(self) -> None:
+        """Share a fresh head."""
+        self.together(lambda: self.developer.share_weights(None, None), lambda: draw_and_share(self.auditor, self.kind))
+        self._trained = 0
+
+    def train(self, x: Tensor, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True) -> Tensor | None:
+        """One training step of all three. x: [n, f]. Returns the gradient of the sum by x, [n, f], if it is opened."""
         plan = self.kind.train_plan(len(targets), optimizer, self._trained)
         self._trained += 1
         gradient = self._step(
             plan,
-            lambda: self.developer.train_step(x, targets, optimizer),
-            lambda: self.auditor.train_step(None, targets, optimizer),
+            lambda: self.developer.train_step(x, targets, optimizer, open_gradient),
+            lambda: self.auditor.train_step(None, targets, optimizer, open_gradient),
         )[0]
-        assert isinstance(gradient, Tensor)
+        assert gradient is None or isinstance(gradient, Tensor)
         return gradient
 
     def score(self, x: Tensor) -> Tensor:

@@ -216,6 +216,14 @@ class Clocked:
         self.seconds += time.perf_counter() - start
         return gradient
 
+    def restart(self) -> None:
+        """See `MintHead.restart`."""
+        self._head.restart()
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `MintHead.fit`."""
+        self._head.fit(features, members)
+
     def score(self, features: Tensor) -> Tensor | None:
         """See `MintHead.score`."""
         return self._head.score(features)

@@ -61,6 +61,12 @@ class TorchHead:
         assert x.grad is not None
         return x.grad / members
 
+    def restart(self) -> None:
+        """See `MintHead.restart`; not measured."""
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `MintHead.fit`; not measured."""
+
     def score(self, features: Tensor) -> Tensor:
         """See `MintHead.score`."""
         return self._model(features).squeeze(1).sigmoid().double()  # type: ignore[no-any-return]

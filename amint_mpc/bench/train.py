@@ -65,6 +65,7 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
         "epochs": -(-steps // experiment.steps_per_epoch),
         "warmup_epochs": 1 if experiment.training.distillation else 0,
         "evaluate_every": 0,
+        "sealed_epochs": 0,
     }
     return experiment.model_copy(update={"training": experiment.training.model_copy(update=changes)})
 

@@ -185,6 +185,49 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
     console.print(grid)
 
 
+@bench.command()
+@options.config
+@options.overrides
+@options.data
+@click.option("--sealed-epochs", type=int, default=40, show_default=True, help="Of the sealed arm.")
+@click.option("--attackers", type=int, default=3, show_default=True, help="Heads of the developer's own.")
+@options.as_json
+def leakage(
+    source: str | None,
+    overrides: tuple[str, ...],
+    data: Path | None,
+    sealed_epochs: int,
+    attackers: int,
+    as_json: bool,
+) -> None:
+    """What the opened gradients give away: a developer tries to rebuild the head.
+
+    Trains the plaintext twin once and attacks its head and that of sealed epochs. Only differences from a head that
+    the developer trains on its own say something of the gradients.
+    """
+    experiment = load_experiment(source, overrides)
+
+    from amint_mpc.bench.leakage import BUDGETS, measure  # loads torch
+
+    end_as_interrupted()
+    console = result.console(as_json)
+    with progress(console) as tell:
+        found = measure(experiment, sealed_epochs, attackers, data, tell)
+    if as_json:
+        click.echo(json_line(found))
+        return
+    console.print(f"\n{experiment.name}: {attackers} attackers, {sealed_epochs} sealed epochs\n")
+    moves = [f"moved {budget:.0%}" for budget in BUDGETS]
+    grid = _grid("rebuilt from, against", "agreement", "correlation", "on unseen", *moves)
+    keys = ["agreement", "correlation", "correlation_unseen", *(f"evasion_{budget:g}" for budget in BUDGETS)]
+    for arm, row in found["arms"].items():
+        grid.add_row(arm, *(f"{row[key]['mean']:.3f} ± {row[key]['sd']:.3f}" if key in row else "" for key in keys))
+    console.print(grid)
+    for name, figures_of in found["mint"].items():
+        console.print(f"{name} head: MINT accuracy {figures_of['accuracy']:.3f}, AUC {figures_of['auc']:.3f}")
+    console.print("moved: share of found members that escape when their features move by so much of their length")
+
+
 def _link(rtt_ms: float | None, mbit: float | None) -> Emulated | None:
     from amint_mpc.bench.ours import Emulated
 

@@ -21,6 +21,7 @@ PLAIN_EVERY_S = 10.0
 
 WORDS = {
     "joint": "training",
+    "sealed": "sealed training of the head",
     "score": "scoring",
     "task_accuracy": "task accuracy",
     "mint_accuracy": "MINT accuracy",

@@ -22,7 +22,7 @@ def epoch_orders(experiment: Experiment) -> Iterator[tuple[Rows, Rows]]:
     # its bit generators stable between versions.
     random = np.random.Generator(np.random.PCG64([experiment.seed, 1]))
     steps, batch = experiment.steps_per_epoch, training.batch
-    for _ in range(training.warmup_epochs + training.epochs):
+    for _ in range(experiment.last_epoch):
         members, external = (_rows(random, count, steps * batch) for count in (data.members, data.external))
         yield members.reshape(steps, batch), external.reshape(steps, batch)
 

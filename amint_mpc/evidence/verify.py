@@ -152,7 +152,7 @@ def _experiment(path: Path) -> tuple[Experiment, str]:
     """The agreed settings, and their digest as they were written down: later versions may know more settings."""
     experiment = load_experiment(path)
     text = json.dumps(read_mapping(path), sort_keys=True, separators=(",", ":"))
-    steps = experiment.steps_per_epoch * (experiment.training.epochs + experiment.training.warmup_epochs)
+    steps = experiment.steps_per_epoch * experiment.last_epoch
     if max(experiment.data.members, experiment.data.external) > MAX_IMAGES or steps > MAX_STEPS:
         raise EvidenceError(f"{EXPERIMENT} speaks of {steps} steps: more than is verified here")
     return experiment, hashlib.sha256(text.encode()).hexdigest()

@@ -126,8 +126,12 @@ class GenericHead:
         encoded = None if weights is None else {name: fp.encode(weights[name], PRECISION) for name in self.shapes}
         self._module = self.design.with_shares(send_shares(self._channel, self.party, self.shapes, encoded, masks))
 
-    def train_step(self, x: Tensor | None, targets: Tensor, optimizer: Optimizer) -> Tensor | None:
-        """See `SharedHead.train_step`. Plain gradient descent alone."""
+    def train_step(
+        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
+    ) -> Tensor | None:
+        """See `SharedHead.train_step`. Plain gradient descent alone, and the gradient is always opened."""
+        if not open_gradient:
+            raise NotImplementedError
         rows, rate = len(targets), plain_descent(optimizer)
         features = self._features(x, rows)
         number = self.done

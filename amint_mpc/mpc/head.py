@@ -99,7 +99,7 @@ class SecureHead:
         return {"w1": (self.inputs + 1, self.hidden), "w2": (self.hidden,), "b2": ()}
 
     def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
-        """Share the initial head, which the auditor alone knows, before the first step.
+        """Share the initial head, which the auditor alone knows: before the first step, or to begin again with it.
 
         Args:
             weights: w1 [f, h], b1 [h], w2 [h], b2 [] at the auditor; None at the developer.
@@ -111,6 +111,8 @@ class SecureHead:
             secret = {"w1": w1, "w2": weights["w2"], "b2": weights["b2"]}
             encoded = {name: fp.encode(value, WEIGHT_BITS[name]) for name, value in secret.items()}
         self._module = Head(*send_shares(self._channel, self.party, self.shapes, encoded, masks))
+        self._trained = 0
+        self._state.clear()
 
     def open_weights(self) -> dict[str, Tensor] | None:
         """Open the head to the auditor alone, float64, within 2^-OPENED_BITS. None at the developer."""
@@ -126,20 +128,24 @@ class SecureHead:
             opened[name] = fp.decode(total, WEIGHT_BITS[name] - bits)
         return {"w1": opened["w1"][:-1], "b1": opened["w1"][-1], "w2": opened["w2"], "b2": opened["b2"]}
 
-    def train_step(self, x: Tensor | None, targets: Tensor, optimizer: Optimizer) -> Tensor | None:
+    def train_step(
+        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
+    ) -> Tensor | None:
         """One step of gradient descent on the sum over rows of the binary cross-entropy.
 
         Args:
             x: [n, f] at the developer, |x| <= fixed_point.X_LIMIT; None at the auditor.
             targets: [n] of 0 and 1, public.
             optimizer: what is done with the gradient; the same one in every step. Its rates are for the sum.
+            open_gradient: whether the developer learns the gradient by x; the auditor sends nothing of it otherwise.
 
         Returns:
-            At the developer the gradient of the sum by x, [n, f] float64; None at the auditor.
+            At the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.
         """
         module = self._ready()
         plan = train_plan(len(targets), self.inputs + 1, self.hidden, optimizer, self._trained)
         step = self._begin(plan, optimizer)
+        step.open_gradient = open_gradient
         features = self._features(x, len(targets))
         optimizer.begin(step, {name: parameter.share for name, parameter in module.named_parameters()})
         module.train()
@@ -147,7 +153,7 @@ class SecureHead:
         z.backward(binary_cross_entropy_gradient(z, targets, step))
         module.update(step)
         self._trained += 1
-        if self.party == AUDITOR:
+        if self.party == AUDITOR or not open_gradient:
             return None
         return fp.decode(features.grad.share, DX_REVEALED_BITS)
 

@@ -77,11 +77,13 @@ class DevelopersLinear(crypten.gradients.AutogradFunction):  # type: ignore[misc
         scaling = step.optimizer.scale_rows(step, dy.share, linear.post_gradient(dy.share))
         next(scaling)
         step.exchange()
-        linear.post_input_gradient()
+        if step.open_gradient:
+            linear.post_input_gradient()
         linear.post_update(step.finish(scaling))
         step.exchange()
         # the developer's share is the whole value, the auditor's is zero
-        dx = linear.input_gradient() if step.rounds.party == DEVELOPER else torch.zeros(1, dtype=torch.int64)
+        learns = step.open_gradient and step.rounds.party == DEVELOPER
+        dx = linear.input_gradient() if learns else torch.zeros(1, dtype=torch.int64)
         return shared(dx, DX_REVEALED_BITS), shared(linear.update(), fp.W1_BITS)
 
 

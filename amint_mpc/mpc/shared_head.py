@@ -34,14 +34,17 @@ class SharedHead(Protocol):
     def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
         """Share the first weights. Both are the auditor's, None at the developer; masks: uniform int64 of `shapes`."""
 
-    def train_step(self, x: Tensor | None, targets: Tensor, optimizer: Optimizer) -> Tensor | None:
+    def train_step(
+        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
+    ) -> Tensor | None:
         """A step of gradient descent on the sum over rows of the binary cross-entropy.
 
         Args:
             x: [n, f] at the developer. targets: [n] of 0 and 1, public. optimizer: the same one in every step.
+            open_gradient: whether the developer learns the gradient.
 
         Returns:
-            at the developer the gradient of the sum by x, [n, f] float64; None at the auditor.
+            at the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.
         """
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:

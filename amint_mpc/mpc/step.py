@@ -43,6 +43,7 @@ class Step:
         optimizer: of a training step; None where nothing is updated.
         state: what the optimizer keeps from step to step, at this party.
         opened: the weights under their masks, by parameter: put there by the layer that posts them.
+        open_gradient: whether the developer learns the gradient by the features.
     """
 
     rounds: Rounds
@@ -51,6 +52,7 @@ class Step:
     optimizer: Optimizer | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
     opened: dict[str, Opened] = field(default_factory=dict)
+    open_gradient: bool = True
     _beside: dict[str, _Beside] = field(default_factory=dict)
 
     def exchange(self) -> None:

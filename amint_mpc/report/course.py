@@ -23,7 +23,7 @@ MAX_EPOCHS = 100_000
 class _Step(Record):
     event: Literal["step"]
     epoch: Count
-    phase: Literal["warm-up", "joint", "score"]
+    phase: Literal["warm-up", "joint", "sealed", "score"]
     losses: dict[str, float | None] = Field(default_factory=dict)
 
 

@@ -23,7 +23,7 @@ from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batch
 from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
-from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.events import EpochEvent, Event, Notice, Phase, StepEvent
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR
 from amint_mpc.mpc.correlations.feed import Supply
@@ -98,7 +98,7 @@ def _train(
     labels = engine.targets(experiment.training.batch)
     start, steps = time.perf_counter(), []
     total = engine.head_steps(experiment)
-    epochs = experiment.training.warmup_epochs + experiment.training.epochs
+    epochs = experiment.last_epoch
     epoch_start, scores = start, {}
     stopper, stopped = stopping.auditors(head, developer, experiment), None
     pen.checkpoint(None, {})  # waits for the developer's warm-up
@@ -107,15 +107,18 @@ def _train(
             continue
         if isinstance(item, TrainStep):
             step_start, waited = time.perf_counter(), developer.stats.seconds_waiting
+            if item.fresh_head:
+                draw_and_share(head, kind)
             meter.start()
-            head.train_step(None, labels, optimizer)
+            head.train_step(None, labels, optimizer, open_gradient=not item.sealed)
             meter.stop()
             pen.step()
             seconds = time.perf_counter() - step_start
             if item.index == 0:  # it waited for the developer's warm-up
                 seconds -= developer.stats.seconds_waiting - waited
             counted = meter.last_rounds, meter.last_bytes
-            steps.append(StepEvent(item.index + 1, total, item.epoch, "joint", seconds, {}, seconds, *counted))
+            phase: Phase = "sealed" if item.sealed else "joint"
+            steps.append(StepEvent(item.index + 1, total, item.epoch, phase, seconds, {}, seconds, *counted))
             emit(steps[-1])
             continue
         scores = score(head, item)

@@ -107,7 +107,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         if not warm:
             head.pen.checkpoint(trainer.backbone.weights(), {})
         for event in trainer.run():
-            if isinstance(event, StepEvent) and event.phase == "joint":
+            if isinstance(event, StepEvent) and event.phase != "warm-up":
                 joint.append(event)
                 event = replace(event, rounds=head.meter.last_rounds, bytes_sent=head.meter.last_bytes)
             if isinstance(event, EpochEvent):

@@ -39,7 +39,7 @@ def plans(experiment: Experiment) -> Iterator[Plan]:
     kind, rows, optimizer = head_kind(experiment), 2 * experiment.training.batch, head_optimizer(experiment)
     for item in schedule(experiment):
         if isinstance(item, TrainStep):
-            yield kind.train_plan(rows, optimizer, item.index)
+            yield kind.train_plan(rows, optimizer, item.number)
         else:
             yield from (kind.score_plan(rows) for _, count in item.sets for rows in score_batches(count))
 
@@ -102,6 +102,19 @@ class SecureMintHead:
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`. Every batch has the agreed size, half of it members."""
+        gradient = self._step(features, members, open_gradient=True)
+        assert gradient is not None
+        return (gradient / members).to(features.dtype)
+
+    def restart(self) -> None:
+        """See `MintHead.restart`: receive a share of the head that the auditor has drawn anew."""
+        self._head.share_weights(None, None)
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `MintHead.fit`: the developer learns nothing."""
+        self._step(features, members, open_gradient=False)
+
+    def _step(self, features: Tensor, members: int, open_gradient: bool) -> Tensor | None:
         agreed = self._experiment.training.batch
         if members != agreed or len(features) != 2 * members:
             raise UsageError(
@@ -111,11 +124,12 @@ class SecureMintHead:
         if self.meter.steps == self.steps:
             raise UsageError(f"all {self.steps} steps of the experiment are done", "end your loop after `steps` steps")
         self.meter.start()
-        gradient = self._head.train_step(features.double(), targets(members), self._optimizer)
+        gradient = self._head.train_step(
+            features.double(), targets(members), self._optimizer, open_gradient=open_gradient
+        )
         self.meter.stop()
         self.pen.step()
-        assert gradient is not None
-        return (gradient / members).to(features.dtype)
+        return gradient
 
     def score(self, features: Tensor) -> Tensor | None:
         """The auditor alone learns the scores. At most SCORE_BATCH rows, in the order of the schedule."""

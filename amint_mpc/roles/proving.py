@@ -130,7 +130,7 @@ def positions(experiment: Experiment, step: int) -> tuple[list[int], list[int]]:
     Raises:
         UsageError: there is no such step.
     """
-    steps = experiment.training.epochs * experiment.steps_per_epoch
+    steps = (experiment.last_epoch - experiment.training.warmup_epochs) * experiment.steps_per_epoch
     _bounded(step, steps, f"step {step}")
     return next(batch for number, batch in enumerate(joint_positions(experiment)) if number == step)
 

@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
+from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import load_split
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.models.classifier import feature_count
-from amint_mpc.models.head import seeded_normal
+from amint_mpc.models.head import HeadWeights, seeded_normal
 from amint_mpc.roles.heads import PlainHead, head_kind
 from amint_mpc.runfolder import RunFolder
 
+FRESH = 2**31  # above all seeds: the head of the sealed epochs is another one than the first
 USUAL_DISTILLATION = 0.3  # for the baseline of an experiment that has none
 
 
@@ -37,7 +40,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
             if head is not None:
                 folder.save_tensors("head.safetensors", head.weights.tensors())
         emit(event)
-        if isinstance(event, StepEvent) and event.phase == "joint":
+        if isinstance(event, StepEvent) and event.phase != "warm-up":
             joint.append(event)
     if trainer.stopped is not None:
         emit(Notice(f"no better for {experiment.training.patience} evaluations: training ended"))
@@ -74,7 +77,7 @@ def baselines(experiment: Experiment) -> dict[str, Experiment]:
     """What the price of the head is measured against: the same classifier without it, without and with distillation."""
     training = experiment.training
     weight = training.distillation or USUAL_DISTILLATION
-    headless = {"mint_weight": 0.0, "patience": 0}  # without scores nothing ends them early
+    headless = {"mint_weight": 0.0, "patience": 0, "sealed_epochs": 0}  # without scores nothing ends them early
     return {
         "task-alone": _with(experiment, **headless, distillation=0.0),
         "task-with-distillation": _with(
@@ -110,7 +113,12 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
 
 def _head(experiment: Experiment) -> PlainHead:
     kind = head_kind(experiment)
-    return kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head)
+    head = kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head)
+    if isinstance(head, PlaintextHead):
+        head.fresh = lambda: PlaintextHead(
+            HeadWeights(**kind.first_weights(seeded_normal(FRESH + experiment.seed))), head_optimizer(experiment.head)
+        )
+    return head
 
 
 def _with(experiment: Experiment, **changes: Any) -> Experiment:

@@ -84,7 +84,7 @@ def _settings(cell: Cell) -> Row:
         "members": experiment.data.members,
         "external": experiment.data.external,
         "unseen": experiment.data.unseen,
-        "epochs": experiment.training.warmup_epochs + experiment.training.epochs,
+        "epochs": experiment.last_epoch,
         "digest": experiment.digest(),
     }
     if not cell.baseline:  # a baseline has neither, and stands for cells that differ in them

@@ -38,7 +38,10 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
     with parties(head_kind(experiment)) as three:
         for item in schedule(experiment):
             if not isinstance(item, ScoreSets):
-                three.train(torch.zeros(len(labels), inputs, dtype=torch.float64), labels, optimizer)
+                if item.fresh_head:
+                    three.restart()
+                x = torch.zeros(len(labels), inputs, dtype=torch.float64)
+                three.train(x, labels, optimizer, open_gradient=not item.sealed)
                 continue
             for rows in (rows for _, count in item.sets for rows in score_batches(count)):
                 three.score(torch.zeros(rows, inputs, dtype=torch.float64))
@@ -63,7 +66,10 @@ def with_optimizer(name: str) -> Experiment:
 OPTIMIZERS = {name: with_optimizer(name) for name in ("sgd", "momentum", "novograd")}
 
 
-@pytest.mark.parametrize("experiment", [*OPTIMIZERS.values(), CONV], ids=[*OPTIMIZERS, "conv"])
+SEALED = load_experiment("smoke", [*QUIET, "training.sealed_epochs=2"])
+
+
+@pytest.mark.parametrize("experiment", [*OPTIMIZERS.values(), CONV, SEALED], ids=[*OPTIMIZERS, "conv", "sealed"])
 def test_rounds_and_bytes_are_those_of_the_channels(experiment: Experiment) -> None:
     traffic = count.whole_run(experiment, count.record(experiment))
     assert (traffic.rounds, traffic.developer, traffic.auditor, traffic.dealer) == walked(experiment)
