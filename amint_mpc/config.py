@@ -138,6 +138,9 @@ class Evidence(_Model):
     """What the parties keep to show afterwards what was done (docs/evidence.md)."""
 
     log: bool = Field(True, description="a log of every step, the same at both, signed by developer and auditor")
+    replay: bool = Field(
+        False, description="the developer keeps checkpoints and opened gradients, so that steps can be done again"
+    )
     max_queries: int = Field(
         10_000, ge=0, le=10**7, description="images that may be queried after the run, in all; both parties count"
     )
@@ -189,6 +192,10 @@ class Experiment(_Model):
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.head.features is not None and self.head.input == "conv":
             raise ValueError("head.input conv takes the maps of this program's own backbones: leave head.features out")
+        if self.evidence.replay and (not self.evidence.log or self.training.patience):
+            raise ValueError("evidence.replay needs evidence.log, and no training.patience, which goes back in time")
+        if self.evidence.replay and self.training.precision == "float16":
+            raise ValueError("evidence.replay does not keep float16's scale of the loss: take float32 or bfloat16")
         if self.training.sealed_epochs and (self.head.features is not None or self.head.input == "conv"):
             raise ValueError("training.sealed_epochs is for this program's own loop, and not for head.input conv")
         if self.head.features is not None and self.evidence.log:

@@ -14,7 +14,7 @@ gradients are scaled by the same factor; a step whose gradients overflow is left
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -35,6 +35,8 @@ from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Phase, StepEvent
 from amint_mpc.models.classifier import build_classifier
+
+ADAM = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Trainer:
@@ -90,6 +92,7 @@ class Trainer:
         self._labels = images.member_labels.to(self.device)
         self._orders = epoch_orders(experiment)
         self._mixing = Mixing(experiment)
+        self._resumed_after = 0
 
     def run(self) -> Iterator[StepEvent | EpochEvent]:
         """Train, and tell of every step and epoch.
@@ -97,7 +100,10 @@ class Trainer:
         Raises:
             ProtocolError: the head refused a value (or, from a secure head, whatever its link raises).
         """
-        yield from self._warm_up()
+        if not self._resumed_after:
+            yield from self._warm_up()
+        if self.experiment.training.distillation > 0 and self.soft_labels is None:
+            self.soft_labels = torch.cat([logits for logits, _ in self._passes("external")]).softmax(1)
         try:
             yield from self._joint_epochs()
         finally:
@@ -108,6 +114,8 @@ class Trainer:
         done = self.experiment.training.warmup_epochs * self.experiment.steps_per_epoch
         items_of_all = schedule(self.experiment)
         for epoch, items in groupby(items_of_all, key=lambda item: item.epoch):
+            if epoch <= self._resumed_after:
+                continue
             start = time.perf_counter()
             figures: dict[str, float] = {}
             members, external = self._epoch_order()
@@ -142,6 +150,47 @@ class Trainer:
     def _load(self, state: dict[str, Tensor]) -> None:
         self.backbone.load_state_dict(state)
 
+    def state(self) -> dict[str, Tensor]:
+        """What the next joint steps depend on, but for experiment and images: a copy on the CPU."""
+        found = {f"backbone.{name}": value for name, value in self._copied().items()}
+        for (name, _), kept in zip(self.backbone.named_parameters(), self._kept(), strict=True):
+            found |= {f"adam.{key}.{name}": value.detach().to("cpu", copy=True) for key, value in kept.items()}
+        if self.soft_labels is not None:
+            found["soft_labels"] = self.soft_labels.detach().to("cpu", copy=True)
+        if self._objective.first_task is not None:
+            found["first_task"] = torch.tensor(self._objective.first_task, dtype=torch.float64)
+        return found
+
+    def resume(self, state: Mapping[str, Tensor], epoch: int) -> None:
+        """Go on after `epoch`, which is no earlier than the warm-up's last: `run` begins with the epoch that follows.
+
+        Args:
+            state: what `state` gave at the end of that epoch, in a run of the same experiment on the same images.
+
+        Raises:
+            KeyError, RuntimeError: it is not of this classifier.
+        """
+        self._load({name: state[f"backbone.{name}"] for name in self.backbone.state_dict()})
+        adam = [
+            {key: state[f"adam.{key}.{name}"].to(self.device) for key in ADAM if f"adam.{key}.{name}" in state}
+            for name, _ in self.backbone.named_parameters()
+        ]
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": dict(enumerate(adam)) if adam[0] else {}, "param_groups": groups})
+        self.soft_labels = state["soft_labels"].to(self.device) if "soft_labels" in state else None
+        self._objective.first_task = float(state["first_task"]) if "first_task" in state else None
+        taken = (epoch - self.experiment.training.warmup_epochs) * self.experiment.steps_per_epoch
+        self._rate.load_state_dict({**self._rate.state_dict(), "last_epoch": taken})
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.experiment.training.learning_rate * self._cooled(taken)
+        for _ in range(epoch):
+            next(self._orders)
+        self._resumed_after = epoch
+
+    def _kept(self) -> list[dict[str, Tensor]]:
+        """What Adam remembers of each parameter; nothing before the first step."""
+        return [dict(self._optimizer.state.get(parameter, {})) for parameter in self.backbone.parameters()]
+
     def task_accuracy(self) -> Figure:
         """Share of unseen report images that are classified rightly."""
         return accuracy_figure(self._correct("unseen_report"), self.experiment.seed)
@@ -160,9 +209,6 @@ class Trainer:
                 yield self._step_event(done, epoch, "warm-up", step_start, losses)
             figures = {"task_accuracy": float(self._correct("unseen_calibration").mean())} if epoch == epochs else {}
             yield self._epoch_event(epoch, "warm-up", start, figures)
-        if self.experiment.training.distillation > 0:
-            logits = torch.cat([logits for logits, _ in self._passes("external")])
-            self.soft_labels = logits.softmax(1)
 
     def _joint_step(self, item: TrainStep, done: int, members: Tensor, external: Tensor) -> StepEvent:
         start = time.perf_counter()

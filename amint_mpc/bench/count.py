@@ -74,6 +74,8 @@ _DIGEST, _SIGNED = _frame(pen.DIGEST, pen.DIGEST_SPEC), _frame(pen.SIGNED, *pen.
 _SIGNATURE = _frame(pen.SIGNATURE, pen.SIGNATURE_SPEC)
 CHECKPOINT = Tape(developer=[_DIGEST, _SIGNED, RECEIVED], auditor=[RECEIVED, _SIGNED, RECEIVED])
 """Of the log: the classifier's digest, then both sign (`roles.record`)."""
+REPLAY = Tape(developer=[_DIGEST], auditor=[RECEIVED])
+"""Of the log with `evidence.replay`: the digest of what the developer keeps."""
 LOG_END = Tape(
     developer=[_DIGEST, RECEIVED, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
     auditor=[RECEIVED, _DIGEST, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
@@ -177,7 +179,7 @@ def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
     logged = experiment.evidence.log
     yield tapes.start
     if logged:
-        yield CHECKPOINT
+        yield _checkpoint(experiment)
     for item in schedule(experiment):
         if isinstance(item, TrainStep) and item.fresh_head:
             yield tapes.restart
@@ -188,12 +190,16 @@ def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
             if experiment.disclosure.epoch_figures:
                 yield FIGURES
             if logged:
-                yield CHECKPOINT
+                yield _checkpoint(experiment)
     yield tapes.end
     if experiment.disclosure.final_figures:
         yield FIGURES
     if logged:
-        yield LOG_END
+        yield (REPLAY if experiment.evidence.replay else Tape()) + LOG_END
+
+
+def _checkpoint(experiment: Experiment) -> Tape:
+    return (REPLAY if experiment.evidence.replay else Tape()) + CHECKPOINT
 
 
 def _kinds_of(item: TrainStep | ScoreSets) -> list[int]:

@@ -16,6 +16,7 @@ from amint_mpc.cli.estimate import estimate
 from amint_mpc.cli.evidence import evidence
 from amint_mpc.cli.failures import ExplainingGroup
 from amint_mpc.cli.keys import keys
+from amint_mpc.cli.replay import replay
 from amint_mpc.cli.report import report
 from amint_mpc.cli.run import run
 from amint_mpc.cli.study import study
@@ -52,6 +53,7 @@ for command in (
     verify,
     evidence,
     audit,
+    replay,
     bench,
     report,
 ):

@@ -31,7 +31,7 @@ class Walked:
         head: of the whole log.
         steps: steps of the head. signed: heads that both have signed.
         stopped: the epoch after which training stopped early, if it did.
-        backbones: the digest at each checkpoint, in order.
+        checkpoints: those entries, in order.
         queried: images that were queried after the end. queries: how many times.
     """
 
@@ -42,7 +42,7 @@ class Walked:
     steps: int = 0
     signed: int = 0
     stopped: int | None = None
-    backbones: list[str] = field(default_factory=list)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list)
     queried: int = 0
     queries: int = 0
 
@@ -132,7 +132,7 @@ class Walker:
         elif entry.kind == "step":
             self._found.steps += 1
         elif entry.kind == "checkpoint":
-            self._found.backbones.append(entry.record["backbone"])
+            self._found.checkpoints.append(entry.record)
             if entry.record["stop"]:
                 self._found.stopped = entry.record["epoch"]
         elif entry.kind == "end":

@@ -1,7 +1,8 @@
 """What the entries of a log hold: a model of each kind, and the plan that both parties and a verifier follow.
 
     begin       experiment, session, certificates, software of both, commitment to the images
-    checkpoint  digest of the classifier, as the developer declares it; figures that were shared; whether training stops
+    checkpoint  digest of the classifier, as the developer declares it; figures that were shared; whether training
+                stops; with `evidence.replay` the digest of what the developer keeps to do the steps again
     signed      the head over everything before it, signed by both; follows each checkpoint and the end
     step        number, epoch, digest of the batch (from the experiment alone), digests of the frames
     score       sets were scored: epoch, whether it was the last time, digests of the frames
@@ -85,6 +86,7 @@ class Checkpoint(_Entry):
     backbone: Digest
     figures: dict[_Name, _Number] | None
     stop: bool
+    replay: Digest | None
 
 
 class Signed(_Entry):
@@ -110,6 +112,7 @@ class End(_Entry):
     backbone: Digest
     head: Digest
     figures: dict[_Name, Interval] | None
+    replay: Digest | None
     frames: Frames
 
 

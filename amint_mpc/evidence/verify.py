@@ -184,13 +184,14 @@ def _check_classifier(experiment: Experiment, found: Walked) -> None:
     patience = experiment.training.patience
     if not patience:
         raise EvidenceError(f"log: the checkpoint of epoch {at}: it says stop, and the experiment has no patience")
-    back = len(found.backbones) - 1 - patience
+    backbones = [each["backbone"] for each in found.checkpoints]
+    back = len(backbones) - 1 - patience
     if back < 1:
         raise EvidenceError(
             f"log: the checkpoint of epoch {at}: it says stop before {patience} evaluations were no better"
         )
-    wrong = "checkpoint" if found.backbones[back] != found.backbones[-1] else "end"
-    if not found.backbones[back] == found.backbones[-1] == found.end["backbone"]:
+    wrong = "checkpoint" if backbones[back] != backbones[-1] else "end"
+    if not backbones[back] == backbones[-1] == found.end["backbone"]:
         raise EvidenceError(
             f"log: the {wrong} after the stop at epoch {at}: its classifier is not the best evaluation's"
         )

@@ -34,6 +34,7 @@ from amint_mpc.mpc.tls import connect
 from amint_mpc.roles import embedded, engine, session, stopping
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.record import recording
+from amint_mpc.roles.tape import Tape
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
@@ -102,10 +103,15 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     warm, evaluations = experiment.training.warmup_epochs, engine.epochs_with_figures(experiment)
     committed = _commitment(images, folder) if experiment.evidence.log else None
     with joined(experiment, party, lambda text: emit(Notice(text)), folder, committed) as head:
-        trainer = Trainer(experiment, images, head, party.device, party.overlap, head.stopper)
+        tape = Tape(head, folder.path) if experiment.evidence.replay else None
+        trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper)
+
+        def kept(epoch: int) -> str | None:
+            return None if tape is None else tape.keep(epoch, trainer.state())
+
         start, joint = time.perf_counter(), []
         if not warm:
-            head.pen.checkpoint(trainer.backbone.weights(), {})
+            head.pen.checkpoint(trainer.backbone.weights(), {}, replay=kept(0))
         for event in trainer.run():
             if isinstance(event, StepEvent) and event.phase != "warm-up":
                 joint.append(event)
@@ -114,16 +120,18 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
                 weights = trainer.backbone.weights()
                 folder.save_tensors("backbone.safetensors", weights)
                 if event.phase == "warm-up" and event.epoch == warm:
-                    head.pen.checkpoint(weights, {})
+                    head.pen.checkpoint(weights, {}, replay=kept(warm))
                 if event.phase == "joint" and event.epoch in evaluations:
                     head.pen.scored()
                     shared = head.epoch_figures(event.epoch)
-                    head.pen.checkpoint(weights, shared, stop=trainer.stopped is not None)
+                    stop = trainer.stopped is not None
+                    head.pen.checkpoint(weights, shared, stop, kept(event.epoch))
                     event = replace(event, figures=shared | event.figures)
             emit(event)
         head.pen.scored()
         told = head.finish()
-        head.pen.end(trainer.backbone.weights(), told)
+        last = None if tape is None else tape.keep(experiment.last_epoch, None)
+        head.pen.end(trainer.backbone.weights(), told, last)
         summary = {
             "seconds": time.perf_counter() - start,
             **stop_told(experiment, trainer.stopped),

@@ -25,11 +25,21 @@ class Pen(Protocol):
     def scored(self) -> None:
         """The sets that the schedule names next have been scored."""
 
-    def checkpoint(self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False) -> None:
-        """Before the first step and after each evaluation. Args: backbone: None at the auditor."""
+    def checkpoint(
+        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+    ) -> None:
+        """Before the first step and after each evaluation.
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Intervals) -> None:
-        """The head has been opened. Args: tensors: the classifier, or at the auditor the head, as it was saved."""
+        Args:
+            backbone: None at the auditor. replay: at the developer the digest of what it keeps, with `evidence.replay`.
+        """
+
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
+        """The head has been opened.
+
+        Args:
+            tensors: the classifier, or at the auditor the head, as it was saved. replay: as `checkpoint`.
+        """
 
 
 class Unlogged:
@@ -44,8 +54,10 @@ class Unlogged:
     def scored(self) -> None:
         """See `Pen`."""
 
-    def checkpoint(self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False) -> None:
+    def checkpoint(
+        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+    ) -> None:
         """See `Pen`."""
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Intervals) -> None:
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
         """See `Pen`."""

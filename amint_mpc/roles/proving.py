@@ -38,10 +38,13 @@ class Prover:
     """A developer's finished run with its images and all that opens the commitment to them."""
 
     run: Path
-    experiment: Experiment
-    begin: dict[str, str]
+    found: Verified
     images: SplitImages
     commitments: Commitments
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.found.experiment
 
     @classmethod
     def load(cls, run: Path, data: Path | None) -> Prover:
@@ -63,8 +66,7 @@ class Prover:
             raise DataError(
                 "these are not the images that the run committed to", "another data set, version or decoder of files"
             )
-        begin = found.log.begin
-        return cls(run, found.experiment, {key: begin[key] for key in ("experiment", "session")}, images, commitments)
+        return cls(run, found, images, commitments)
 
     def image(self, name: SetName, file: Path) -> ProofFile:
         """That the image in a file is in a set, or that it is not."""
@@ -89,7 +91,8 @@ class Prover:
         Image.fromarray(shown.contiguous().numpy()).save(file)
 
     def _about(self, proof: Included | Absent | Reopened) -> ProofFile:
-        return ProofFile(experiment=self.begin["experiment"], session=self.begin["session"], proof=proof)
+        begin = self.found.log.begin
+        return ProofFile(experiment=begin["experiment"], session=begin["session"], proof=proof)
 
 
 def save(proof: ProofFile, file: Path) -> None:

@@ -147,7 +147,9 @@ class Recorder:
         """See `Pen`."""
         self._append_with_frames(self._next("score"))
 
-    def checkpoint(self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False) -> None:
+    def checkpoint(
+        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+    ) -> None:
         """See `Pen`.
 
         Raises:
@@ -162,13 +164,14 @@ class Recorder:
             "backbone": self._developers_digest(backbone),
             "figures": {name: figure(value) for name, value in figures.items()} if told else None,
             "stop": stop,
+            "replay": self._developers_word(replay),
         }
         self._log.append("checkpoint", record)
         self._countersign()
         if stop:
             self._skip_to_final()
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Intervals) -> None:
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
         """See `Pen`; writes the statement.
 
         Raises:
@@ -181,6 +184,7 @@ class Recorder:
             "backbone": backbone,
             "head": head,
             "figures": shown if self._experiment.disclosure.final_figures else None,
+            "replay": self._developers_word(replay),
         }
         planned_end = self._next("end")
         self._append_with_frames(Planned("end", record, planned_end.place))
@@ -229,6 +233,16 @@ class Recorder:
                 raise ValueError("the developer says what its classifier is")
             return self._send_digest(tensors_digest(backbone))
         return self._receive_digest()
+
+    def _developers_word(self, replay: str | None) -> str | None:
+        """The digest of what the developer keeps, with `evidence.replay`."""
+        if not self._experiment.evidence.replay:
+            return None
+        if self._own.role == "auditor":
+            return self._receive_digest()
+        if replay is None:
+            raise ValueError("the developer says what it keeps")
+        return self._send_digest(replay)
 
     def _auditors_commitment(self, head: Mapping[str, Tensor] | None) -> str:
         if self._own.role == "developer":

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.sealing import Mixing
+from amint_mpc.bench import leakage
 from amint_mpc.bench.leakage import Seen, fit_to_gradients, nearness
 from amint_mpc.cli import main
 from amint_mpc.config import load_experiment
@@ -54,7 +55,8 @@ def test_mixing_moves_external_rows_towards_members_alone() -> None:
     assert Mixing(experiment.model_copy(update={"training": none}))(x, 5) is x
 
 
-def test_the_command_ends_with_all_arms_as_json() -> None:
+def test_the_command_ends_with_all_arms_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leakage, "FIT_STEPS", 50)
     settings = ["--set", "training.epochs=2", "--set", "training.warmup_epochs=1", "--set", "head.hidden=4"]
     torch.set_num_threads(1)
     arguments = [
