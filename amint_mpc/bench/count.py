@@ -21,7 +21,7 @@ from amint_mpc.mpc import frames
 from amint_mpc.mpc.channel import Channel, memory_pair
 from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.frames import JsonValue, Spec
-from amint_mpc.roles import engine, handshake, session, stopping
+from amint_mpc.roles import countersigning, engine, handshake, session, stopping
 from amint_mpc.roles import record as pen
 from amint_mpc.roles.heads import head_kind
 
@@ -70,8 +70,9 @@ FIGURES = Tape(developer=[RECEIVED], auditor=[0])
 """The auditor tells figures: a round; the bytes (JSON, some hundred) depend on the digits and are not counted."""
 STOP = Tape(developer=[RECEIVED], auditor=[_frame(stopping.TAG, stopping.SPEC)])
 """The auditor's bit after an evaluation: stop, or go on."""
-_DIGEST, _SIGNED = _frame(pen.DIGEST, pen.DIGEST_SPEC), _frame(pen.SIGNED, *pen.SIGNED_SPECS)
-_SIGNATURE = _frame(pen.SIGNATURE, pen.SIGNATURE_SPEC)
+_DIGEST = _frame(pen.DIGEST, countersigning.DIGEST_SPEC)
+_SIGNED = _frame(countersigning.SIGNED, *countersigning.SIGNED_SPECS)
+_SIGNATURE = _frame(pen.SIGNATURE, countersigning.SIGNATURE_SPEC)
 CHECKPOINT = Tape(developer=[_DIGEST, _SIGNED, RECEIVED], auditor=[RECEIVED, _SIGNED, RECEIVED])
 """Of the log: the classifier's digest, then both sign (`roles.record`)."""
 REPLAY = Tape(developer=[_DIGEST], auditor=[RECEIVED])

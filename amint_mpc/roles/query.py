@@ -53,6 +53,7 @@ ASK, ANSWER, PIXELS, COUNT = "query", "query-answer", "query-pixels", "query-cou
 class _Ask(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    run: str = Field(pattern=r"^[0-9a-f]{64}$")
     images: int = Field(gt=0, lt=2**31)
     canaries: int = Field(ge=0, lt=2**31)
 
@@ -97,7 +98,7 @@ def ask(side: Side, images: Tensor, head: Mapping[str, Tensor], recorded: Mappin
     total = len(images) + canaries
     if too_many := side.refuses(total):
         raise UsageError(too_many, "evidence.max_queries of the experiment is the limit, and both count")
-    side.link.send_json(ASK, {"images": total, "canaries": canaries})
+    side.link.send_json(ASK, {"run": side.run_id, "images": total, "canaries": canaries})
     answer = read(_Answer, side.link.receive_json(ANSWER), "answer")
     if answer.refused is not None:
         raise UsageError(f"the developer does not answer: {clean(answer.refused)}")
@@ -134,6 +135,8 @@ def answer(side: Side, classifier: Classifier, prover: Prover, opens: int, tell_
         refused = f"{asked.canaries} canaries are asked for, this developer opens {opens} (--open-members)"
     if asked.canaries >= asked.images:
         refused = "there is no image but canaries"
+    if asked.run != side.run_id:
+        refused = f"it is about another run ({asked.run[:12]}, here {side.run_id[:12]}) of the same experiment"
     side.link.send_json(ANSWER, {"refused": refused})
     if refused is not None:
         side.link.flush()

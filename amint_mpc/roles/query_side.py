@@ -23,7 +23,7 @@ from amint_mpc.evidence.verify import Verified
 from amint_mpc.identity import Identity
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.feed import Supply
-from amint_mpc.roles.record import countersign
+from amint_mpc.roles.countersigning import countersign
 
 Tell = Callable[[str, int, int], None]
 """Progress: what is done, how much of it, of how much."""
@@ -55,6 +55,11 @@ class Side:
     @property
     def experiment(self) -> Experiment:
         return self.found.experiment
+
+    @property
+    def run_id(self) -> str:
+        """The session of the run that is asked about."""
+        return str(self.found.log.begin["session"])
 
     @property
     def shape(self) -> tuple[int, int, int]:

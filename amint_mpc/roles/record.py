@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
@@ -36,23 +35,27 @@ from amint_mpc.errors import EvidenceError, ProtocolError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value, figure, tensors_digest
 from amint_mpc.evidence.commitments import DataCommitment
-from amint_mpc.evidence.entries import HEAD_TYPE, SALT_BYTES, Planned, head_commitment, signed_payload
+from amint_mpc.evidence.entries import SALT_BYTES, Planned, head_commitment
 from amint_mpc.evidence.files import CERTIFICATES, LOG, SALT, STATEMENT, write_new
-from amint_mpc.evidence.log import VERSION, Head, Log
+from amint_mpc.evidence.log import VERSION, Log
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
 from amint_mpc.identity import Identity
 from amint_mpc.mpc.channel import Channel
-from amint_mpc.mpc.frames import Spec
 from amint_mpc.mpc.observed import Digests, Observed
+from amint_mpc.roles.countersigning import (
+    DIGEST_SPEC,
+    SIGNATURE_SPEC,
+    as_bytes,
+    as_tensor,
+    check_signature,
+    countersign,
+)
 from amint_mpc.roles.handshake import Session
 from amint_mpc.roles.pen import Figures, Intervals, Pen, Unlogged
 from amint_mpc.roles.planned import planned
 from amint_mpc.runfolder import RunFolder
 
-BEGIN, DIGEST, SIGNED, SIGNATURE = "log-begin", "log-digest", "log-signed", "log-statement"
-DIGEST_SPEC: Spec = (torch.uint8, (32,))
-SIGNATURE_SPEC: Spec = (torch.uint8, (signing.SIGNATURE_BYTES,))
-SIGNED_SPECS: tuple[Spec, ...] = ((torch.int64, (1,)), DIGEST_SPEC, SIGNATURE_SPEC)
+BEGIN, DIGEST, SIGNATURE = "log-begin", "log-digest", "log-statement"
 
 SIGNERS: tuple[Role, ...] = ("developer", "auditor")
 
@@ -254,14 +257,14 @@ class Recorder:
         return self._send_digest(head_commitment(salt, head))
 
     def _send_digest(self, digest: str) -> str:
-        self._link.send(DIGEST, self._digests, _tensor(bytes.fromhex(digest)))
+        self._link.send(DIGEST, self._digests, as_tensor(bytes.fromhex(digest)))
         self._digests += 1
         return digest
 
     def _receive_digest(self) -> str:
         (digest,) = self._link.receive(DIGEST, self._digests, DIGEST_SPEC)
         self._digests += 1
-        return _bytes(digest).hex()
+        return as_bytes(digest).hex()
 
     def _countersign(self) -> None:
         """Both sign the log as it is, and write both signatures down."""
@@ -273,57 +276,10 @@ class Recorder:
     def _sign_statement(self, end: Mapping[str, Any]) -> None:
         payload = statement(self._begin, end, self._log.head())
         mine = signing.sign(self._own, PAYLOAD_TYPE, payload)
-        self._link.send(SIGNATURE, 0, _tensor(mine))
+        self._link.send(SIGNATURE, 0, as_tensor(mine))
         (signature,) = self._link.receive(SIGNATURE, 0, SIGNATURE_SPEC)
         peer = self._session.peer
-        _check(self._certificates[peer], peer, PAYLOAD_TYPE, payload, _bytes(signature), "the statement")
-        by_role = {self._own.role: mine, self._session.peer: _bytes(signature)}
+        check_signature(self._certificates[peer], peer, PAYLOAD_TYPE, payload, as_bytes(signature), "the statement")
+        by_role = {self._own.role: mine, self._session.peer: as_bytes(signature)}
         signatures = [(identity.fingerprint(self._certificates[role]), by_role[role]) for role in SIGNERS]
         write_new(self._folder / STATEMENT, signing.seal(PAYLOAD_TYPE, payload, signatures))
-
-
-def countersign(
-    log: Log, own: Identity, certificate: x509.Certificate, peer: Role, link: Channel, number: int, agreed: int
-) -> int:
-    """Both sign the log as it is, and write both signatures down.
-
-    Args:
-        certificate: the other party's. number: of this exchange on the link.
-        agreed: entries under the last head that both signed.
-
-    Returns:
-        the entries under this one, itself included.
-
-    Raises:
-        ProtocolError: the other party's log differs, or its signature is wrong.
-    """
-    head = log.head()
-    mine = signing.sign(own, HEAD_TYPE, signed_payload(head))
-    link.send(SIGNED, number, torch.tensor([head.size]), _tensor(bytes.fromhex(head.root)), _tensor(mine))
-    size, root, signature = link.receive(SIGNED, number, *SIGNED_SPECS)
-    theirs = Head(int(size), _bytes(root).hex())
-    if theirs != head:
-        link.flush()  # the other one is to see the same
-        raise ProtocolError(
-            f"the logs differ: {head.size} entries and root {head.root[:16]} here, {theirs.size} entries and root "
-            f"{theirs.root[:16]} at the {peer}; they were the same up to entry {agreed - 1}",
-            "lay the two folders side by side: amint-mpc verify RUN --other RUN names the first entry that differs",
-        )
-    _check(certificate, peer, HEAD_TYPE, signed_payload(head), _bytes(signature), "the log")
-    signatures: dict[str, Value] = {own.role: mine.hex(), peer: _bytes(signature).hex()}
-    log.append("signed", {"size": head.size, "root": head.root, "signatures": signatures})
-    log.sync()
-    return head.size + 1
-
-
-def _check(certificate: x509.Certificate, peer: Role, kind: str, payload: bytes, signature: bytes, what: str) -> None:
-    if not signing.verify(certificate, kind, payload, signature):
-        raise ProtocolError(f"the {peer}'s signature under {what} is not its own", f"ask the {peer} which key it uses")
-
-
-def _tensor(data: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.numpy().tobytes()

@@ -39,6 +39,7 @@ from amint_mpc.roles.query_side import Tell
 from amint_mpc.roles.tape import FOLDER, digest
 
 TOLERANCE = 1e-3
+TELL_EVERY = 50
 FINAL = "backbone.safetensors"
 
 
@@ -130,7 +131,9 @@ def replay(
         head.gradients = list(_gradients(run, point, point.step - before.step))
         for event in events:
             if isinstance(event, StepEvent) and event.phase == "joint":
-                tell("steps", event.step - chosen[0].step - _warm_steps(prover.experiment), total)
+                done = event.step - chosen[0].step - _warm_steps(prover.experiment)
+                if done % TELL_EVERY == 0 or done == total:
+                    tell("steps", done, total)
             if isinstance(event, EpochEvent) and event.epoch == point.epoch:
                 break
         worst = max(worst, _difference(run, point, trainer.backbone.weights()))

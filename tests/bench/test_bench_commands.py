@@ -36,6 +36,8 @@ def test_head_counts_what_a_dry_run_counts_whatever_the_steps(measured, tmp_path
     found = measured("bench", "head", *TINY, "--steps", "3", "--plot", "delays.png")
     step = count.training_step(count.record(SETUP.experiment(3)))
     assert found["rounds"] == step.rounds == 8  # counted over three steps
+    assert found["ours_with_log_ms"] > 0
+    assert -10 < found["log_share"] < 1  # noise may make it negative
     assert found["mb_sent_developer"] == pytest.approx(step.developer / 1e6)
     assert found["mb_sent_auditor"] == pytest.approx(step.auditor / 1e6)
     assert found["mb_dealer"] == pytest.approx(step.dealer / 1e6)

@@ -216,6 +216,12 @@ def test_what_is_too_much_is_refused_and_not_logged(
     assert {(bundle.path / LOG).read_bytes() for bundle in pair.folders.values()} == {before}
 
 
+def test_another_run_of_the_same_experiment_is_refused(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Side, "run_id", property(lambda side: {"auditor": "0", "developer": "1"}[side.own.role] * 64))
+    with pytest.raises(UsageError, match="it is about another run"):
+        pair.ask(mixed(pair.images))
+
+
 def test_logs_that_differ_stop_the_query_and_stay_as_they_were(pair: Pair) -> None:
     pair.ask(mixed(pair.images))
     behind = pair.folders["developer"]
