@@ -269,5 +269,5 @@ def _read_certificate(file: Path) -> x509.Certificate | None:
         with file.open("rb") as opened, warnings.catch_warnings():
             warnings.simplefilter("error")
             return x509.load_pem_x509_certificate(opened.read(_MAX_PEM))
-    except (OSError, ValueError, Warning):
+    except (OSError, ValueError, x509.InvalidVersion, UnsupportedAlgorithm, Warning):
         return None

@@ -385,6 +385,20 @@ def test_no_run_at_all(tmp_path: Path) -> None:
         pinned_in(tmp_path)
 
 
+def test_every_changed_bit_of_a_certificate_is_met_with_our_own_error(bundle: Bundle, tmp_path: Path) -> None:
+    good = (bundle.path / CERTIFICATES / "auditor.pem").read_bytes()
+    file = tmp_path / "auditor.pem"
+    refused = 0
+    for at in range(len(good)):
+        for bit in (1, 2, 4, 16, 32):
+            file.write_bytes(good[:at] + bytes([good[at] ^ bit]) + good[at + 1 :])
+            try:
+                identity.fingerprint(identity.read_certificate(file, "auditor"))
+            except UsageError:
+                refused += 1
+    assert refused > len(good)
+
+
 def test_a_changed_byte_anywhere(bundle: Bundle) -> None:
     """Each of about 600 places, one bit each; nothing but our own errors may come out of it."""
     files = [LOG, STATEMENT, EXPERIMENT, *(CERTIFICATES / f"{role}.pem" for role in ("developer", "auditor"))]
