@@ -22,6 +22,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from amint_mpc.amint import snapshot
 from amint_mpc.amint.head import MintHead
 from amint_mpc.amint.metrics import Figure, accuracy_figure, calibration_figures
 from amint_mpc.amint.objective import JointObjective
@@ -35,8 +36,6 @@ from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Phase, StepEvent
 from amint_mpc.models.classifier import build_classifier
-
-ADAM = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Trainer:
@@ -152,14 +151,7 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """What the next joint steps depend on, but for experiment and images: a copy on the CPU."""
-        found = {f"backbone.{name}": value for name, value in self._copied().items()}
-        for (name, _), kept in zip(self.backbone.named_parameters(), self._kept(), strict=True):
-            found |= {f"adam.{key}.{name}": value.detach().to("cpu", copy=True) for key, value in kept.items()}
-        if self.soft_labels is not None:
-            found["soft_labels"] = self.soft_labels.detach().to("cpu", copy=True)
-        if self._objective.first_task is not None:
-            found["first_task"] = torch.tensor(self._objective.first_task, dtype=torch.float64)
-        return found
+        return snapshot.take(self.backbone, self._optimizer, self._objective, self.soft_labels)
 
     def resume(self, state: Mapping[str, Tensor], epoch: int) -> None:
         """Go on after `epoch`, which is no earlier than the warm-up's last: `run` begins with the epoch that follows.
@@ -170,26 +162,15 @@ class Trainer:
         Raises:
             KeyError, RuntimeError: it is not of this classifier.
         """
-        self._load({name: state[f"backbone.{name}"] for name in self.backbone.state_dict()})
-        adam = [
-            {key: state[f"adam.{key}.{name}"].to(self.device) for key in ADAM if f"adam.{key}.{name}" in state}
-            for name, _ in self.backbone.named_parameters()
-        ]
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": dict(enumerate(adam)) if adam[0] else {}, "param_groups": groups})
-        self.soft_labels = state["soft_labels"].to(self.device) if "soft_labels" in state else None
-        self._objective.first_task = float(state["first_task"]) if "first_task" in state else None
-        taken = (epoch - self.experiment.training.warmup_epochs) * self.experiment.steps_per_epoch
+        self.soft_labels = snapshot.put_back(state, self.backbone, self._optimizer, self._objective, self.device)
+        training = self.experiment.training
+        taken = (epoch - training.warmup_epochs) * self.experiment.steps_per_epoch
         self._rate.load_state_dict({**self._rate.state_dict(), "last_epoch": taken})
         for group in self._optimizer.param_groups:
-            group["lr"] = self.experiment.training.learning_rate * self._cooled(taken)
+            group["lr"] = training.learning_rate * self._cooled(taken)
         for _ in range(epoch):
             next(self._orders)
         self._resumed_after = epoch
-
-    def _kept(self) -> list[dict[str, Tensor]]:
-        """What Adam remembers of each parameter; nothing before the first step."""
-        return [dict(self._optimizer.state.get(parameter, {})) for parameter in self.backbone.parameters()]
 
     def task_accuracy(self) -> Figure:
         """Share of unseen report images that are classified rightly."""

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc.amint.schedule import TrainStep, schedule
+from amint_mpc.amint.snapshot import backbone_of
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment
 from amint_mpc.errors import EvidenceError, UsageError
@@ -172,7 +173,7 @@ def _state(run: Path, point: Point) -> dict[str, Tensor]:
     state = _read(run / FOLDER / f"state-{point.epoch}.safetensors")
     gradients = _read(run / FOLDER / f"gradients-{point.epoch}.safetensors").get("gradients", torch.empty(0))
     _check(point, digest(gradients, state))
-    if _backbone(state) != point.backbone:
+    if tensors_digest(backbone_of(state)) != point.backbone:
         raise EvidenceError(f"replay: the state after epoch {point.epoch} holds another classifier than the log")
     return state
 
@@ -206,9 +207,7 @@ def _difference(run: Path, point: Point, mine: dict[str, Tensor]) -> float:
         theirs = _read(run / FINAL)
     else:
         state = _read(run / FOLDER / f"state-{point.epoch}.safetensors")
-        theirs = {
-            name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")
-        }
+        theirs = backbone_of(state)
     if tensors_digest(theirs) != point.backbone or theirs.keys() != mine.keys():
         raise EvidenceError(f"replay: the classifier that was kept for {where} is not the one of the log")
     worst = max(
@@ -224,12 +223,6 @@ def _difference(run: Path, point: Point, mine: dict[str, Tensor]) -> float:
             f"on another machine {TOLERANCE:g} is allowed; the images, the order or a gradient were others",
         )
     return worst
-
-
-def _backbone(state: dict[str, Tensor]) -> str:
-    return tensors_digest(
-        {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-    )
 
 
 def _read(file: Path) -> dict[str, Any]:
