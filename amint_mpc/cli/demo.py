@@ -146,6 +146,10 @@ def _print(
     console.print(f"sent      {sent} a step")
     console.print(f"method    {experiment.method}, seed {experiment.seed}")
     console.print(f"files     {runs}{os.sep}: {', '.join([*ROLES, *list(columns)[1:]])}", soft_wrap=True, markup=False)
+    auditor = runs / "auditor"
+    if experiment.evidence.log:
+        console.print(f"log       amint-mpc verify {auditor}", soft_wrap=True, markup=False)
+    console.print(f"page      amint-mpc report {auditor}", soft_wrap=True, markup=False)
 
 
 def _as_object(
