@@ -71,6 +71,7 @@ def test_a_study_that_is_cut_short_goes_on_and_says_what_failed(tmp_path: Path) 
     arguments = ["study", "--config", str(tmp_path / "tiny.yaml"), "--out", str(out), "--json"]
     first = out / "runs" / plan.cells[0].name / "summary.json"
     command = [sys.executable, "-m", "amint_mpc", *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job hands down that it is ignored
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
             while not first.exists():
