@@ -196,8 +196,8 @@ class Experiment(_Model):
             raise ValueError("evidence.replay needs evidence.log, and no training.patience, which goes back in time")
         if self.evidence.replay and self.training.precision == "float16":
             raise ValueError("evidence.replay does not keep float16's scale of the loss: take float32 or bfloat16")
-        if self.training.sealed_epochs and (self.head.features is not None or self.head.input == "conv"):
-            raise ValueError("training.sealed_epochs is for this program's own loop, and not for head.input conv")
+        if self.training.sealed_epochs and self.head.features is not None:
+            raise ValueError("training.sealed_epochs is for this program's own loop: leave head.features out")
         if self.head.features is not None and self.evidence.log:
             raise ValueError("an own loop (head.features) has an order of its own: set evidence.log to false")
         if self.training.batch > min(self.data.members, self.data.external):

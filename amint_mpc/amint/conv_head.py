@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,9 +20,13 @@ class PlaintextConvHead:
     Args:
         weights: first weights; not changed.
         learning_rate: one for all tensors; the rate used is the nearest one that the secure head applies exactly.
+        fresh: draws the head of the sealed epochs.
     """
 
-    def __init__(self, weights: ConvWeights, learning_rate: float) -> None:
+    def __init__(
+        self, weights: ConvWeights, learning_rate: float, fresh: Callable[[], PlaintextConvHead] | None = None
+    ) -> None:
+        self.fresh = fresh
         self.weights = weights
         self.learning_rate = learning_rate
         self.loss = float("nan")  # L_mint of the last step
@@ -46,15 +52,17 @@ class PlaintextConvHead:
         self.weights = ConvWeights(self.weights.taps, new)
         return gx.to(torch.float32)
 
-    @torch.no_grad()
     def restart(self) -> None:
-        """No sealed epochs for this head: the experiment is refused."""
-        raise NotImplementedError
+        """See `MintHead.restart`."""
+        if self.fresh is None:
+            raise ValueError("this head does not know how a fresh one is drawn")
+        self.weights = self.fresh().weights
 
     def fit(self, features: Tensor, members: int) -> None:
-        """See `restart`."""
-        raise NotImplementedError
+        """See `MintHead.fit`."""
+        self.step(features, members)
 
+    @torch.no_grad()
     def score(self, features: Tensor) -> Tensor:
         """See `MintHead.score`."""
         return self._forward(self.weights, features.to(torch.float64)).sigmoid()

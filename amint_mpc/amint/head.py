@@ -42,6 +42,33 @@ class MintHead(Protocol):
         """Membership probabilities, float64 [n], for features [n, F]; None on a party that may not learn them."""
 
 
+class Wrapped:
+    """A head that does what another one does; for those that watch it.
+
+    Args:
+        head: the other one.
+    """
+
+    def __init__(self, head: MintHead) -> None:
+        self._head = head
+
+    def step(self, features: Tensor, members: int) -> Tensor:
+        """See `MintHead.step`."""
+        return self._head.step(features, members)
+
+    def restart(self) -> None:
+        """See `MintHead.restart`."""
+        self._head.restart()
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `MintHead.fit`."""
+        self._head.fit(features, members)
+
+    def score(self, features: Tensor) -> Tensor | None:
+        """See `MintHead.score`."""
+        return self._head.score(features)
+
+
 class PlaintextHead:
     """The head in this process.
 

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.head import PlaintextHead
+from amint_mpc.amint.head import PlaintextHead, Wrapped
 from amint_mpc.amint.metrics import best_threshold, membership_figures
 from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.sealing import Mixing
@@ -64,10 +64,11 @@ class Seen:
     members: int
 
 
-class Opened:
+class Opened(Wrapped):
     """The head of a plaintext run, and what a developer sees of it."""
 
     def __init__(self, head: PlaintextHead, steps: int) -> None:
+        super().__init__(head)
         self.head = head
         self.seen: deque[Seen] = deque(maxlen=steps)
         self.joint: HeadWeights | None = None
@@ -82,14 +83,6 @@ class Opened:
         """See `MintHead.restart`."""
         self.joint = self.head.weights.clone()
         self.head.restart()
-
-    def fit(self, features: Tensor, members: int) -> None:
-        """See `MintHead.fit`."""
-        self.head.fit(features, members)
-
-    def score(self, features: Tensor) -> Tensor:
-        """See `MintHead.score`."""
-        return self.head.score(features)
 
 
 def measure(

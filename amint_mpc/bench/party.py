@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.amint.head import MintHead
+from amint_mpc.amint.head import MintHead, Wrapped
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import scribe
 from amint_mpc.bench.delay import DelayingWire, Link, slow_down
@@ -201,32 +201,21 @@ def take_steps(step: OneStep, count: int) -> dict[str, Any]:
     return {"seconds": whole, "blocked": blocked}
 
 
-class Clocked:
+class Clocked(Wrapped):
     """A head that adds up the seconds of its steps, in whichever thread they run."""
 
     def __init__(self, head: MintHead, pen: Scribe) -> None:
-        self._head, self._pen = head, pen
+        super().__init__(head)
+        self._pen = pen
         self.seconds = 0.0
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`."""
         start = time.perf_counter()
-        gradient = self._head.step(features, members)
+        gradient = super().step(features, members)
         self._pen.step()
         self.seconds += time.perf_counter() - start
         return gradient
-
-    def restart(self) -> None:
-        """See `MintHead.restart`."""
-        self._head.restart()
-
-    def fit(self, features: Tensor, members: int) -> None:
-        """See `MintHead.fit`."""
-        self._head.fit(features, members)
-
-    def score(self, features: Tensor) -> Tensor | None:
-        """See `MintHead.score`."""
-        return self._head.score(features)
 
 
 def _become(wire: DelayingWire | None, command: dict[str, Any]) -> None:

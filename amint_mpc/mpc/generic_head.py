@@ -121,22 +121,22 @@ class GenericHead:
         return self._ready().taken
 
     def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
-        """See `SharedHead.share_weights`; opens the session of both parties, too."""
-        self._session = open_session(self._channel, self.party, self._supply)
+        """See `SharedHead.share_weights`; the first time it opens the session of both parties, too."""
+        self._session = self._session or open_session(self._channel, self.party, self._supply)
         encoded = None if weights is None else {name: fp.encode(weights[name], PRECISION) for name in self.shapes}
         self._module = self.design.with_shares(send_shares(self._channel, self.party, self.shapes, encoded, masks))
 
     def train_step(
         self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
     ) -> Tensor | None:
-        """See `SharedHead.train_step`. Plain gradient descent alone, and the gradient is always opened."""
-        if not open_gradient:
-            raise NotImplementedError
+        """See `SharedHead.train_step`. Plain gradient descent alone."""
         rows, rate = len(targets), plain_descent(optimizer)
         features = self._features(x, rows)
         number = self.done
         with self._ready().step(self.design.train_plan(rows, rate)):
             dx = _train(self.design, self._module, features, targets, rate)
+        if not open_gradient:
+            return None
         top = {"dx": (dx >> REVEALED_SHIFT).to(torch.int32)}
         opened = open_to(self._channel, self.party, DEVELOPER, "gradient", number, top)
         return None if opened is None else fp.decode(opened[0].long(), GRADIENT_BITS)

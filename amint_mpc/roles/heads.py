@@ -36,9 +36,10 @@ from amint_mpc.mpc.shared_head import SharedHead
 
 
 class PlainHead(MintHead, Protocol):
-    """A head in this process. `weights` is replaced in a step, never changed."""
+    """A head in this process. `weights` is replaced in a step, never changed; `fresh` draws one for sealed epochs."""
 
     weights: Any
+    fresh: Any
 
 
 class Kind(Protocol):

@@ -20,14 +20,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from amint_mpc.amint.head import MintHead
+from amint_mpc.amint.head import MintHead, Wrapped
 from amint_mpc.evidence.canonical import sha256, tensors_digest
 from amint_mpc.evidence.files import EVIDENCE, write_new
 
 FOLDER = EVIDENCE / "replay"
 
 
-class Tape:
+class Tape(Wrapped):
     """The secure head of a run, whose gradients are kept.
 
     Args:
@@ -35,26 +35,15 @@ class Tape:
     """
 
     def __init__(self, head: MintHead, folder: Path) -> None:
-        self._head, self._folder = head, folder
+        super().__init__(head)
+        self._folder = folder
         self._gradients: list[Tensor] = []
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`."""
-        gradient = self._head.step(features, members)
+        gradient = super().step(features, members)
         self._gradients.append(gradient.float().cpu())
         return gradient
-
-    def restart(self) -> None:
-        """See `MintHead.restart`."""
-        self._head.restart()
-
-    def fit(self, features: Tensor, members: int) -> None:
-        """See `MintHead.fit`."""
-        self._head.fit(features, members)
-
-    def score(self, features: Tensor) -> Tensor | None:
-        """See `MintHead.score`."""
-        return self._head.score(features)
 
     def keep(self, epoch: int, state: Mapping[str, Tensor] | None) -> str:
         """Write down what was kept since the last checkpoint. Returns its digest for the log.

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
-from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import load_split
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.models.classifier import feature_count
-from amint_mpc.models.head import HeadWeights, seeded_normal
+from amint_mpc.models.head import seeded_normal
 from amint_mpc.roles.heads import PlainHead, head_kind
 from amint_mpc.runfolder import RunFolder
 
@@ -113,11 +112,12 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
 
 def _head(experiment: Experiment) -> PlainHead:
     kind = head_kind(experiment)
-    head = kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head)
-    if isinstance(head, PlaintextHead):
-        head.fresh = lambda: PlaintextHead(
-            HeadWeights(**kind.first_weights(seeded_normal(FRESH + experiment.seed))), head_optimizer(experiment.head)
-        )
+
+    def drawn(seed: int) -> PlainHead:
+        return kind.plaintext(kind.first_weights(seeded_normal(seed)), experiment.head)
+
+    head = drawn(experiment.seed)
+    head.fresh = partial(drawn, FRESH + experiment.seed)
     return head
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from amint_mpc.amint.trainer import pick_device
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import DataError, UsageError
-from amint_mpc.models.classifier import Classifier, build_classifier
+from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head import HeadWeights, load_head
+from amint_mpc.roles import audit
 
 MAX_SUMMARY_BYTES = 2**20
 _HINT = "name the run folder of a finished amint-mpc train"
@@ -38,17 +38,11 @@ def load_classifier(folder: Path, experiment: Experiment, images: SplitImages, d
     try:
         with safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("experiment")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read: {error}", _HINT) from None
     if written != experiment.digest():
         raise DataError(f"{path} belongs to another experiment than its folder", _HINT)
-    classifier = build_classifier(experiment, tuple(images.members.shape[1:]), images.classes)
-    try:
-        classifier.load_state_dict(weights)
-    except RuntimeError:
-        raise DataError(f"{path} does not hold this experiment's classifier", _HINT) from None
-    return classifier.to(pick_device(device))
+    return audit.classifier(experiment, path, device)
 
 
 def load_twin(

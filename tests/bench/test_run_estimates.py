@@ -67,9 +67,12 @@ OPTIMIZERS = {name: with_optimizer(name) for name in ("sgd", "momentum", "novogr
 
 
 SEALED = load_experiment("smoke", [*QUIET, "training.sealed_epochs=2"])
+SEALED_CONV = CONV.model_copy(update={"training": CONV.training.model_copy(update={"sealed_epochs": 1})})
 
 
-@pytest.mark.parametrize("experiment", [*OPTIMIZERS.values(), CONV, SEALED], ids=[*OPTIMIZERS, "conv", "sealed"])
+@pytest.mark.parametrize(
+    "experiment", [*OPTIMIZERS.values(), CONV, SEALED, SEALED_CONV], ids=[*OPTIMIZERS, "conv", "sealed", "sealed conv"]
+)
 def test_rounds_and_bytes_are_those_of_the_channels(experiment: Experiment) -> None:
     traffic = count.whole_run(experiment, count.record(experiment))
     assert (traffic.rounds, traffic.developer, traffic.auditor, traffic.dealer) == walked(experiment)

@@ -136,13 +136,29 @@ def test_the_estimate_counts_sealed_steps(experiment: Experiment) -> None:
     ("settings", "said"),
     [
         (["training.patience=2"], "patience goes back to a head that sealed_epochs throws away"),
-        (["head.input=conv"], "not for head.input conv"),
         (["head.features=8", "training.evaluate_every=0", "evidence.log=false"], "this program's own loop"),
     ],
 )
 def test_what_cannot_be_sealed_is_refused(settings: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load_experiment("smoke", ["training.sealed_epochs=1", "training.evaluate_every=1", *settings])
+
+
+def test_the_convolutional_head_is_sealed_as_well(tmp_path: Path) -> None:
+    small = ("head.input=conv", "head.filters=1", "head.hidden=2", "model.width=1", "training.batch=12")
+    sizes = ("data.members=48", "data.external=24", "data.unseen=16", "training.epochs=1", "training.sealed_epochs=1")
+    experiment = load_experiment("smoke", [*small, *sizes])
+    kind = head_kind(experiment)
+    first = kind.first_weights(seeded_normal(3))
+    run = secure_run(experiment, tmp_path, first)
+    twin = kind.plaintext(first, experiment.head)
+    twin.fresh = lambda: kind.plaintext(first, experiment.head)
+    trainer = Trainer(experiment, load_split(experiment, None), twin, "cpu")
+    for _ in trainer.run():
+        pass
+    stored = load_file(run.folders["auditor"] / "head.safetensors")
+    for name, value in twin.weights.tensors().items():
+        assert torch.allclose(stored[name].double(), value.double(), atol=5e-3), name
 
 
 def test_the_twins_fresh_head_is_another_one(tmp_path: Path) -> None:
