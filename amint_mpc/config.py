@@ -116,13 +116,14 @@ class Training(_Model):
 class Security(_Model):
     """Everything a security claim rests on.
 
-    `correlations` says who makes the correlated randomness: a third party (`dealer`), or, for trials only, the
-    auditor itself (`insecure-embedded-dealer`), which then could read every value the developer shares.
+    `correlations` says who makes the correlated randomness: a third party (`dealer`); the two parties themselves, from
+    homomorphic encryption and oblivious transfer, with the head under SPU instead of CrypTen (`two-party`); or, for
+    trials only, the auditor alone (`insecure-embedded-dealer`), which then could read every value the developer shares.
     `required_code` and `required_image` hold every party to software with one of these digests, by its own word
     (`amint_mpc.evidence.attest`); empty: any.
     """
 
-    correlations: Literal["dealer", "insecure-embedded-dealer"] = "dealer"
+    correlations: Literal["dealer", "two-party", "insecure-embedded-dealer"] = "dealer"
     required_code: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field((), max_length=16)
     required_image: tuple[Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")], ...] = Field((), max_length=16)
 
@@ -173,7 +174,22 @@ class Experiment(_Model):
     @property
     def insecure(self) -> bool:
         """True when the settings give up a security claim; every screen and file then says so."""
-        return self.security.correlations != "dealer"
+        return self.security.correlations == "insecure-embedded-dealer"
+
+    @property
+    def two_party(self) -> bool:
+        """True where developer and auditor compute alone, without a dealer and without CrypTen."""
+        return self.security.correlations == "two-party"
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Who takes part in a run."""
+        return ROLES if self.security.correlations == "dealer" else ("developer", "auditor")
+
+    @property
+    def head_engine(self) -> str:
+        """What the secure head is computed with."""
+        return "SPU (CHEETAH)" if self.two_party else "CrypTen"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -188,6 +204,8 @@ class Experiment(_Model):
     def _fits_together(self) -> Experiment:
         if self.head.input == "conv" and self.head.optimizer != "sgd":
             raise ValueError("head.optimizer is sgd where head.input is conv")
+        if self.two_party and (self.head.input == "conv" or self.head.optimizer != "sgd"):
+            raise ValueError("security.correlations two-party has head.input pooled or maps, and head.optimizer sgd")
         if self.head.features is not None and self.training.evaluate_every:
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.head.features is not None and self.head.input == "conv":

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
@@ -36,7 +38,7 @@ class Calibrated:
     threshold: float
     false_positives: float
     found: float
-    unseen: np.ndarray
+    unseen: NDArray[Any]
 
     @classmethod
     def of(cls, scores: Mapping[str, Tensor]) -> Calibrated:

@@ -17,6 +17,7 @@ from amint_mpc.config import ROLES, load_experiment
 from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
+    from amint_mpc.bench.head import Against
     from amint_mpc.bench.ours import Emulated
 
 threads = click.option("--threads", type=int, default=1, show_default=True, help="Threads of torch in each process.")
@@ -44,7 +45,7 @@ def bench() -> None:
 @bench.command()
 @_sized
 @click.option("--steps", type=int, default=50, show_default=True, help="Timed steps of ours.")
-@click.option("--against", type=click.Choice(["crypten"]), help="Measure stock CrypTen, too.")
+@click.option("--against", type=click.Choice(["crypten", "spu"]), help="Measure stock CrypTen, or SPU, too.")
 @threads
 @rtt_ms
 @mbit
@@ -55,18 +56,19 @@ def head(
     hidden: int,
     batch: int,
     steps: int,
-    against: str | None,
+    against: Against | None,
     threads: int,
     rtt_ms: float | None,
     mbit: float | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """One training step of the head: ours, CrypTen's, and in plaintext.
+    """One training step of the head: ours, CrypTen's or SPU's, and in plaintext.
 
     Ours is three processes over TLS 1.3 on loopback, exactly as in a run. CrypTen's first party makes all
-    randomness, which gives it no security, and its links are not encrypted. --plot draws ours over five
-    round-trip times.
+    randomness, which gives it no security, and its links are not encrypted. SPU takes the step as one would first
+    write it: semi2k, where its first party makes all randomness, too, and cheetah, for two parties without a
+    dealer; one thread each, links not encrypted. --plot draws ours over five round-trip times.
     """
     from amint_mpc.bench.head import LINKS, Setup, measure  # loads torch
 
@@ -75,7 +77,7 @@ def head(
 
         plots.check(plot)
     end_as_interrupted()
-    setup = Setup(features, hidden, batch, steps, threads, against is not None, _link(rtt_ms, mbit))
+    setup = Setup(features, hidden, batch, steps, threads, against, _link(rtt_ms, mbit))
     console = result.console(as_json)
     with progress(console) as tell:
         found = measure(setup, LINKS if plot else (), tell)
@@ -249,6 +251,10 @@ def _contest(found: Mapping[str, Any]) -> Table:
         for key, way, name in (("crypten_ms", "stock", "as it comes"), ("crypten_lean_ms", "lean", "no loss value")):
             rounds, size = str(found["crypten_rounds"][way]), figures.size(found["crypten_mb"][way])
             names[key] = (f"CrypTen (no security), {name}", rounds, size)
+    if found["spu_mb"]:
+        for protocol, name in (("semi2k", "trusted first party"), ("cheetah", "no dealer")):
+            size = figures.size(sum(found["spu_mb"][protocol]))
+            names[f"spu_{protocol}_ms"] = (f"SPU {protocol} ({name})", "", size)
     names["plaintext_ms"] = (f"plaintext, {_count(found['threads']['plaintext'])}", "", "")
     for key, (name, *rest) in names.items():
         grid.add_row(name, *(f"{value:.2f}" for value in (found[key], *found["spread"][key])), *rest)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from rich.console import Console
 from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
-from amint_mpc.config import ROLES, Experiment, Party, load_experiment
+from amint_mpc.config import Experiment, Party, load_experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
 from amint_mpc.events import Event
@@ -43,42 +45,61 @@ LEGEND = (
 @options.overrides
 @options.data
 @click.option(
+    "--two-party",
+    is_flag=True,
+    help="No dealer: the two parties compute under SPU, for which the extra `two-party` is needed. "
+    "Runs the experiment two-party, unless --config says another.",
+)
+@click.option(
     "--keep",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep party files, keys and run folders in this new folder.  [default: run folders alone, in runs/]",
 )
 @options.as_json
-def demo(source: str | None, overrides: tuple[str, ...], data: Path | None, keep: Path | None, as_json: bool) -> None:
+def demo(
+    source: str | None,
+    overrides: tuple[str, ...],
+    data: Path | None,
+    two_party: bool,
+    keep: Path | None,
+    as_json: bool,
+) -> None:
     """Run developer, auditor and dealer on this machine, then compare.
 
-    Three processes with throw-away keys train one classifier over loopback; then the same training runs in the
-    clear, and the classifier alone, without and with distillation. All of it ends with one table.
+    Processes with throw-away keys train one classifier over loopback; then the same training runs in the clear, from
+    the same first head, and the classifier alone, without and with distillation. All of it ends with one table.
     """
+    if two_party:
+        source, overrides = source or "two-party", (*overrides, "security.correlations=two-party")
     experiment = load_experiment(source, overrides)
     if experiment.insecure:
-        raise UsageError("the demo always runs a dealer", "leave security.correlations as it is")
+        raise UsageError("the demo is no trial without security", "leave security.correlations as it is")
     if keep is not None and keep.exists():
         raise UsageError(f"{keep} exists already", "give --keep a new folder")
     end_as_interrupted()
 
-    from amint_mpc.roles import twin  # loads torch
+    from amint_mpc.mpc.two_party.engine import check_installed  # loads torch
+    from amint_mpc.roles import agreement, twin
     from amint_mpc.roles.readiness import check_experiment
 
     check_experiment(experiment)
+    if experiment.two_party:
+        check_installed()
     console = result.console(as_json)
     party = Party(role="developer", data=data)
     twin.check(experiment, party)
     with _workplace(keep) as folder:
         runs = keep / "runs" if keep else Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
         secure = _secure(console, folder, experiment, data, runs)
-        plain = _plain(console, experiment, party, runs)
+        plain = _plain(console, experiment, party, runs, secure.paths["auditor"])
     columns = {"secure": secure.figures, **{key: summary["figures"] for key, (summary, _) in plain.items()}}
     paths = {**secure.paths, **{key: path for key, (_, path) in plain.items()}}
+    agreed = asdict(agreement.compare(paths["auditor"], paths["twin"]))
     if as_json:
-        click.echo(json_line(_as_object(experiment, secure, columns, paths)))
+        click.echo(json_line(_as_object(experiment, secure, columns, paths) | {"agreement": agreed}))
     else:
-        _print(console, experiment, secure, columns, runs)
+        _print(console, experiment, secure, columns, runs, agreed)
 
 
 @contextmanager
@@ -93,23 +114,31 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
 
 
 def _secure(console: Console, folder: Path, experiment: Experiment, data: Path | None, runs: Path) -> local.SecureRun:
-    """The three parties as processes."""
+    """The parties as processes."""
     from amint_mpc.roles import local
 
-    console.print(f"[bold]Secure run[/] {experiment.name}: three processes, loopback, TLS 1.3, throw-away keys")
-    with Screen(console, ROLES) as screen:
+    roles, engine = experiment.roles, experiment.head_engine
+    console.print(
+        f"[bold]Secure run[/] {experiment.name}: {', '.join(roles)} as processes, head under {engine}, loopback, TLS, "
+        "throw-away keys",
+        soft_wrap=True,
+    )
+    with Screen(console, roles) as screen:
         try:
             return local.run(folder, experiment, data, runs, screen.show)
         except KeyboardInterrupt:
-            console.print("the three processes are stopped")
+            console.print("the processes are stopped")
             raise
 
 
 def _plain(
-    console: Console, experiment: Experiment, party: Party, runs: Path
+    console: Console, experiment: Experiment, party: Party, runs: Path, auditor: Path
 ) -> dict[str, tuple[dict[str, Any], Path]]:
-    """The same experiment in the clear, and its two baselines, one after another in this process."""
+    """The same experiment in the clear, from the auditor's first head, and its two baselines, one after another."""
+    from safetensors.torch import load_file
+
     from amint_mpc.roles import twin
+    from amint_mpc.roles.auditor import FIRST_HEAD
     from amint_mpc.runfolder import RunFolder
 
     experiments = {"twin": experiment, **twin.baselines(experiment)}
@@ -123,7 +152,8 @@ def _plain(
                     folder.record(event)
                     screen.show(key, event)
 
-                done[key] = twin.run(variant, party, folder, emit), folder.path
+                first = load_file(auditor / FIRST_HEAD) if key == "twin" else None
+                done[key] = twin.run(variant, party, folder, emit, first), folder.path
     return done
 
 
@@ -133,6 +163,7 @@ def _print(
     secure: local.SecureRun,
     columns: dict[str, figures.Figures],
     runs: Path,
+    agreed: dict[str, float],
 ) -> None:
     reports = secure.reports
     console.print()
@@ -141,11 +172,21 @@ def _print(
     console.print(LEGEND, style="dim", soft_wrap=True)
     console.print()
     developer = reports["developer"]
-    console.print(f"secure    {', '.join(figures.cost(developer))}", soft_wrap=True)
-    sent = ", ".join(f"{role} {figures.size(reports[role]['mb_sent_per_step'])}" for role in ROLES)
+    console.print(
+        f"secure    {', '.join(figures.cost(developer))}, head under {experiment.head_engine}", soft_wrap=True
+    )
+    console.print(
+        f"twin      from the same first head: final weights differ by {agreed['weights']:.2%}, scores by "
+        f"{agreed['scores']:.2%}; membership loss {agreed['loss']:.3f}, twin {agreed['twin_loss']:.3f}, "
+        f"at the start {2 * math.log(2):.3f}",
+        soft_wrap=True,
+    )
+    sent = ", ".join(f"{role} {figures.size(reports[role]['mb_sent_per_step'])}" for role in experiment.roles)
     console.print(f"sent      {sent} a step")
     console.print(f"method    {experiment.method}, seed {experiment.seed}")
-    console.print(f"files     {runs}{os.sep}: {', '.join([*ROLES, *list(columns)[1:]])}", soft_wrap=True, markup=False)
+    console.print(
+        f"files     {runs}{os.sep}: {', '.join([*experiment.roles, *list(columns)[1:]])}", soft_wrap=True, markup=False
+    )
     auditor = runs / "auditor"
     if experiment.evidence.log:
         console.print(f"log       amint-mpc verify {auditor}", soft_wrap=True, markup=False)
@@ -169,7 +210,8 @@ def _as_object(
         "steps": reports["developer"]["steps"],
         "seconds": reports["developer"]["seconds"],
         "rounds_per_step": reports["developer"]["rounds_per_step"],
-        "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in ROLES},
+        "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in experiment.roles},
+        "head_engine": experiment.head_engine,
         "runs": {key: str(path) for key, path in paths.items()},
         "intervals": {run: figures.intervals(found) for run, found in columns.items()},
     }

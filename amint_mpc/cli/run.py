@@ -60,6 +60,10 @@ def run(
         raise UsageError("this experiment gives up a security claim", f"if that is what you want, add {INSECURE_FLAG}")
     if experiment.insecure and role == "dealer":
         raise UsageError("an insecure embedded dealer leaves nothing for a dealer to do", "run developer and auditor")
+    if experiment.two_party and role == "dealer":
+        raise UsageError(
+            "this experiment has no dealer (security.correlations: two-party)", "run developer and auditor"
+        )
     party = load_party(party_file, role)
 
     from amint_mpc.roles.readiness import check_experiment  # loads torch

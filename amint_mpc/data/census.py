@@ -46,7 +46,8 @@ def alike(images: Tensor) -> Rows:
 def first_copies(order: Rows, numbers: Rows) -> Rows:
     """`order` (row numbers) without those whose picture has come before."""
     _, first = np.unique(numbers[order], return_index=True)
-    return order[np.sort(first)]
+    kept: Rows = order[np.sort(first)]
+    return kept
 
 
 def shared(sets: Mapping[str, Rows], numbers: Rows) -> dict[str, int]:

@@ -29,4 +29,5 @@ def epoch_orders(experiment: Experiment) -> Iterator[tuple[Rows, Rows]]:
 
 def _rows(random: np.random.Generator, count: int, wanted: int) -> Rows:
     rounds = -(-wanted // count)
-    return np.concatenate([random.permutation(count) for _ in range(rounds)])[:wanted]
+    numbers: Rows = np.concatenate([random.permutation(count) for _ in range(rounds)])[:wanted]
+    return numbers

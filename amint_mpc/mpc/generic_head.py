@@ -113,6 +113,11 @@ class GenericHead:
         return f"GenericHead(shapes={self.shapes}, party={self.party})"
 
     @property
+    def aside(self) -> None:
+        """See `SharedHead.aside`."""
+        return None
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return self.design.shapes
 

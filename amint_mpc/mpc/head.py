@@ -94,6 +94,11 @@ class SecureHead:
         return f"SecureHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
 
     @property
+    def aside(self) -> None:
+        """See `SharedHead.aside`."""
+        return None
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the shared parameters, in the order in which they travel. The last row of w1 is b1."""
         return {"w1": (self.inputs + 1, self.hidden), "w2": (self.hidden,), "b2": ()}

@@ -1,8 +1,9 @@
 """A head on additive shares as the roles meet it, whichever protocols compute it.
 
 `SecureHead` has protocols of its own (head.py); `GenericHead` runs any `crypten.nn` module through CrypTen's
-(generic_head.py). The developer, party 0, brings the features and learns the gradient by them; the auditor, party 1,
-brings the weights, learns logits and in the end the weights. Calls come one at a time, in the same order at both.
+(generic_head.py); `SpuHead` needs no dealer and no CrypTen (two_party/). The developer, party 0, brings the features
+and learns the gradient by them; the auditor, party 1, brings the weights, learns logits and in the end the weights.
+Calls come one at a time, in the same order at both.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.channel import Channel, ChannelStats
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.optimizers import Optimizer
 
@@ -22,6 +23,10 @@ class SharedHead(Protocol):
     """One party's side."""
 
     party: int
+
+    @property
+    def aside(self) -> ChannelStats | None:
+        """What it exchanges with the other party beside the channel; None: nothing."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

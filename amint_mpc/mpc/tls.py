@@ -143,8 +143,11 @@ class Listener:
         self._thread = threading.Thread(target=self._accept_loop, name="listen", daemon=True)
         self._thread.start()
 
-    def accept(self, role: Role, timeout_s: float | None, **options: Any) -> FramedChannel:
+    def accept(self, role: Role, timeout_s: float | None, *, more: bool = False, **options: Any) -> FramedChannel:
         """The link that `role` has opened, or will open within `timeout_s`. `options` go to `FramedChannel`.
+
+        Args:
+            more: it may open another one afterwards.
 
         Raises:
             PeerError: it did not come.
@@ -156,7 +159,8 @@ class Listener:
                     f"start the {role} with this address, and see whether a refused connection was reported here",
                 )
             out, into = self._links.pop(role)
-            self._taken.add(role)
+            if not more:
+                self._taken.add(role)
         return _channel(out, into, role, options)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -102,7 +103,7 @@ def dealer(run: Path, party: Party, say: Callable[[str], None]) -> int:
         session.Links(experiment, "dealer", say) as links,
     ):
         say(f"waiting for developer and auditor at {listener.address.host}:{listener.address.port}")
-        options = {"idle_timeout_s": party.idle_timeout_s}
+        options: dict[str, Any] = {"idle_timeout_s": party.idle_timeout_s}
         auditor = links.add(listener.accept("auditor", wait, **options))
         developer = links.add(listener.accept("developer", wait, **options))
         streams = dealing.hand_out_seeds(developer, auditor)

@@ -1,6 +1,7 @@
 """The auditor: owns the head, and learns its scores and in the end its weights; never images or activations.
 
 1. Listen for the developer and agree on the experiment; then connect to the dealer and agree on the session.
+   Where the experiment says `two-party` there is no dealer: SPU is started instead, and joined with the developer's.
 2. Draw the head, alone, and share it: both shares are uniformly random.
 3. Walk the same schedule as the developer: take part in every step, learn the scores of every scoring; with
    `training.patience`, tell the developer after each evaluation whether to stop.
@@ -26,16 +27,19 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, Phase, StepEvent
 from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR
-from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.mpc.tls import Listener, connect
+from amint_mpc.mpc.two_party.engine import INSTALL, SpuEngine, check_installed
 from amint_mpc.roles import embedded, engine, session, stopping
-from amint_mpc.roles.heads import Kind, head_kind
+from amint_mpc.roles.heads import Kind, Masks, head_kind
 from amint_mpc.roles.pen import Pen, Unlogged
 from amint_mpc.roles.record import recording
 from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
+
+FIRST_HEAD = "first-head.safetensors"
+"""In the auditor's folder beside the final head: a secret of the same kind, from which the training can be redone."""
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
@@ -43,10 +47,13 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     own = identity.load(party.keys, "auditor")
     if party.listen is None:
         raise UsageError("the auditor's party file has no address to listen on", "add listen: {host: ..., port: ...}")
-    if party.dealer is None and not experiment.insecure:
+    if experiment.two_party:
+        check_installed()
+    elif party.dealer is None and not experiment.insecure:
         raise UsageError(
             "the party file has no address of a dealer",
-            "add dealer: {host: ..., port: ...}; for a trial without one, give --insecure-embedded-dealer to both",
+            "add dealer: {host: ..., port: ...}; without one, give --set security.correlations=two-party to both,"
+            f" which needs SPU: {INSTALL}; for a trial, give --insecure-embedded-dealer to both",
         )
 
     def say(text: str) -> None:
@@ -58,10 +65,25 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     ):
         # The developer first: whether there is a dealer at all is one of the terms that the two compare.
         say(f"waiting for the developer at {listener.address.host}:{listener.address.port}")
+        # read ahead where SPU computes for long, so that the loss of the developer is noticed meanwhile
+        ahead = int(session.AHEAD_MB * 2**20) if experiment.two_party else 0
         developer = links.add(
-            listener.accept("developer", party.connect_timeout_s, idle_timeout_s=party.idle_timeout_s)
+            listener.accept(
+                "developer",
+                party.connect_timeout_s,
+                more=experiment.two_party,
+                idle_timeout_s=party.idle_timeout_s,
+                prefetch_bytes=ahead,
+            )
         )
         agreed = links.sessions["developer"]
+        if experiment.two_party:
+            second = links.also(listener.accept("developer", party.connect_timeout_s, idle_timeout_s=None))
+            with (
+                SpuEngine(second, AUDITOR, developer.check, party.idle_timeout_s) as spu,
+                recording(experiment, own, party.keys, agreed, developer, folder) as pen,
+            ):
+                return _train(experiment, folder, emit, developer, spu, pen)
         if experiment.insecure:
             supply = embedded.auditors_supply(developer)
             with recording(experiment, own, party.keys, agreed, developer, folder) as pen:
@@ -87,14 +109,14 @@ def _train(
     folder: RunFolder,
     emit: Callable[[Event], None],
     developer: Channel,
-    supply: Supply,
+    supply: Masks,
     pen: Pen | None = None,
 ) -> dict[str, Any]:
     pen = pen or Unlogged(developer)
     kind = head_kind(experiment)
     head = kind.secure(pen.channel, AUDITOR, supply)
-    draw_and_share(head, kind)
-    meter, optimizer = engine.Meter(developer), engine.head_optimizer(experiment)
+    folder.save_tensors(FIRST_HEAD, kind.stored(draw_and_share(head, kind)))
+    meter, optimizer = engine.Meter(developer, head.aside), engine.head_optimizer(experiment)
     labels = engine.targets(experiment.training.batch)
     start, steps = time.perf_counter(), []
     total = engine.head_steps(experiment)
@@ -152,18 +174,24 @@ def _train(
         "threshold": membership.threshold,
         **engine.joint_steps(steps),
         **meter.summary(),
+        "head_engine": experiment.head_engine,
         "figures": figures,
     }
     folder.finish(summary)
     return folder.summary or summary
 
 
-def draw_and_share(head: SharedHead, kind: Kind) -> None:
-    """Draw the first weights and the masks that share them, from this machine's randomness alone."""
+def draw_and_share(head: SharedHead, kind: Kind) -> dict[str, Tensor]:
+    """Draw the first weights and the masks that share them, from this machine's randomness alone.
+
+    Returns:
+        the first weights.
+    """
     secret = os.urandom(SEED_BYTES)
     weights = kind.first_weights(SecretStream(secret, "first head").normal)
     masks = SecretStream(secret, "shares of the head").draw(0, [(torch.int64, s) for s in head.shapes.values()])
     head.share_weights(weights, dict(zip(head.shapes, masks, strict=True)))
+    return weights
 
 
 def score(head: SharedHead, item: ScoreSets) -> dict[str, Tensor]:

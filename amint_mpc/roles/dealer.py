@@ -44,7 +44,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
     ):
         say(f"waiting for developer and auditor at {listener.address.host}:{listener.address.port}")
         # A developer in its warm-up takes no blocks for as long as that lasts, but gives signs of life: they are read.
-        wait, options = party.connect_timeout_s, {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": 4096}
+        wait = party.connect_timeout_s
+        options: dict[str, Any] = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": 4096}
         auditor = links.add(listener.accept("auditor", wait, **options))
         developer = links.add(listener.accept("developer", wait, **options))
         streams = hand_out_seeds(developer, auditor)

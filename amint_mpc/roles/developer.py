@@ -1,6 +1,7 @@
 """The developer: has the images and the classifier, trains it in plaintext, and never holds the head.
 
 1. Load the images; connect to the auditor and agree on the experiment; then to the dealer, and agree on the session.
+   Where the experiment says `two-party` there is no dealer: SPU is started instead, and joined with the auditor's.
 2. Receive a uniformly random share of the head that the auditor has drawn.
 3. Train. In every joint step the features go into the secure head and their gradient comes back, to the developer
    alone. When the schedule says so, features of whole sets are scored; the scores go to the auditor alone.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -27,12 +28,13 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
 from amint_mpc.evidence.files import SECRET, write_new
-from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.channel import FramedChannel
 from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.tls import connect
+from amint_mpc.mpc.two_party.engine import SpuEngine, check_installed
 from amint_mpc.roles import embedded, engine, session, stopping
-from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.heads import Masks, head_kind
 from amint_mpc.roles.record import recording
 from amint_mpc.roles.tape import Tape
 from amint_mpc.roles.twin import named_figures
@@ -62,10 +64,12 @@ def joined(
     """
     if experiment.evidence.log and folder is None:
         raise UsageError("the experiment keeps a log, a training loop of your own cannot", "set evidence.log to false")
+    if experiment.two_party:
+        check_installed()
     own = identity.load(party.keys, "developer")
-    with session.Links(experiment, "developer", say) as links:
+    with session.Links(experiment, "developer", say) as links, ExitStack() as stack:
 
-        def link(peer: Role, address: Address | None, prefetch_mb: float = 0) -> Channel:
+        def link(peer: Role, address: Address | None, prefetch_mb: float = 0) -> FramedChannel:
             if address is None:
                 raise UsageError(f"the party file has no address of the {peer}", f"add {peer}: {{port: ...}}")
             say(f"connecting to the {peer} at {address.host}:{address.port}")
@@ -74,8 +78,15 @@ def joined(
                 channel = connect(address, own, peer, party.connect_timeout_s, say, **options)
             return links.add(channel)
 
-        auditor = link("auditor", party.auditor)
-        if experiment.insecure:
+        # read ahead where SPU computes for long, so that the loss of the auditor is noticed meanwhile
+        auditor = link("auditor", party.auditor, session.AHEAD_MB if experiment.two_party else 0)
+        supply: Masks
+        if experiment.two_party:
+            assert party.auditor is not None
+            wait = party.connect_timeout_s
+            second = links.also(connect(party.auditor, own, "auditor", wait, say, idle_timeout_s=None))
+            supply = stack.enter_context(SpuEngine(second, DEVELOPER, auditor.check, party.idle_timeout_s))
+        elif experiment.insecure:
             supply = embedded.developers_supply(auditor)
         else:
             dealer = link("dealer", party.dealer, party.dealer_memory_mb)
@@ -83,7 +94,7 @@ def joined(
             session.same_session(auditor, number)
             supply = Supply(stream, DEVELOPER, dealer)
         with (
-            session.standing("developer"),
+            session.standing("developer") if experiment.security.correlations == "dealer" else nullcontext(),
             recording(experiment, own, party.keys, links.sessions["auditor"], auditor, folder, data) as pen,
         ):
             head = head_kind(experiment).secure(pen.channel, DEVELOPER, supply)
@@ -138,6 +149,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
             **images.summary(),
             **engine.joint_steps(joint),
             **head.meter.summary(),
+            "head_engine": experiment.head_engine,
             "figures": told | named_figures(None, trainer.task_accuracy()),
         }
     folder.finish(summary)

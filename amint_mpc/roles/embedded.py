@@ -18,6 +18,7 @@ from amint_mpc.mpc.channel import Channel
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory, Plan
 from amint_mpc.mpc.correlations.feed import Supply, serve_step
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.two_party.engine import INSTALL
 from amint_mpc.roles.session import DEALT
 
 
@@ -29,7 +30,10 @@ def offered() -> Iterator[None]:
     except IdentityError:
         raise  # there is a dealer
     except PeerError as error:
-        hint = f"{error.hint}\nfor a trial without one, give --insecure-embedded-dealer to developer and auditor"
+        hint = (
+            f"{error.hint}\nwithout a dealer, give --set security.correlations=two-party to developer and auditor; it "
+            f"needs SPU: {INSTALL}\nfor a trial without one, give --insecure-embedded-dealer to developer and auditor"
+        )
         raise PeerError(error.message, hint) from None
 
 

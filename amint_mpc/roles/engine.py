@@ -16,7 +16,7 @@ from amint_mpc.amint.stopping import Stopper
 from amint_mpc.config import Experiment
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import StepEvent
-from amint_mpc.mpc.channel import Channel
+from amint_mpc.mpc.channel import Channel, ChannelStats
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.heads import head_kind
@@ -50,26 +50,34 @@ def head_steps(experiment: Experiment) -> int:
 
 
 class Meter:
-    """Rounds and bytes of the head's training steps on the link between developer and auditor."""
+    """Rounds and bytes of the head's training steps between developer and auditor.
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    Args:
+        channel: the link. aside: what the head exchanges beside it.
+    """
+
+    def __init__(self, channel: Channel, aside: ChannelStats | None = None) -> None:
+        self._all = [stats for stats in (channel.stats, aside) if stats is not None]
         self._rounds, self._bytes = 0, 0
         self.last_rounds, self.last_bytes = 0, 0
         self.steps, self.rounds, self.bytes = 0, 0, 0
 
     def start(self) -> None:
         """Leave out what was sent since the last step."""
-        self._rounds, self._bytes = self._channel.stats.rounds, self._channel.stats.bytes_sent
+        self._rounds, self._bytes = self._now()
 
     def stop(self) -> None:
         """Count what happened since `start` as one step."""
-        self.last_bytes = self._channel.stats.bytes_sent - self._bytes
+        rounds, sent = self._now()
+        self.last_bytes = sent - self._bytes
         self.steps += 1
-        self.rounds += self._channel.stats.rounds - self._rounds
+        self.rounds += rounds - self._rounds
         self.bytes += self.last_bytes
         # The mean: the two clocks overtake each other by one, so that a single step may show one more or less.
         self.last_rounds = round(self.rounds / self.steps)
+
+    def _now(self) -> tuple[int, int]:
+        return sum(stats.rounds for stats in self._all), sum(stats.bytes_sent for stats in self._all)
 
     def summary(self) -> dict[str, Any]:
         steps = max(self.steps, 1)
@@ -97,7 +105,7 @@ class SecureMintHead:
         self.stopper = stopper
         self.pen: Pen = pen or Unlogged(auditor)
         self._optimizer = head_optimizer(experiment)
-        self.meter = Meter(auditor)
+        self.meter = Meter(auditor, head.aside)
         self.steps = head_steps(experiment)
 
     def step(self, features: Tensor, members: int) -> Tensor:

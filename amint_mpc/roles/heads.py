@@ -2,7 +2,8 @@
 
 `head.input: pooled` and `maps` have the head of `amint_mpc.models.head`, with protocols of its own
 (`amint_mpc.mpc.head`); `conv` has that of `amint_mpc.models.conv_head`, through CrypTen's generic layers
-(`amint_mpc.mpc.generic_head`).
+(`amint_mpc.mpc.generic_head`). Where there is no dealer, `security.correlations: two-party`, the first of the two is
+computed under SPU (`amint_mpc.mpc.two_party`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from amint_mpc.amint.head import MintHead, PlaintextHead
 from amint_mpc.amint.optimizers import head_optimizer as plain_optimizer
 from amint_mpc.config import Experiment, Head
 from amint_mpc.data.registry import dataset
+from amint_mpc.errors import UsageError
 from amint_mpc.models.classifier import feature_count, tap_shapes
 from amint_mpc.models.conv_head import ConvWeights, TapShapes, init_conv_head
 from amint_mpc.models.head import HeadWeights, Normal, init_head
@@ -33,6 +35,11 @@ from amint_mpc.mpc.layers import score_plan, train_plan
 from amint_mpc.mpc.novograd import NovoGrad
 from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
 from amint_mpc.mpc.shared_head import SharedHead
+from amint_mpc.mpc.two_party.engine import SpuEngine
+from amint_mpc.mpc.two_party.head import SpuHead
+
+Masks = Supply | SpuEngine
+"""What a secure head computes with: a dealer's masks, or SPU, which needs none."""
 
 
 class PlainHead(MintHead, Protocol):
@@ -55,7 +62,7 @@ class Kind(Protocol):
     def score_plan(self, rows: int) -> Plan:
         """What scoring so many rows needs from the dealer."""
 
-    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
+    def secure(self, channel: Channel, party: int, masks: Masks) -> SharedHead:
         """The head at one party, without weights yet."""
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
@@ -81,8 +88,10 @@ class Dense:
     def score_plan(self, rows: int) -> Plan:
         return score_plan(rows, self.inputs + 1, self.hidden)
 
-    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
-        return SecureHead(channel, party, supply, self.inputs, self.hidden)
+    def secure(self, channel: Channel, party: int, masks: Masks) -> SharedHead:
+        if isinstance(masks, SpuEngine):
+            return SpuHead(channel, party, masks, self.inputs, self.hidden)
+        return SecureHead(channel, party, masks, self.inputs, self.hidden)
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
         return init_head(self.inputs, self.hidden, normal).tensors()
@@ -117,8 +126,10 @@ class Convolutional:
     def score_plan(self, rows: int) -> Plan:
         return self.design.score_plan(rows)
 
-    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
-        return GenericHead(channel, party, supply, self.design)
+    def secure(self, channel: Channel, party: int, masks: Masks) -> SharedHead:
+        if isinstance(masks, SpuEngine):
+            raise UsageError("a convolutional head needs a dealer", "set head.input to pooled or maps")
+        return GenericHead(channel, party, masks, self.design)
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
         return dict(init_conv_head(self.taps, self.filters, self.hidden, normal).values)

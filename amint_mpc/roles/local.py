@@ -67,7 +67,7 @@ def run(
     """
     prepare(folder, experiment, data, threads)
     done = SecureRun({}, {})
-    with Processes({role: command(folder, role, runs, role) for role in ROLES}, folder) as processes:
+    with Processes({role: command(folder, role, runs, role) for role in experiment.roles}, folder) as processes:
         for role, record in processes.records():
             if record["event"] == "summary":
                 done.reports[role], done.paths[role] = record["summary"], Path(record["folder"])
@@ -77,7 +77,7 @@ def run(
 
 
 def prepare(folder: Path, experiment: Experiment, data: Path | None, threads: int | None = None) -> None:
-    """Write keys, party files and the experiment for all three roles into `folder` (private to this user)."""
+    """Write keys, party files and the experiment of all who take part into `folder` (private to this user)."""
     auditor, dealer = free_ports(2)
     links: dict[Role, dict[str, Any]] = {
         "developer": {"auditor": {"port": auditor}, "dealer": {"port": dealer}},
@@ -85,7 +85,7 @@ def prepare(folder: Path, experiment: Experiment, data: Path | None, threads: in
         "dealer": {"listen": {"port": dealer}},
     }
     identity.create_for_one_machine({role: folder / role / "keys" for role in ROLES})
-    for role in ROLES:
+    for role in experiment.roles:
         # Threads of torch that wait for a core spin: leave the other parties theirs.
         own = threads or os.cpu_count() or 1 if role == "developer" else 1
         party = {"role": role, "keys": "keys", "runs": "runs", "threads": own, **links[role]}

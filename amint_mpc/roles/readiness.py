@@ -22,6 +22,7 @@ from amint_mpc.errors import AmintError
 from amint_mpc.evidence import attest
 from amint_mpc.models.rate import check_rate
 from amint_mpc.models.registry import check_backbone
+from amint_mpc.mpc.two_party.engine import INSTALL
 from amint_mpc.roles import engine
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
@@ -89,14 +90,36 @@ def _party(role: Role, experiment: str | None, party_file: Path | None, say: Cal
         yield Check(f"{role} file", False, error.message, error.hint)
         return
     named = f" --party {shlex.quote(str(party_file))}" if party_file else ""
+    agreed_roles = _roles(experiment)
     yield _own_keys(party, named)
     for peer in PEERS[role]:
-        yield _trusted(party, peer, named)
+        if peer in agreed_roles:
+            yield _trusted(party, peer, named)
+    if "dealer" not in agreed_roles and role != "dealer" and _two_party(experiment):
+        yield _spu()
     if party.listen is not None:
         yield _port(role, party.listen)
     if role == "developer":
         yield _device(party)
         yield _data(party, experiment, say)
+
+
+def _roles(experiment: str | None) -> tuple[Role, ...]:
+    try:
+        return load_experiment(experiment).roles
+    except AmintError:
+        return ROLES  # what is wrong with it is told elsewhere
+
+
+def _two_party(experiment: str | None) -> bool:
+    return load_experiment(experiment).two_party
+
+
+def _spu() -> Check:
+    try:
+        return Check("spu", True, importlib.metadata.version("spu"))
+    except importlib.metadata.PackageNotFoundError:
+        return Check("spu", False, "not installed", INSTALL)
 
 
 def _device(party: Party) -> Check:

@@ -20,7 +20,10 @@ from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.roles import engine, handshake
 
 DEALT = "dealt masks"
+SECOND = "second link"
 SESSION_BYTES = 16
+AHEAD_MB = 16.0
+"""Read ahead on the link of developer and auditor where nothing else would notice a loss for seconds."""
 
 AnyChannel = TypeVar("AnyChannel", bound=Channel)
 
@@ -48,6 +51,19 @@ class Links:
             f"connected to the {peer}; same experiment {self._experiment.digest()[:12]}, "
             + (f"same code {code}" if session.same_code else f"OTHER CODE {code}")
         )
+        return channel
+
+    def also(self, channel: AnyChannel) -> AnyChannel:
+        """Take charge of a second link to a peer of `add`, of the same run.
+
+        Raises:
+            PeerError: the peer opened it for another run.
+        """
+        self._channels.append(channel)
+        number = self.sessions[cast(Role, channel.peer)].id.hex()
+        channel.send_json(SECOND, number)
+        if channel.receive_json(SECOND) != number:
+            raise PeerError(f"the {channel.peer}'s second link is of another run", "start both parties again")
         return channel
 
     def __enter__(self) -> Links:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
 from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
@@ -22,14 +24,24 @@ FRESH = 2**31  # above all seeds: the head of the sealed epochs is another one t
 USUAL_DISTILLATION = 0.3  # for the baseline of an experiment that has none
 
 
-def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
+def run(
+    experiment: Experiment,
+    party: Party,
+    folder: RunFolder,
+    emit: Callable[[Event], None],
+    first: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
     """Train, and return the summary (it also goes to summary.json).
+
+    Args:
+        first: weights of the first head by name; None: drawn by the experiment's seed.
+
 
     With `training.mint_weight` 0 there is no head: the classifier is trained on its task alone.
     """
     emit(Notice(f"reading {experiment.data.dataset}"))
     images = load_split(experiment, party.data, lambda text: emit(Notice(text)))
-    head = None if experiment.training.mint_weight == 0 else _head(experiment)
+    head = None if experiment.training.mint_weight == 0 else _head(experiment, first)
     stopper = None if head is None else head_stopping(head, experiment)
     trainer = Trainer(experiment, images, head, party.device, stopper=stopper)
     start, joint = time.perf_counter(), []
@@ -110,13 +122,13 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
     return {name: {"value": f.value, "low": f.low, "high": f.high} for name, f in figures.items()}
 
 
-def _head(experiment: Experiment) -> PlainHead:
+def _head(experiment: Experiment, first: Mapping[str, Tensor] | None) -> PlainHead:
     kind = head_kind(experiment)
 
     def drawn(seed: int) -> PlainHead:
         return kind.plaintext(kind.first_weights(seeded_normal(seed)), experiment.head)
 
-    head = drawn(experiment.seed)
+    head = drawn(experiment.seed) if first is None else kind.plaintext(first, experiment.head)
     head.fresh = partial(drawn, FRESH + experiment.seed)
     return head
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from amint_mpc.config import ROLES, Party
+from amint_mpc.config import Party
 from amint_mpc.errors import AmintError
 from amint_mpc.eventlines import json_line, to_line
 from amint_mpc.events import Event
@@ -113,7 +113,7 @@ def _joined(cell: Cell, reports: dict[str, dict[str, Any]], figures: dict[str, A
     return {
         "role": "secure",
         **{key: developer[key] for key in kept if key in developer},
-        "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in ROLES},
+        "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in cell.experiment.roles},
         "figures": figures,
     }
 

@@ -216,7 +216,7 @@ def _combinations(study: Study) -> Iterator[tuple[Variant, ...]]:
 def _usable(experiment: Experiment) -> Experiment:
     if experiment.head.features is not None:
         raise UsageError("head.features is for a training loop of your own", "leave it out: a study uses the program's")
-    if experiment.insecure:
+    if experiment.security.correlations != "dealer":
         raise UsageError("a study's secure runs always have a dealer", "leave security.correlations as it is")
     return experiment
 

@@ -77,7 +77,8 @@ class Site:
     def __init__(self, folder: Path, experiment: Experiment, **party: Any) -> None:
         self.folder, self.runs, self.children = folder, folder / "runs", []
         local.prepare(folder, experiment, None)
-        for role in ("developer", "auditor", "dealer"):
+        self.roles = experiment.roles
+        for role in self.roles:
             self.change(role, **party)
 
     children: list[Child]
@@ -117,7 +118,7 @@ class Site:
         """Nobody lives, nobody listens, no half-written file lies about."""
         for child in self.children:
             child.end()
-        for role in ("auditor", "dealer"):
+        for role in self.roles[1:]:
             socket.create_server(("127.0.0.1", self.port(role))).close()
         assert not list(self.folder.rglob("*.part"))
 

@@ -19,7 +19,11 @@ pytestmark = pytest.mark.timeout(300)
 MakeSite = Callable[..., Site]
 EVERYWHERE = {"metrics.jsonl", "summary.json", "experiment.yaml", "versions.json", "log.txt", "tensorboard"}
 LOGGED = {"developer": {"evidence"}, "auditor": {"evidence", "head.salt"}, "dealer": set()}
-OWN = {"developer": {"backbone.safetensors"}, "auditor": {"head.safetensors", "scores.safetensors"}, "dealer": set()}
+OWN = {
+    "developer": {"backbone.safetensors"},
+    "auditor": {"first-head.safetensors", "head.safetensors", "scores.safetensors"},
+    "dealer": set(),
+}
 INSECURE = "--insecure-embedded-dealer"
 
 

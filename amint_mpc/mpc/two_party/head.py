@@ -1,0 +1,154 @@
+"""The head between two parties and nobody else, trained under SPU (CHEETAH), not CrypTen.
+
+Steps of a training step
+    1. The developer's features become its own input to SPU; the auditor knows their shape.
+    2. SPU runs `program.train` on them and on the shares of the weights, which stay inside it from step to step.
+    3. The auditor sends its share of the gradient by the features on our own link; the developer adds its own.
+Who learns what: the developer the gradient by its features, to 2^-FRACTION_BITS; the auditor logits, when it is a
+scoring, and the weights at the end, to 2^-WEIGHT_BITS; nobody else anything, for there is nobody else.
+Security: two semi-honest parties; lattice-based homomorphic encryption and oblivious transfer as SPU implements them.
+Rounds and bytes: counted on the link that carries SPU's connections, with all that these add.
+Error: a truncation may be off by one unit of 2^-FRACTION_BITS and never by more (SPU's truncation with the sign
+computed, `trunc_allow_msb_error` off); sigmoid within 2e-3 (SPU's exponential of eight squarings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from amint_mpc.errors import ProtocolError, UsageError
+from amint_mpc.mpc import fixed_point as fp
+from amint_mpc.mpc.channel import Channel, ChannelStats
+from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
+from amint_mpc.mpc.optimizers import Optimizer, Rate
+from amint_mpc.mpc.shared_head import open_to, send_shares
+from amint_mpc.mpc.two_party.engine import SpuEngine
+from amint_mpc.mpc.two_party.program import FRACTION_BITS
+
+WEIGHT_BITS = 16
+"""Of weights that are opened: the low bits never leave the developer."""
+
+
+class SpuHead:
+    """The head at one party; see `SharedHead`.
+
+    Args:
+        channel: the link to the other party. party: DEVELOPER or AUDITOR.
+        engine: SPU at this party, not started yet.
+        inputs: features of an image. hidden: hidden units.
+    """
+
+    def __init__(self, channel: Channel, party: int, engine: SpuEngine, inputs: int, hidden: int) -> None:
+        self.party, self.inputs, self.hidden = party, inputs, hidden
+        self._channel, self._engine = channel, engine
+        self._started, self._shared, self._step = False, False, 0
+
+    def __repr__(self) -> str:
+        return f"SpuHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the shared parameters, in the order in which they travel."""
+        return {"w1": (self.inputs, self.hidden), "b1": (self.hidden,), "w2": (self.hidden,), "b2": ()}
+
+    @property
+    def done(self) -> int:
+        """Steps taken or passed over."""
+        return self._step
+
+    @property
+    def aside(self) -> ChannelStats:
+        """What SPU sent."""
+        return self._engine.stats
+
+    def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
+        """See `SharedHead.share_weights`; the first time it starts SPU, too."""
+        if not self._started:
+            self._engine.start()
+            self._started = True
+        encoded = None if weights is None else {name: fp.encode(weights[name], FRACTION_BITS) for name in self.shapes}
+        shares = send_shares(self._channel, self.party, self.shapes, encoded, masks)
+        self.restore(dict(zip(self.shapes, shares, strict=True)))
+        self._shared = True
+
+    def train_step(
+        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
+    ) -> Tensor | None:
+        """See `SharedHead.train_step`. Plain gradient descent alone."""
+        rate, rows = plain_descent(optimizer), len(targets)
+        self._run(
+            "train",
+            x,
+            rows,
+            targets=targets.tolist(),
+            numerator=rate.numerator,
+            shift=rate.shift,
+            gradient=open_gradient,
+        )
+        if not open_gradient:
+            return None
+        opened = self._open_to(DEVELOPER, "gradient", {"dx": (rows, self.inputs)})
+        return None if opened is None else fp.decode(opened["dx"], FRACTION_BITS)
+
+    def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
+        """See `SharedHead.logits`."""
+        self._run("score", x, rows)
+        opened = self._open_to(AUDITOR, "logits", {"z": (rows,)})
+        return None if opened is None else fp.decode(opened["z"], FRACTION_BITS)
+
+    def open_weights(self) -> dict[str, Tensor] | None:
+        """See `SharedHead.open_weights`."""
+        opened = self._open_to(AUDITOR, "open", self.shapes, FRACTION_BITS - WEIGHT_BITS)
+        return None if opened is None else {name: fp.decode(value, WEIGHT_BITS) for name, value in opened.items()}
+
+    def skip(self, plan: Plan) -> None:
+        """See `SharedHead.skip`: there are no masks to pass over."""
+        self._step += 1
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """See `SharedHead.snapshot`."""
+        self._ready()
+        return {name: self._engine.get(name, shape) for name, shape in self.shapes.items()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """See `SharedHead.restore`."""
+        for name in self.shapes:
+            self._engine.set(name, snapshot[name])
+
+    def _run(self, what: str, x: Tensor | None, rows: int, **settings: object) -> None:
+        self._ready()
+        shape = (rows, self.inputs)
+        if self.party == DEVELOPER:
+            if x is None or x.shape != shape:
+                raise ProtocolError(f"the head takes features of shape {shape}")
+            fp.check_features(x)
+            x = x.double()
+        self._engine.input(x if self.party == DEVELOPER else None, shape)
+        self._engine.run(what, shape, self.shapes, **settings)
+        self._step += 1
+
+    def _open_to(
+        self, receiver: int, tag: str, shapes: Mapping[str, tuple[int, ...]], drop: int = 0
+    ) -> dict[str, Tensor] | None:
+        """Values to one party alone, without their lowest bits: 32 bits of each share, all that the range needs."""
+        shares = {name: (self._engine.get(name, shape) >> drop).to(torch.int32) for name, shape in shapes.items()}
+        opened = open_to(self._channel, self.party, receiver, tag, self._step, shares)
+        return None if opened is None else {name: v.long() for name, v in zip(shapes, opened, strict=True)}
+
+    def _ready(self) -> None:
+        if not self._shared:
+            raise RuntimeError("share the weights first")
+
+
+def plain_descent(optimizer: Optimizer) -> Rate:
+    """The rate of plain gradient descent.
+
+    Raises:
+        UsageError: another optimizer, which this head has not.
+    """
+    if type(optimizer) is not Rate:
+        raise UsageError("a head between two parties alone is trained by sgd", "set head.optimizer to sgd")
+    return optimizer
