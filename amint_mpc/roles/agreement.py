@@ -1,4 +1,4 @@
-"""How far a secure run and its plaintext twin agree that began with the same head, and whether the head learned."""
+"""Whether a secure run computed what training in the clear computes: its steps again, with a plaintext head beside."""
 
 from __future__ import annotations
 
@@ -10,33 +10,49 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from amint_mpc.config import load_experiment
+from amint_mpc.roles.auditor import FIRST_HEAD
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.replay import beside
+
 EXTERNAL = ("external",)
 MEMBERS = ("members_calibration", "members_report")
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Args:
-    weights, scores: norm of the difference over the norm of the twin's; weights: of the tensor that differs most.
-    loss: L_mint over all members and external images, from the auditor's final scores.
-    twin_loss: the same of the twin.
+    """The auditor's head and scores against those of a plaintext head that took the same steps from the same start.
+
+    Args:
+        weights: norm of the difference over the norm, of w1 or w2, whichever differs more. moved: the same as a share
+            of what the steps changed. scores: as weights, over all five sets.
+        loss: L_mint over all members and external images after the last step, from the auditor's scores. Before the
+            first one it is 2 ln 2 = 1.386, for the first head's outputs are close to zero.
     """
 
     weights: float
+    moved: float
     scores: float
     loss: float
-    twin_loss: float
 
 
-def compare(auditor: Path, twin: Path) -> Agreement:
-    """Args: the run folders of the auditor and of the twin, both finished."""
-    heads = load_file(auditor / "head.safetensors"), load_file(twin / "head.safetensors")
-    scores = load_file(auditor / "scores.safetensors"), load_file(twin / "scores.safetensors")
+def compare(auditor: Path, developer: Path, data: Path | None) -> Agreement:
+    """Compare the two folders of a finished run with `evidence.replay`.
+
+    Raises:
+        EvidenceError, UsageError: as `replay`.
+    """
+    experiment = load_experiment(developer / "experiment.yaml")
+    first, last = load_file(auditor / FIRST_HEAD), load_file(auditor / "head.safetensors")
+    plain = head_kind(experiment).plaintext(first, experiment.head)
+    wanted, found = beside(developer, data, plain), load_file(auditor / "scores.safetensors")
+    weights = plain.weights.tensors()
+    layers = ("w1", "w2")
     return Agreement(
-        weights=max(_relative(heads[0][name], heads[1][name]) for name in ("w1", "w2")),
-        scores=_relative(*(torch.cat([found[name] for name in sorted(scores[1])]) for found in scores)),
-        loss=membership_loss(scores[0]),
-        twin_loss=membership_loss(scores[1]),
+        weights=max(_relative(last[name], weights[name]) for name in layers),
+        moved=max(_relative(last[name] - first[name], weights[name] - first[name]) for name in layers),
+        scores=_relative(*(torch.cat([scores[name] for name in sorted(wanted)]) for scores in (found, wanted))),
+        loss=membership_loss(found),
     )
 
 

@@ -30,7 +30,7 @@ from amint_mpc.mpc.correlations.base import AUDITOR
 from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.mpc.tls import Listener, connect
-from amint_mpc.mpc.two_party.engine import INSTALL, SpuEngine, check_installed
+from amint_mpc.mpc.two_party.engine import INSTALL, SAID, SpuEngine, check_installed
 from amint_mpc.roles import embedded, engine, session, stopping
 from amint_mpc.roles.heads import Kind, Masks, head_kind
 from amint_mpc.roles.pen import Pen, Unlogged
@@ -78,6 +78,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
         )
         agreed = links.sessions["developer"]
         if experiment.two_party:
+            say(SAID)
             second = links.also(listener.accept("developer", party.connect_timeout_s, idle_timeout_s=None))
             with (
                 SpuEngine(second, AUDITOR, developer.check, party.idle_timeout_s) as spu,

@@ -32,7 +32,7 @@ from amint_mpc.mpc.channel import FramedChannel
 from amint_mpc.mpc.correlations.base import DEVELOPER
 from amint_mpc.mpc.correlations.feed import Supply
 from amint_mpc.mpc.tls import connect
-from amint_mpc.mpc.two_party.engine import SpuEngine, check_installed
+from amint_mpc.mpc.two_party.engine import SAID, SpuEngine, check_installed
 from amint_mpc.roles import embedded, engine, session, stopping
 from amint_mpc.roles.heads import Masks, head_kind
 from amint_mpc.roles.record import recording
@@ -83,6 +83,7 @@ def joined(
         supply: Masks
         if experiment.two_party:
             assert party.auditor is not None
+            say(SAID)
             wait = party.connect_timeout_s
             second = links.also(connect(party.auditor, own, "auditor", wait, say, idle_timeout_s=None))
             supply = stack.enter_context(SpuEngine(second, DEVELOPER, auditor.check, party.idle_timeout_s))

@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from amint_mpc.amint.head import MintHead
 from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.amint.snapshot import backbone_of
 from amint_mpc.amint.trainer import Trainer
@@ -81,9 +82,12 @@ class Recorded:
 
     def __init__(self) -> None:
         self.gradients: list[Tensor] = []
+        self.beside: MintHead | None = None  # takes the same steps, and gives the scores
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`."""
+        if self.beside is not None:
+            self.beside.step(features, members)
         gradient = self.gradients.pop(0)
         if gradient.shape != features.shape:
             raise EvidenceError("replay: a kept gradient has another shape than the features of its step")
@@ -97,7 +101,7 @@ class Recorded:
 
     def score(self, features: Tensor) -> Tensor | None:
         """See `MintHead.score`."""
-        return None
+        return None if self.beside is None else self.beside.score(features)
 
 
 def replay(
@@ -140,6 +144,34 @@ def replay(
         worst = max(worst, _difference(run, point, trainer.backbone.weights()))
         compared += 1
     return Replayed(chosen[0].step, chosen[-1].step - 1, compared, worst == 0, worst)
+
+
+def beside(run: Path, data: Path | None, head: MintHead, device: str = "cpu") -> dict[str, Tensor]:
+    """Do all joint steps of a developer's run again, and let another head take the same steps on the same features.
+
+    What a secure head computed is compared with a plaintext one this way: in two trainings the classifiers would drift
+    apart, since every step grows the smallest difference.
+
+    Args:
+        run, data: as `replay`. head: takes all steps; its gradients are not used.
+
+    Returns:
+        its scores of the five sets, as `Trainer.scores`.
+
+    Raises:
+        EvidenceError, UsageError: as `replay`.
+    """
+    prover = Prover.load(run, data)
+    points, recorded = _points(prover.found), Recorded()
+    recorded.beside = head
+    for before, point in pairwise(points):
+        recorded.gradients += _gradients(run, point, point.step - before.step)
+    trainer = Trainer(prover.experiment, prover.images, recorded, device)
+    trainer.resume(_state(run, points[0]), points[0].epoch)
+    for _ in trainer.run():
+        pass
+    _difference(run, points[-1], trainer.backbone.weights())
+    return trainer.scores
 
 
 def last_step(run: Path) -> int:

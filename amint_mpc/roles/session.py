@@ -20,7 +20,7 @@ from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
 from amint_mpc.roles import engine, handshake
 
 DEALT = "dealt masks"
-SECOND = "second link"
+SECOND = "second-link"
 SESSION_BYTES = 16
 AHEAD_MB = 16.0
 """Read ahead on the link of developer and auditor where nothing else would notice a loss for seconds."""

@@ -31,6 +31,9 @@ POLL_S = 0.25
 INSTALL = "pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11"
 
 
+SAID = "the head is computed under SPU (CHEETAH), not CrypTen: no dealer, nobody but the two parties"
+
+
 def check_installed() -> None:
     """Raises UsageError: SPU is not installed; says how to install it."""
     if importlib.util.find_spec("spu") is None:
