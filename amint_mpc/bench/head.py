@@ -18,7 +18,7 @@ from typing import Any, Literal
 from amint_mpc.bench import ours
 from amint_mpc.bench.ours import WARM_UP, Emulated, Tell
 from amint_mpc.bench.team import Answers, Member, Team
-from amint_mpc.config import Data, Evidence, Experiment, Head, Training
+from amint_mpc.config import Data, Evidence, Experiment, Head, Security, Training
 from amint_mpc.errors import UsageError
 from amint_mpc.roles import local
 
@@ -191,6 +191,7 @@ class _Contest:
             "crypten_lean_ms": found.get("crypten lean"),
             "spu_semi2k_ms": found.get("spu semi2k"),
             "spu_cheetah_ms": found.get("spu cheetah"),
+            "two_party_ms": found.get("two-party"),
         }
         times = {key: value and value["median"] for key, value in theirs.items()}
         speedups = {
@@ -211,6 +212,8 @@ class _Contest:
             "crypten_rounds": {way: said["rounds"] for way, said in counted.items()} or None,
             "crypten_mb": {way: said["bytes"] / 1e6 for way, said in counted.items()} or None,
             "spu_mb": sent or None,
+            "two_party_mb": self._sent("two-party") if times["two_party_ms"] else None,
+            "two_party_vs_spu_cheetah": _share(found, "two-party", "spu cheetah"),
             "spread": {name: value and [value["min"], value["max"]] for name, value in spread.items()},
             "threads": {"each_party": setup.threads, "plaintext": threads},
             "features": setup.features,
@@ -231,11 +234,15 @@ class _Contest:
         return [sum(said[key]["bytes_sent"] for said in done) / len(done) / rival.steps / 1e6 for key in rival.members]
 
 
+def _share(found: Mapping[str, Mapping[str, float]], one: str, other: str) -> float | None:
+    return found[one]["median"] / found[other]["median"] if one in found and other in found else None
+
+
 def _rivals(setup: Setup, folder: Path) -> list[Rival]:
     if setup.against == "crypten":
         return _crypten(setup, folder)
     if setup.against == "spu":
-        return [*_spu(setup, folder), *_two_party(setup, folder)]
+        return [*_spu(setup, folder), _two_party(setup, folder)]
     return []
 
 
@@ -261,9 +268,16 @@ def _spu(setup: Setup, folder: Path) -> list[Rival]:
     return rivals
 
 
-def _two_party(setup: Setup, folder: Path) -> list[Rival]:
-    """Our own mode without a dealer. TO BE FILLED IN: one `Rival("two-party", ...)`, and its figures in `result`."""
-    return []
+def _two_party(setup: Setup, folder: Path) -> Rival:
+    """Our own mode without a dealer: two processes as in a run, SPU at each, over TLS."""
+    place = folder / "two-party"
+    place.mkdir()
+    security = Security(correlations="two-party")
+    experiment = setup.experiment(SPU_SLICES + 1).model_copy(update={"security": security})
+    local.prepare(place, experiment, None)
+    common = {"folder": str(place), "work": "head", "delayed": False, "threads": 1}
+    members = {f"two-party-{role}": Member("party", {**common, "role": role}) for role in experiment.roles}
+    return Rival("two-party", members, 1, {"log": False})
 
 
 def _slices(setup: Setup) -> list[int]:

@@ -28,11 +28,14 @@ from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
 from amint_mpc.models.features import FEATURE_LIMIT
+from amint_mpc.mpc.channel import Channel, ChannelStats
 from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory
 from amint_mpc.mpc.correlations.feed import Supply, serve_step
+from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.mpc.tls import Listener, connect
+from amint_mpc.mpc.two_party.engine import SpuEngine
 from amint_mpc.roles import auditor, dealer, engine, session
-from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.heads import Masks, head_kind
 
 OneStep = Callable[[], float]
 """Takes one step; returns the seconds in which nothing went on but the head."""
@@ -61,15 +64,21 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
 @contextmanager
 def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, delayed: bool) -> Iterator[Handler]:
     assert party.auditor is not None
-    assert party.dealer is not None
     own, wait = identity.load(party.keys, "developer"), party.connect_timeout_s
     with session.Links(experiment, "developer", _say_nothing) as links, ExitStack() as inside:
         to_auditor = links.add(connect(party.auditor, own, "auditor", wait))
-        memory = int(party.dealer_memory_mb * 2**20)
-        to_dealer = links.add(connect(party.dealer, own, "dealer", wait, prefetch_bytes=memory))
-        number, stream = session.receive_seed(to_dealer)
-        session.same_session(to_auditor, number)
-        supply = Supply(stream, DEVELOPER, to_dealer)
+        supply: Masks
+        from_dealer = ChannelStats()
+        if experiment.two_party:
+            second = links.also(connect(party.auditor, own, "auditor", wait, idle_timeout_s=None))
+            supply = inside.enter_context(SpuEngine(second, DEVELOPER))
+        else:
+            assert party.dealer is not None
+            memory = int(party.dealer_memory_mb * 2**20)
+            to_dealer = links.add(connect(party.dealer, own, "dealer", wait, prefetch_bytes=memory))
+            number, stream = session.receive_seed(to_dealer)
+            session.same_session(to_auditor, number)
+            supply, from_dealer = Supply(stream, DEVELOPER, to_dealer), to_dealer.stats
         pen = inside.enter_context(scribe.opened(experiment, to_auditor, folder))
         head = head_kind(experiment).secure(pen.channel, DEVELOPER, supply)
         head.share_weights(None, None)
@@ -80,17 +89,17 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
             pen.on = command["log"]
-            sent, received = to_auditor.stats.bytes_sent, to_dealer.stats.bytes_received
+            sent, received = bytes_sent(to_auditor, head), from_dealer.bytes_received
             clock, peer = to_auditor.stats.rounds, to_auditor.stats.seconds_waiting
-            masks, in_head = to_dealer.stats.seconds_waiting, mint.seconds
+            masks, in_head = from_dealer.seconds_waiting, mint.seconds
             answer = take_steps(step, command["steps"])
             pen.drain()
             return answer | {
-                "bytes_sent": to_auditor.stats.bytes_sent - sent,
+                "bytes_sent": bytes_sent(to_auditor, head) - sent,
                 "clock": [clock, to_auditor.stats.rounds],
-                "bytes_from_dealer": to_dealer.stats.bytes_received - received,
+                "bytes_from_dealer": from_dealer.bytes_received - received,
                 "waiting_for_peer": to_auditor.stats.seconds_waiting - peer,
-                "waiting_for_dealer": to_dealer.stats.seconds_waiting - masks,
+                "waiting_for_dealer": from_dealer.seconds_waiting - masks,
                 "in_head": mint.seconds - in_head,
             }
 
@@ -100,18 +109,23 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
 @contextmanager
 def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) -> Iterator[Handler]:
     assert party.listen is not None
-    assert party.dealer is not None
     own, wait = identity.load(party.keys, "auditor"), party.connect_timeout_s
     with (
         Listener(party.listen, own, ["developer"]) as listener,
         session.Links(experiment, "auditor", _say_nothing) as links,
         ExitStack() as inside,
     ):
-        to_developer = links.add(listener.accept("developer", wait))
-        to_dealer = links.add(connect(party.dealer, own, "dealer", wait, idle_timeout_s=None, prefetch_bytes=4096))
-        number, stream = session.receive_seed(to_dealer)
-        session.same_session(to_developer, number)
-        supply = session.WatchedSupply(stream, to_dealer)
+        to_developer = links.add(listener.accept("developer", wait, more=experiment.two_party))
+        supply: Masks
+        if experiment.two_party:
+            second = links.also(listener.accept("developer", wait, idle_timeout_s=None))
+            supply = inside.enter_context(SpuEngine(second, AUDITOR))
+        else:
+            assert party.dealer is not None
+            to_dealer = links.add(connect(party.dealer, own, "dealer", wait, idle_timeout_s=None, prefetch_bytes=4096))
+            number, stream = session.receive_seed(to_dealer)
+            session.same_session(to_developer, number)
+            supply = session.WatchedSupply(stream, to_dealer)
         pen = inside.enter_context(scribe.opened(experiment, to_developer, folder))
         head = head_kind(experiment).secure(pen.channel, AUDITOR, supply)
         auditor.draw_and_share(head, head_kind(experiment))
@@ -120,14 +134,14 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
-            clock, sent = to_developer.stats.rounds, to_developer.stats.bytes_sent
+            clock, sent = to_developer.stats.rounds, bytes_sent(to_developer, head)
             peer, pen.on = to_developer.stats.seconds_waiting, command["log"]
             for _ in range(command["steps"]):
                 head.train_step(None, labels, optimizer)
                 pen.step()
             pen.drain()
             return {
-                "bytes_sent": to_developer.stats.bytes_sent - sent,
+                "bytes_sent": bytes_sent(to_developer, head) - sent,
                 "clock": [clock, to_developer.stats.rounds],
                 "waiting_for_peer": to_developer.stats.seconds_waiting - peer,
             }
@@ -157,6 +171,11 @@ def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
             return {"bytes_sent": to_developer.stats.bytes_sent - sent}
 
         yield handle
+
+
+def bytes_sent(link: Channel, head: SharedHead) -> int:
+    """By this party to the other one, on every way."""
+    return link.stats.bytes_sent + (head.aside.bytes_sent if head.aside else 0)
 
 
 def head_alone(head: MintHead, experiment: Experiment) -> OneStep:

@@ -255,6 +255,7 @@ def _contest(found: Mapping[str, Any]) -> Table:
         for protocol, name in (("semi2k", "trusted first party"), ("cheetah", "no dealer")):
             size = figures.size(sum(found["spu_mb"][protocol]))
             names[f"spu_{protocol}_ms"] = (f"SPU {protocol} ({name})", "", size)
+        names["two_party_ms"] = ("ours, two-party (no dealer)", "", figures.size(sum(found["two_party_mb"])))
     names["plaintext_ms"] = (f"plaintext, {_count(found['threads']['plaintext'])}", "", "")
     for key, (name, *rest) in names.items():
         grid.add_row(name, *(f"{value:.2f}" for value in (found[key], *found["spread"][key])), *rest)

@@ -26,7 +26,7 @@ from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
 from amint_mpc.mpc.optimizers import Optimizer, Rate
 from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.mpc.two_party.engine import SpuEngine
-from amint_mpc.mpc.two_party.program import FRACTION_BITS
+from amint_mpc.mpc.two_party.program import DX_BITS, FRACTION_BITS
 
 WEIGHT_BITS = 16
 """Of weights that are opened: the low bits never leave the developer."""
@@ -91,7 +91,7 @@ class SpuHead:
         if not open_gradient:
             return None
         opened = self._open_to(DEVELOPER, "gradient", {"dx": (rows, self.inputs)})
-        return None if opened is None else fp.decode(opened["dx"], FRACTION_BITS)
+        return None if opened is None else fp.decode(opened["dx"], DX_BITS)
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """See `SharedHead.logits`."""

@@ -67,6 +67,7 @@ class Machine:
         self._executables: dict[str, Any] = {}
         self._rank = 0
         self._runtime: Any = None
+        self._dx: Array = np.zeros(0, np.int64)
 
     def start(self, rank: int, hosts: Sequence[str], timeout_s: float) -> dict[str, Any]:
         """Join the two parties."""
@@ -79,14 +80,19 @@ class Machine:
         about.connect_retry_interval_ms, about.connect_retry_times = 500, 12
         for name, host in zip(("developer", "auditor"), hosts, strict=True):
             about.add_party(name, host)
-        config = libspu.RuntimeConfig()
-        config.protocol, config.field = libspu.ProtocolKind.CHEETAH, libspu.FieldType.FM64
-        config.fxp_fraction_bits = program.FRACTION_BITS
-        config.experimental_enable_colocated_optimization = True  # a party's own input stays its own
         self._rank, self._lib = rank, libspu
-        self._runtime = spu.Runtime(link.create_brpc(about, rank), config)
-        self._io = spu.Io(2, config)
+        context = link.create_brpc(about, rank)
+        config = self._config(libspu.FieldType.FM64, program.FRACTION_BITS)
+        self._runtime, self._io = spu.Runtime(context, config), spu.Io(2, config)
+        config = self._config(libspu.FieldType.FM32, 8)  # integers: no fraction is used
+        self._small, self._small_io = spu.Runtime(context.spawn(), config), spu.Io(2, config)
         return {}
+
+    def _config(self, field: Any, fraction_bits: int) -> Any:
+        config = self._lib.RuntimeConfig()
+        config.protocol, config.field, config.fxp_fraction_bits = self._lib.ProtocolKind.CHEETAH, field, fraction_bits
+        config.experimental_enable_colocated_optimization = True  # a party's own input stays its own
+        return config
 
     def set(self, name: str, share: Array) -> dict[str, Any]:
         """This party's share of a secret variable."""
@@ -102,13 +108,16 @@ class Machine:
         return {}
 
     def get(self, name: str, shape: Sequence[int]) -> Array:
-        """This party's share of a secret variable, int64."""
+        """This party's share of a secret variable, int64; of `dx` modulo 2^32."""
+        return self._dx if name == "dx" else self._share(self._runtime, name, np.int64).reshape(shape)
+
+    def _share(self, runtime: Any, name: str, dtype: Any) -> Array:
         chunks = []
-        for serialized in self._runtime.get_var(name).share_chunks:
+        for serialized in runtime.get_var(name).share_chunks:
             chunk = self._lib.ValueChunk()
             chunk.ParseFromString(serialized)
             chunks.append(chunk.content)
-        return np.frombuffer(b"".join(chunks), np.int64).reshape(shape)
+        return np.frombuffer(b"".join(chunks), dtype)
 
     def input(self, x: Array | None, shape: Sequence[int]) -> dict[str, Any]:
         """The developer's own input; the auditor knows its shape alone."""
@@ -122,19 +131,43 @@ class Machine:
         key = json.dumps([what, x, weights, settings])
         if key not in self._executables:
             self._executables[key] = self._compile(what, [x, *weights.values()], settings)
+        w1 = self.get("w1", weights["w1"])  # before the step
         self._runtime.run(self._executables[key])
+        if settings.get("gradient"):
+            self._dx = self._input_gradient(self.get("dy", (x[0], w1.shape[1])), w1)
         return {}
 
+    def _input_gradient(self, dy: Array, w1: Array) -> Array:
+        """This party's share of dX = dY w1^T modulo 2^32, DX_BITS; see `program`."""
+        dy = (dy >> (program.FRACTION_BITS - program.DY_BITS)).astype(np.int32)
+        w1 = np.ascontiguousarray((w1 >> (program.FRACTION_BITS - program.W1_BITS)).astype(np.int32).T)
+        inputs = {"dy_developer": (dy, 0), "w1_auditor": (w1, 1), "dy_auditor": (dy, 1), "w1_developer": (w1, 0)}
+        secret = self._lib.Visibility.VIS_SECRET
+        for name, (values, owner) in inputs.items():
+            mine = values if owner == self._rank else np.zeros_like(values)
+            self._small.set_var(name, self._small_io.make_shares(mine, secret, owner)[self._rank])
+        key = f"cross {dy.shape} {w1.shape}"
+        if key not in self._executables:
+            shapes = {name: np.zeros_like(values) for name, (values, _) in inputs.items()}
+            self._executables[key] = self._compiled(program.cross, shapes, ["dx"])
+        self._small.run(self._executables[key])
+        crossed = self._share(self._small, "dx", np.int32).reshape(len(dy), w1.shape[1])
+        return crossed.astype(np.int64) + dy.astype(np.int64) @ w1.astype(np.int64)
+
     def _compile(self, what: str, shapes: Sequence[Sequence[int]], settings: Mapping[str, Any]) -> Any:
+        function = program.train(**settings) if what == "train" else program.score
+        outputs = [*program.PARAMETERS, "dy"] if what == "train" else ["z"]
+        names = ["x", *program.PARAMETERS]
+        examples = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes, strict=True)}
+        return self._compiled(function, examples, outputs)
+
+    def _compiled(self, function: Any, examples: Mapping[str, Array], outputs: list[str]) -> Any:
         from spu.utils import frontend
 
-        function = program.train(**settings) if what == "train" else program.score
-        outputs = [*program.PARAMETERS, "dx"] if what == "train" else ["z"]
-        names = ["x", *program.PARAMETERS]
-        secret = [self._lib.Visibility.VIS_SECRET] * len(names)
-        examples = [np.zeros(shape, np.float32) for shape in shapes]
+        secret = [self._lib.Visibility.VIS_SECRET] * len(examples)
+        values, names = list(examples.values()), list(examples)
         return frontend.compile(
-            frontend.Kind.JAX, function, examples, {}, names, secret, lambda flat: outputs[: len(flat)]
+            frontend.Kind.JAX, function, values, {}, names, secret, lambda flat: outputs[: len(flat)]
         )[0]
 
 

@@ -3,9 +3,14 @@
 Public: shapes, targets, the learning rate. Secret: everything else. The developer's features enter as its own input,
 which is known to one party and needs half of a product of shared values.
 
-Cost, measured (docs/benchmarks.md): nine tenths of a step are the three large products, X w1, X^T dY and dY w1^T, and
-of these most is packing the ciphertexts that carry their results: it grows with rows * hidden and features * hidden.
-The comparison of the ReLU is made once and used four times.
+The gradient by the features, dX = dY w1^T, is a product of two shared matrices that nothing else is computed from, and
+it is opened at once. So it needs no more than 32 bits: its two cross products, each of one party's share of dY with
+the other's of w1, are taken in the ring of 2^32, where SPU's ciphertexts are half as long and need no packing. Shares
+modulo 2^64 become shares modulo 2^32 by dropping bits, above and below, each party alone: a lost carry falls on 2^32
+and vanishes, what remains is an error of one unit of the last place.
+
+Cost, measured (docs/benchmarks.md): nine tenths of a step are the large products, and of those in the ring of 2^64 most
+is packing the ciphertexts that carry the results. The comparison of the ReLU is made once and used twice.
 """
 
 from __future__ import annotations
@@ -26,10 +31,10 @@ def train(targets: Sequence[float], numerator: int, shift: int, gradient: bool) 
 
     Args:
         targets: [n] of 0 and 1.
-        gradient: whether the gradient by the features is computed, too.
+        gradient: whether dY is wanted, too, for the gradient by the features.
 
     Returns:
-        f(x [n, f], w1 [f, h], b1 [h], w2 [h], b2 []) -> the four weights after the step, and the gradient [n, f].
+        f(x [n, f], w1 [f, h], b1 [h], w2 [h], b2 []) -> the four weights after the step, and dY [n, h].
     """
     import jax.numpy as jnp
     from jax.nn import sigmoid
@@ -54,9 +59,19 @@ def train(targets: Sequence[float], numerator: int, shift: int, gradient: bool) 
             moved(w2, (h * g[:, None]).sum(0)),
             moved(b2, g.sum()),
         )
-        return (*after, dy @ w1.T) if gradient else after
+        return (*after, dy) if gradient else after
 
     return step
+
+
+DY_BITS, W1_BITS = 14, 12
+"""Fractional bits of dY and w1 in the gradient by the features; it has their sum, and |dX| < 32 fills the ring."""
+DX_BITS = DY_BITS + W1_BITS
+
+
+def cross(dy_developer: Any, w1_auditor: Any, dy_auditor: Any, w1_developer: Any) -> Any:
+    """What neither party can compute alone of dX = dY w1^T: integers modulo 2^32, each known to one party."""
+    return dy_developer @ w1_auditor + dy_auditor @ w1_developer
 
 
 def score(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
