@@ -4,12 +4,11 @@ Steps of a training step
     1. The developer's features become its own input to SPU; the auditor knows their shape.
     2. SPU runs `program.train` on them and on the shares of the weights, which stay inside it from step to step.
     3. The auditor sends its share of the gradient by the features on our own link; the developer adds its own.
-Who learns what: the developer the gradient by its features, to 2^-FRACTION_BITS; the auditor logits, when it is a
-scoring, and the weights at the end, to 2^-WEIGHT_BITS; nobody else anything, for there is nobody else.
+Who learns what: the developer the gradient by its features, to 2^-DX_BITS; the auditor logits, when it is a scoring, to
+2^-LOGIT_BITS, and the weights at the end, to 2^-WEIGHT_BITS; nobody else anything, for there is nobody else.
 Security: two semi-honest parties; lattice-based homomorphic encryption and oblivious transfer as SPU implements them.
 Rounds and bytes: counted on the link that carries SPU's connections, with all that these add.
-Error: a truncation may be off by one unit of 2^-FRACTION_BITS and never by more (SPU's truncation with the sign
-computed, `trunc_allow_msb_error` off); sigmoid within 2e-3 (SPU's exponential of eight squarings).
+Error: a truncation is off by at most one unit of 2^-FRACTION_BITS, for values below 2^62 before it (docs/two-party.md).
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.mpc.two_party.engine import SpuEngine
 from amint_mpc.mpc.two_party.program import DX_BITS, FRACTION_BITS
 
-WEIGHT_BITS = 16
-"""Of weights that are opened: the low bits never leave the developer."""
+WEIGHT_BITS, LOGIT_BITS = 16, 20
+"""Of weights and logits that are opened: the low bits never leave the developer."""
 
 
 class SpuHead:
@@ -96,8 +95,8 @@ class SpuHead:
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """See `SharedHead.logits`."""
         self._run("score", x, rows)
-        opened = self._open_to(AUDITOR, "logits", {"z": (rows,)})
-        return None if opened is None else fp.decode(opened["z"], FRACTION_BITS)
+        opened = self._open_to(AUDITOR, "logits", {"z": (rows,)}, FRACTION_BITS - LOGIT_BITS)
+        return None if opened is None else fp.decode(opened["z"], LOGIT_BITS)
 
     def open_weights(self) -> dict[str, Tensor] | None:
         """See `SharedHead.open_weights`."""
@@ -136,7 +135,8 @@ class SpuHead:
         """Values to one party alone, without their lowest bits: 32 bits of each share, all that the range needs."""
         shares = {name: (self._engine.get(name, shape) >> drop).to(torch.int32) for name, shape in shapes.items()}
         opened = open_to(self._channel, self.party, receiver, tag, self._step, shares)
-        return None if opened is None else {name: v.long() for name, v in zip(shapes, opened, strict=True)}
+        middle = int(drop > 0)  # each of the two shares loses half a unit on average
+        return None if opened is None else {name: v.long() + middle for name, v in zip(shapes, opened, strict=True)}
 
     def _ready(self) -> None:
         if not self._shared:
