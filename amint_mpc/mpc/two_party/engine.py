@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -102,19 +102,22 @@ class SpuEngine:
         """Set this party's share, int64, of a variable."""
         self._call("set", share.numpy(), name=name)
 
-    def get(self, name: str, shape: Sequence[int]) -> Tensor:
-        """This party's share, int64, of a variable."""
-        (array,) = self._call("get", name=name, shape=list(shape))
+    def get(self, name: str) -> Tensor:
+        """This party's share, int64, of a weight, of the logits z or, modulo 2^32, of the gradient dx."""
+        (array,) = self._call("get", name=name)
         return torch.from_numpy(array.copy())
 
     def input(self, x: Tensor | None, shape: Sequence[int]) -> None:
         """The developer's own input, float64; x is None at the auditor."""
         self._call("input", *([] if x is None else [x.numpy()]), shape=list(shape))
 
-    def run(self, what: str, x: Sequence[int], weights: Mapping[str, Sequence[int]], **settings: Any) -> None:
-        """Run a program of `process` together with the other party."""
-        shapes = {name: list(shape) for name, shape in weights.items()}
-        self._call("run", what=what, x=list(x), weights=shapes, **settings)
+    def train(self, targets: Sequence[float], numerator: int, shift: int, gradient: bool) -> None:
+        """A step on the input, with the other party; see `program`."""
+        self._call("train", targets=list(targets), numerator=numerator, shift=shift, gradient=gradient)
+
+    def score(self) -> None:
+        """The logits of the input, with the other party."""
+        self._call("score")
 
     def close(self) -> None:
         """End the process and delete its files; a second call does nothing."""

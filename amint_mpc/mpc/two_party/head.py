@@ -2,7 +2,7 @@
 
 Steps of a training step
     1. The developer's features become its own input to SPU; the auditor knows their shape.
-    2. SPU runs `program.train` on them and on the shares of the weights, which stay inside it from step to step.
+    2. SPU takes the step (`program`) on them and on the shares of the weights, which stay inside it from step to step.
     3. The auditor sends its share of the gradient by the features on our own link; the developer adds its own.
 Who learns what: the developer the gradient by its features, to 2^-DX_BITS; the auditor logits, when it is a scoring, to
 2^-LOGIT_BITS, and the weights at the end, to 2^-WEIGHT_BITS; nobody else anything, for there is nobody else.
@@ -13,7 +13,7 @@ Error: a truncation is off by at most one unit of 2^-FRACTION_BITS, for values b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -78,24 +78,18 @@ class SpuHead:
     ) -> Tensor | None:
         """See `SharedHead.train_step`. Plain gradient descent alone."""
         rate, rows = plain_descent(optimizer), len(targets)
-        self._run(
-            "train",
-            x,
-            rows,
-            targets=targets.tolist(),
-            numerator=rate.numerator,
-            shift=rate.shift,
-            gradient=open_gradient,
-        )
+        self._bring(x, rows)
+        self._engine.train(targets.tolist(), rate.numerator, rate.shift, open_gradient)
         if not open_gradient:
             return None
-        opened = self._open_to(DEVELOPER, "gradient", {"dx": (rows, self.inputs)})
+        opened = self._open_to(DEVELOPER, "gradient", ["dx"])
         return None if opened is None else fp.decode(opened["dx"], DX_BITS)
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """See `SharedHead.logits`."""
-        self._run("score", x, rows)
-        opened = self._open_to(AUDITOR, "logits", {"z": (rows,)}, FRACTION_BITS - LOGIT_BITS)
+        self._bring(x, rows)
+        self._engine.score()
+        opened = self._open_to(AUDITOR, "logits", ["z"], FRACTION_BITS - LOGIT_BITS)
         return None if opened is None else fp.decode(opened["z"], LOGIT_BITS)
 
     def open_weights(self) -> dict[str, Tensor] | None:
@@ -110,33 +104,31 @@ class SpuHead:
     def snapshot(self) -> dict[str, Tensor]:
         """See `SharedHead.snapshot`."""
         self._ready()
-        return {name: self._engine.get(name, shape) for name, shape in self.shapes.items()}
+        return {name: self._engine.get(name) for name in self.shapes}
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
         """See `SharedHead.restore`."""
         for name in self.shapes:
             self._engine.set(name, snapshot[name])
 
-    def _run(self, what: str, x: Tensor | None, rows: int, **settings: object) -> None:
+    def _bring(self, x: Tensor | None, rows: int) -> None:
         self._ready()
         shape = (rows, self.inputs)
-        if self.party == DEVELOPER:
-            if x is None or x.shape != shape:
-                raise ProtocolError(f"the head takes features of shape {shape}")
+        if self.party == AUDITOR:
+            x = None
+        elif x is None or x.shape != shape:
+            raise ProtocolError(f"the head takes features of shape {shape}")
+        else:
             fp.check_features(x)
-            x = x.double()
-        self._engine.input(x if self.party == DEVELOPER else None, shape)
-        self._engine.run(what, shape, self.shapes, **settings)
+        self._engine.input(None if x is None else x.double(), shape)
         self._step += 1
 
-    def _open_to(
-        self, receiver: int, tag: str, shapes: Mapping[str, tuple[int, ...]], drop: int = 0
-    ) -> dict[str, Tensor] | None:
+    def _open_to(self, receiver: int, tag: str, names: Iterable[str], drop: int = 0) -> dict[str, Tensor] | None:
         """Values to one party alone, without their lowest bits: 32 bits of each share, all that the range needs."""
-        shares = {name: (self._engine.get(name, shape) >> drop).to(torch.int32) for name, shape in shapes.items()}
+        shares = {name: (self._engine.get(name) >> drop).to(torch.int32) for name in names}
         opened = open_to(self._channel, self.party, receiver, tag, self._step, shares)
         middle = int(drop > 0)  # each of the two shares loses half a unit on average
-        return None if opened is None else {name: v.long() + middle for name, v in zip(shapes, opened, strict=True)}
+        return None if opened is None else {name: v.long() + middle for name, v in zip(shares, opened, strict=True)}
 
     def _ready(self) -> None:
         if not self._shared:
@@ -147,8 +139,13 @@ def plain_descent(optimizer: Optimizer) -> Rate:
     """The rate of plain gradient descent.
 
     Raises:
-        UsageError: another optimizer, which this head has not.
+        UsageError: another optimizer, which this head has not, or a rate below its fixed point.
     """
     if type(optimizer) is not Rate:
         raise UsageError("a head between two parties alone is trained by sgd", "set head.optimizer to sgd")
+    if optimizer.shift > FRACTION_BITS:
+        raise UsageError(
+            f"head.learning_rate over training.batch is below 2^-{FRACTION_BITS}, too small between two parties alone",
+            "raise head.learning_rate",
+        )
     return optimizer

@@ -9,8 +9,9 @@ Commands come on stdin, answers go to stdout, each a `Message`: a JSON header an
     start    rank, hosts [developer, auditor], timeout_s: joins the two
     set      name: the shares of a variable, int64
     input    the developer's features, float64 [n, f]; at the auditor their shape alone
-    run      train (targets, numerator, shift, gradient) or score
-    get      name: this party's share of a variable, int64
+    train    targets, numerator, shift, gradient: a step on the input
+    score    the logits of the input
+    get      name: this party's share of a weight, of dx or of z, int64
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 from amint_mpc.mpc.two_party import program
 
+DEVELOPER, AUDITOR = 0, 1
 Array = NDArray[Any]
 LENGTH = struct.Struct("!I")
 LIMIT = 2**30
@@ -67,7 +69,9 @@ class Machine:
         self._executables: dict[str, Any] = {}
         self._rank = 0
         self._runtime: Any = None
+        self._x: Array = np.zeros((0, 0), np.float32)
         self._dx: Array = np.zeros(0, np.int64)
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     def start(self, rank: int, hosts: Sequence[str], timeout_s: float) -> dict[str, Any]:
         """Join the two parties."""
@@ -105,11 +109,76 @@ class Machine:
         chunk.content = content
         made.share_chunks = [chunk.SerializeToString()]
         self._runtime.set_var(name, made)
+        self._shapes[name] = share.shape
         return {}
 
-    def get(self, name: str, shape: Sequence[int]) -> Array:
-        """This party's share of a secret variable, int64; of `dx` modulo 2^32."""
-        return self._dx if name == "dx" else self._share(self._runtime, name, np.int64).reshape(shape)
+    def get(self, name: str) -> Array:
+        """This party's share of a weight, of the logits, or, modulo 2^32, of the gradient by the features, int64."""
+        if name == "dx":
+            return self._dx
+        return self._share(self._runtime, name, np.int64).reshape(self._shapes.get(name, (len(self._x),)))
+
+    def input(self, x: Array | None, shape: Sequence[int]) -> dict[str, Any]:
+        """The developer's own input; the auditor knows its shape alone."""
+        self._shapes["x"] = tuple(shape)
+        self._x = np.zeros(shape, np.float32) if x is None else x.astype(np.float32)
+        self._runtime.set_var("x", self._own(self._io, self._x, DEVELOPER))
+        return {}
+
+    def train(self, targets: Sequence[float], numerator: int, shift: int, gradient: bool) -> dict[str, Any]:
+        """One step; see `program`."""
+        rows, hidden = len(self._x), self._shapes["b1"][0]
+        key = f"train {rows} {targets} {numerator} {shift}"
+        outputs = ["b1", "w2", "b2", "dy"]
+        self._run(key, program.forward_backward(targets, numerator, shift), self._examples(), outputs)
+        dy = self._to_small(self._share(self._runtime, "dy", np.int64).reshape(rows, hidden), program.DY_BITS)
+        w1 = np.ascontiguousarray(self._to_small(self.get("w1"), program.W1_BITS).T)
+        x = (self._x * 2**program.X_BITS).round().astype(np.int32)
+
+        inputs = {"dy_t_auditor": (np.ascontiguousarray(dy.T), AUDITOR), "x_developer": (x, DEVELOPER)}
+        if gradient:
+            inputs |= {
+                "dy_developer": (dy, DEVELOPER),
+                "w1_auditor": (w1, AUDITOR),
+                "dy_auditor": (dy, AUDITOR),
+                "w1": (w1, DEVELOPER),
+            }
+        for name, (values, owner) in inputs.items():
+            self._small.set_var(name, self._own(self._small_io, values, owner))
+        examples = {name: np.zeros_like(values) for name, (values, _) in inputs.items()}
+        function, outputs = (program.cross_both, ["dw", "dx"]) if gradient else (program.cross, ["dw"])
+        self._run(f"cross {rows} {gradient}", function, examples, outputs, self._small)
+        # A party's own product is added by itself: SPU's for this ring reads memory that is not aligned as it expects.
+        dw = self._share(self._small, "dw", np.int32).reshape(hidden, -1) + _product(dy.T, x)
+        if gradient:
+            self._dx = self._share(self._small, "dx", np.int32).reshape(rows, -1) + _product(dy, w1)
+
+        self.set("dw1", np.ascontiguousarray(dw.T) << 32)
+        zeros, factors = np.zeros(self._shapes["w1"], np.float32), program.factors(numerator, shift)
+        for number, factor in enumerate(factors, start=1):
+            public = self._io.make_shares(np.array(factor, np.float32), self._lib.Visibility.VIS_PUBLIC)
+            self._runtime.set_var("factor", public[self._rank])
+            slope = {"dw1": zeros, "factor": np.zeros((), np.float32)}
+            if number < len(factors):
+                self._run("scaled", program.scaled, slope, ["dw1"], public=["factor"])
+            else:
+                self._run("moved", program.moved, {"w1": zeros, **slope}, ["w1"], public=["factor"])
+        return {}
+
+    def score(self) -> dict[str, Any]:
+        """Logits of the input."""
+        self._run(f"score {len(self._x)}", program.score, self._examples(), ["z"])
+        return {}
+
+    def _own(self, io: Any, values: Array, owner: int) -> Any:
+        """What this party sets of an input that one party alone has: the values, or nothing but the shape."""
+        mine = values if owner == self._rank else np.zeros_like(values)
+        return io.make_shares(mine, self._lib.Visibility.VIS_SECRET, owner)[self._rank]
+
+    def _to_small(self, share: Array, bits: int) -> Array:
+        """A share modulo 2^32 with so many fractional bits. The developer adds half of what both lose on average."""
+        kept = (share >> (program.FRACTION_BITS - bits)) + (self._rank == DEVELOPER)
+        return kept.astype(np.int32)
 
     def _share(self, runtime: Any, name: str, dtype: Any) -> Array:
         chunks = []
@@ -117,58 +186,37 @@ class Machine:
             chunk = self._lib.ValueChunk()
             chunk.ParseFromString(serialized)
             chunks.append(chunk.content)
-        return np.frombuffer(b"".join(chunks), dtype)
+        return np.frombuffer(b"".join(chunks), dtype).astype(np.int64)
 
-    def input(self, x: Array | None, shape: Sequence[int]) -> dict[str, Any]:
-        """The developer's own input; the auditor knows its shape alone."""
-        values = np.zeros(shape, np.float32) if x is None else x.astype(np.float32)  # the program's type
-        shares = self._io.make_shares(values, self._lib.Visibility.VIS_SECRET, 0)
-        self._runtime.set_var("x", shares[self._rank])
-        return {}
+    def _examples(self) -> dict[str, Array]:
+        weights = {name: np.zeros(self._shapes[name], np.float32) for name in program.PARAMETERS}
+        return {"x": np.zeros_like(self._x), **weights}
 
-    def run(self, what: str, x: Sequence[int], weights: Mapping[str, Sequence[int]], **settings: Any) -> dict[str, Any]:
-        """One program, compiled the first time."""
-        key = json.dumps([what, x, weights, settings])
+    def _run(
+        self,
+        key: str,
+        function: Any,
+        examples: Mapping[str, Array],
+        outputs: Sequence[str],
+        runtime: Any = None,
+        public: Sequence[str] = (),
+    ) -> None:
+        """A program on the variables of these names; compiled the first time."""
         if key not in self._executables:
-            self._executables[key] = self._compile(what, [x, *weights.values()], settings)
-        w1 = self.get("w1", weights["w1"])  # before the step
-        self._runtime.run(self._executables[key])
-        if settings.get("gradient"):
-            self._dx = self._input_gradient(self.get("dy", (x[0], w1.shape[1])), w1)
-        return {}
+            from spu.utils import frontend
 
-    def _input_gradient(self, dy: Array, w1: Array) -> Array:
-        """This party's share of dX = dY w1^T modulo 2^32, DX_BITS; see `program`."""
-        dy = (dy >> (program.FRACTION_BITS - program.DY_BITS)).astype(np.int32)
-        w1 = np.ascontiguousarray((w1 >> (program.FRACTION_BITS - program.W1_BITS)).astype(np.int32).T)
-        inputs = {"dy_developer": (dy, 0), "w1_auditor": (w1, 1), "dy_auditor": (dy, 1), "w1_developer": (w1, 0)}
-        secret = self._lib.Visibility.VIS_SECRET
-        for name, (values, owner) in inputs.items():
-            mine = values if owner == self._rank else np.zeros_like(values)
-            self._small.set_var(name, self._small_io.make_shares(mine, secret, owner)[self._rank])
-        key = f"cross {dy.shape} {w1.shape}"
-        if key not in self._executables:
-            shapes = {name: np.zeros_like(values) for name, (values, _) in inputs.items()}
-            self._executables[key] = self._compiled(program.cross, shapes, ["dx"])
-        self._small.run(self._executables[key])
-        crossed = self._share(self._small, "dx", np.int32).reshape(len(dy), w1.shape[1])
-        return crossed.astype(np.int64) + dy.astype(np.int64) @ w1.astype(np.int64)
+            known = self._lib.Visibility
+            seen = [known.VIS_PUBLIC if name in public else known.VIS_SECRET for name in examples]
+            values, names = list(examples.values()), list(examples)
+            self._executables[key] = frontend.compile(
+                frontend.Kind.JAX, function, values, {}, names, seen, lambda flat: list(outputs)
+            )[0]
+        (runtime or self._runtime).run(self._executables[key])
 
-    def _compile(self, what: str, shapes: Sequence[Sequence[int]], settings: Mapping[str, Any]) -> Any:
-        function = program.train(**settings) if what == "train" else program.score
-        outputs = [*program.PARAMETERS, "dy"] if what == "train" else ["z"]
-        names = ["x", *program.PARAMETERS]
-        examples = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes, strict=True)}
-        return self._compiled(function, examples, outputs)
 
-    def _compiled(self, function: Any, examples: Mapping[str, Array], outputs: list[str]) -> Any:
-        from spu.utils import frontend
-
-        secret = [self._lib.Visibility.VIS_SECRET] * len(examples)
-        values, names = list(examples.values()), list(examples)
-        return frontend.compile(
-            frontend.Kind.JAX, function, values, {}, names, secret, lambda flat: outputs[: len(flat)]
-        )[0]
+def _product(a: Array, b: Array) -> Array:
+    """Of shares modulo 2^32, as int64 whose low half counts."""
+    return a.astype(np.int64) @ b.astype(np.int64)
 
 
 def answer(machine: Machine, header: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], list[Array]]:
@@ -182,8 +230,10 @@ def answer(machine: Machine, header: dict[str, Any], arrays: list[Array]) -> tup
         return {}, [machine.get(**header)]
     if op == "input":
         return machine.input(arrays[0] if arrays else None, header["shape"]), []
-    if op == "run":
-        return machine.run(**header), []
+    if op == "train":
+        return machine.train(**header), []
+    if op == "score":
+        return machine.score(), []
     raise ValueError("no such command")
 
 

@@ -1,16 +1,17 @@
 """The head's formula as the two parties compute it, in JAX. SPU turns every operation into a protocol on shares.
 
+    X w1 + b1, ReLU, z, sigmoid, dY and the small updates   `forward_backward`, ring of 2^64
+    dX = dY w1^T, and dW1 = X^T dY                           `cross`, ring of 2^32, what no party can compute alone
+    w1 - rate dW1                                            `scaled` and `moved`, ring of 2^64
+
 Public: shapes, targets, the learning rate. Secret: everything else. The developer's features enter as its own input,
 which is known to one party and needs half of a product of shared values.
 
-The gradient by the features, dX = dY w1^T, is a product of two shared matrices that nothing else is computed from, and
-it is opened at once. So it needs no more than 32 bits: its two cross products, each of one party's share of dY with
-the other's of w1, are taken in the ring of 2^32, where SPU's ciphertexts are half as long and need no packing. Shares
-modulo 2^64 become shares modulo 2^32 by dropping bits, above and below, each party alone: a lost carry falls on 2^32
-and vanishes, what remains is an error of one unit of the last place.
-
-Cost, measured (docs/benchmarks.md): nine tenths of a step are the large products, and of those in the ring of 2^64 most
-is packing the ciphertexts that carry the results. The comparison of the ReLU is made once and used twice.
+Why two rings: nine tenths of a step written in one ring are its large products, and of those most is packing the
+ciphertexts that carry the results. In the ring of 2^32 ciphertexts are half as long and need no packing. dX and dW1
+have the room: shares modulo 2^64 become shares modulo 2^32 by dropping bits, above and below, each party alone; a
+carry that gets lost falls on 2^32 and vanishes, and what remains is an error of one unit of the last place. For the way
+back a share is multiplied by 2^32, after which what it lacks is a multiple of 2^64, and truncated.
 """
 
 from __future__ import annotations
@@ -26,23 +27,20 @@ SIGMOID_LIMIT = 10.0
 PARAMETERS = ("w1", "b1", "w2", "b2")
 
 
-def train(targets: Sequence[float], numerator: int, shift: int, gradient: bool) -> Callable[..., Any]:
+def forward_backward(targets: Sequence[float], numerator: int, shift: int) -> Callable[..., Any]:
     """One step of gradient descent on the sum over rows of the binary cross-entropy, at rate numerator / 2^shift.
 
     Args:
         targets: [n] of 0 and 1.
-        gradient: whether dY is wanted, too, for the gradient by the features.
 
     Returns:
-        f(x [n, f], w1 [f, h], b1 [h], w2 [h], b2 []) -> the four weights after the step, and dY [n, h].
+        f(x [n, f], w1 [f, h], b1 [h], w2 [h], b2 []) -> b1, w2, b2 after the step, and dY [n, h].
     """
     import jax.numpy as jnp
 
     y = jnp.asarray(targets, jnp.float32)
 
-    def moved(weight: Any, slope: Any) -> Any:
-        # two small factors: one of 2^-shift may have no bit left in fixed point
-        return weight - (slope * (numerator * 2.0 ** -(shift // 2))) * 2.0 ** -(shift - shift // 2)
+    rate = numerator * 2.0**-shift
 
     def step(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
         hidden = x @ w1 + b1
@@ -52,15 +50,27 @@ def train(targets: Sequence[float], numerator: int, shift: int, gradient: bool) 
         z = jnp.sum(h * w2, axis=1) + b2
         g = sigmoid(z) - y
         dy = g[:, None] * v
-        after = (
-            moved(w1, x.T @ dy),
-            moved(b1, dy.sum(0)),
-            moved(w2, (h * g[:, None]).sum(0)),
-            moved(b2, g.sum()),
-        )
-        return (*after, dy) if gradient else after
+        return b1 - rate * dy.sum(0), w2 - rate * (h * g[:, None]).sum(0), b2 - rate * g.sum(), dy
 
     return step
+
+
+def scaled(slope: Any, factor: Any) -> Any:
+    """A program of its own for each factor, for the compiler would join several: too small for fixed point."""
+    return slope * factor
+
+
+def moved(weight: Any, slope: Any, factor: Any) -> Any:
+    """weight - slope * factor."""
+    return weight - slope * factor
+
+
+def factors(numerator: int, shift: int) -> tuple[float, float, float]:
+    """What 2^32 dW1, as integers of 2^-(X_BITS + DY_BITS), is multiplied by in turn to become rate * dW1.
+
+    The first factor is the smallest of all, for nothing else leaves the product within the ring.
+    """
+    return 2.0**-FRACTION_BITS, numerator * 2.0**-shift, 2.0 ** -(32 + X_BITS + DY_BITS - 2 * FRACTION_BITS)
 
 
 def sigmoid(z: Any) -> Any:
@@ -77,14 +87,22 @@ def sigmoid(z: Any) -> Any:
     return 1 / (1 + power)
 
 
-DY_BITS, W1_BITS = 14, 12
-"""Fractional bits of dY and w1 in the gradient by the features; it has their sum, and |dX| < 32 fills the ring."""
+X_BITS, DY_BITS, W1_BITS = 8, 14, 12
+"""Fractional bits in the ring of 2^32. The ring is full at |dX| < 32 and, on the way back, |dW1| < 256."""
 DX_BITS = DY_BITS + W1_BITS
 
 
-def cross(dy_developer: Any, w1_auditor: Any, dy_auditor: Any, w1_developer: Any) -> Any:
-    """What neither party can compute alone of dX = dY w1^T: integers modulo 2^32, each known to one party."""
-    return dy_developer @ w1_auditor + dy_auditor @ w1_developer
+def cross(dy_t_auditor: Any, x_developer: Any) -> Any:
+    """What neither party can compute alone of dW1^T = dY^T X: integers modulo 2^32, each known to one party."""
+    return dy_t_auditor @ x_developer
+
+
+def cross_both(
+    dy_t_auditor: Any, x_developer: Any, dy_developer: Any, w1_auditor: Any, dy_auditor: Any, w1: Any
+) -> Any:
+    """The same of dX = dY w1^T, too; weights transposed, the last ones the developer's."""
+    dx = dy_developer @ w1_auditor + dy_auditor @ w1
+    return cross(dy_t_auditor, x_developer), dx
 
 
 def score(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
