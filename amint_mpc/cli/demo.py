@@ -79,7 +79,9 @@ def demo(
         raise UsageError(f"{keep} exists already", "give --keep a new folder")
     end_as_interrupted()
 
-    from amint_mpc.mpc.two_party.engine import check_installed  # loads torch
+    import torch
+
+    from amint_mpc.mpc.two_party.engine import check_installed
     from amint_mpc.roles import agreement, twin
     from amint_mpc.roles.readiness import check_experiment
 
@@ -98,6 +100,7 @@ def demo(
     agreed = None
     if experiment.evidence.replay:
         console.print("[bold]The same steps[/] with a plaintext head beside the secure one")
+        torch.set_num_threads(os.cpu_count() or 1)  # the developer's: other sums are rounded in another order
         agreed = asdict(agreement.compare(paths["auditor"], paths["developer"], data))
     if as_json:
         click.echo(json_line(_as_object(experiment, secure, columns, paths) | {"agreement": agreed}))

@@ -122,7 +122,7 @@ def named_figures(membership: MembershipFigures | None, task: Figure | None) -> 
     return {name: {"value": f.value, "low": f.low, "high": f.high} for name, f in figures.items()}
 
 
-def _head(experiment: Experiment, first: Mapping[str, Tensor] | None) -> PlainHead:
+def _head(experiment: Experiment, first: Mapping[str, Tensor] | None = None) -> PlainHead:
     kind = head_kind(experiment)
 
     def drawn(seed: int) -> PlainHead:

@@ -54,7 +54,9 @@ def test_the_contest_has_both_protocols_and_leaves_no_process(started: list[subp
     assert sent[DEVELOPER] == pytest.approx(sent[AUDITOR])
     assert sum(found["spu_mb"]["cheetah"]) > sum(sent)  # ciphertexts are larger than masked values
     assert (found["slices"], found["crypten_ms"], found["crypten_mb"]) == (2, None, None)
-    assert len(started) == 3 + 1 + 4
+    assert found["two_party_vs_spu_cheetah"] > 0
+    assert all(sent > 0.0001 for sent in found["two_party_mb"])
+    assert len(started) == 3 + 1 + 4 + 2
     assert all(child.poll() is not None for child in started)
 
 

@@ -129,8 +129,11 @@ def test_classifier_and_head_are_those_of_the_best_evaluation(run: Stopped) -> N
         assert (scores[name].logit() - value.logit()).abs().max() < 0.05, name
 
 
+HEADS = {"first-head.safetensors", "head.safetensors"}
+
+
 def test_the_files_of_a_stopped_run_are_complete(run: Stopped) -> None:
-    own = {"developer": {"backbone.safetensors"}, "auditor": {"head.safetensors", "scores.safetensors"}}
+    own = {"developer": {"backbone.safetensors"}, "auditor": HEADS | {"scores.safetensors"}}
     everywhere = {"metrics.jsonl", "summary.json", "experiment.yaml", "versions.json", "log.txt", "tensorboard"}
     for role, folder in run.secure.folders.items():
         assert {path.name for path in folder.iterdir()} == everywhere | own[role]

@@ -198,7 +198,7 @@ def test_the_developer_never_holds_the_head(run: Run) -> None:
 def test_the_auditor_keeps_no_features(run: Run) -> None:
     folder = run.folders["auditor"]
     stored = {path.name: load_file(path) for path in folder.glob("*.safetensors")}
-    assert set(stored) == {"head.safetensors", "scores.safetensors"}
+    assert set(stored) == {"first-head.safetensors", "head.safetensors", "scores.safetensors"}
     assert all(scores.dim() == 1 for scores in stored["scores.safetensors"].values())
     features = torch.cat(run.watched.seen).flatten()
     numbers = {round(float(value), 5) for tensors in stored.values() for t in tensors.values() for value in t.flatten()}
@@ -245,7 +245,8 @@ def test_the_twins_limits_lie_within_the_engines() -> None:
 def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
     experiment = load_experiment("smoke", TINY)
     channel, other = memory_pair()
-    head = engine.SecureMintHead(None, channel, experiment)  # type: ignore[arg-type]
+    secure = SecureHead(channel, DEVELOPER, local_supplies([])[DEVELOPER], 96, 8)
+    head = engine.SecureMintHead(secure, channel, experiment)
     assert head.steps == 16
     for rows, members in ((24, 11), (23, 12), (20, 10)):
         with pytest.raises(UsageError, match="12 members and as many external"):
