@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from amint_mpc.mpc.two_party import program
 
-DEVELOPER, AUDITOR = 0, 1
+DEVELOPER, AUDITOR = 0, 1  # as in mpc.correlations.base, which would load torch into this process
 Array = NDArray[Any]
 LENGTH = struct.Struct("!I")
 LIMIT = 2**30
