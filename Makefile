@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml hatch_build.py $(wildcard amint_mpc/mpc/*.c)
+$(STAMP): pyproject.toml hatch_build.py $(wildcard amint_mpc/mpc/ring/*.c)
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,two-party]'
 	touch $(STAMP)

@@ -1,4 +1,4 @@
-"""Builds amint_mpc/mpc/_native.so with the C compiler of this machine; without one the package is slower, no more."""
+"""Builds amint_mpc/mpc/ring/_native.so with the C compiler of this machine; without one the package is slower."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compiled(sources: list[Path], library: Path) -> str:
 
 class NativeLibrary(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        folder = Path(self.root, "amint_mpc", "mpc")
+        folder = Path(self.root, "amint_mpc", "mpc", "ring")
         library = folder / "_native.so"
         library.unlink(missing_ok=True)
         if reason := compiled([folder / "_ring.c", folder / "_sign.c"], library):
@@ -44,6 +44,6 @@ class NativeLibrary(BuildHookInterface[Any]):
                 f"The functions in C are not built; the secure computation will be slower. {reason}"
             )
             return
-        build_data["artifacts"].append("/amint_mpc/mpc/_native.so")  # git ignores it, the wheel has it
+        build_data["artifacts"].append("/amint_mpc/mpc/ring/_native.so")  # git ignores it, the wheel has it
         build_data["pure_python"] = False
         build_data["infer_tag"] = True

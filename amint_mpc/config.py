@@ -120,7 +120,7 @@ class Security(_Model):
     homomorphic encryption and oblivious transfer, with the head under SPU instead of CrypTen (`two-party`); or, for
     trials only, the auditor alone (`insecure-embedded-dealer`), which then could read every value the developer shares.
     `required_code` and `required_image` hold every party to software with one of these digests, by its own word
-    (`amint_mpc.evidence.attest`); empty: any.
+    (`amint_mpc.evidence.software_digests`); empty: any.
     """
 
     correlations: Literal["dealer", "two-party", "insecure-embedded-dealer"] = "dealer"
@@ -228,6 +228,9 @@ class Address(_Model):
 
     host: str = "127.0.0.1"
     port: int = Field(ge=0, le=65535)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Party(_Model):

@@ -7,10 +7,10 @@ other over time. `amint-mpc bench head` measures what a run will see.
 import pytest
 import torch
 
-from amint_mpc.bench.head import Setup
+from amint_mpc.bench.head_step import Setup
 from amint_mpc.bench.inprocess import parties
 from amint_mpc.bench.plaintext import TorchHead
-from amint_mpc.roles import engine
+from amint_mpc.roles import secure_head
 from amint_mpc.roles.heads import Dense
 
 SIZES = [(768, 128, 128), (256, 64, 128), (96, 8, 32)]
@@ -28,7 +28,7 @@ def one_thread():
 def test_secure_step(benchmark, features: int, hidden: int, batch: int) -> None:
     experiment = Setup(features, hidden, batch).experiment(1)
     x = torch.randn(batch, features, dtype=torch.float64).clamp(-8, 8)
-    labels, optimizer = engine.targets(batch // 2), engine.head_optimizer(experiment)
+    labels, optimizer = secure_head.targets(batch // 2), secure_head.head_optimizer(experiment)
     with parties(Dense(features, hidden)) as three:
         gradient = benchmark(three.train, x, labels, optimizer)
     assert gradient.shape == x.shape

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc import fixed_point as fp
-from amint_mpc.mpc import ring
-from amint_mpc.mpc.channel import memory_pair
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Correlation, complete, corrected, deal, expand
-from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Correlation, complete, corrected, deal, expand
+from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.protocols import truncate
 from amint_mpc.mpc.protocols.linear import Linear, LinearMasks
 from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
+from amint_mpc.mpc.protocols.rounds import Rounds
 from amint_mpc.mpc.protocols.sigmoid import Sigmoid, SigmoidTables
-from amint_mpc.mpc.rounds import Rounds
+from amint_mpc.mpc.ring import fixed_point as fp
+from amint_mpc.mpc.ring import products
+from amint_mpc.transport.channel import memory_pair
 
 Protocol = Callable[[Rounds, dict[str, Tensor]], Tensor]
 MATRICES = [(32, 96, 16), (128, 256, 64), (128, 768, 128)]
@@ -65,14 +66,14 @@ def share(*shape: int) -> Tensor:
 def test_ring_matmul(benchmark: Any, sizes: tuple[int, int, int]) -> None:
     rows, inner, columns = sizes
     a, b = share(rows, inner), share(inner, columns)
-    assert benchmark(ring.matmul, a, b).shape == (rows, columns)
+    assert benchmark(products.matmul, a, b).shape == (rows, columns)
 
 
 @pytest.mark.parametrize("sizes", MATRICES, ids=str)
 def test_ring_matmul_with_a_small_factor(benchmark: Any, sizes: tuple[int, int, int]) -> None:
     rows, inner, columns = sizes
     a, b = torch.randint(-2048, 2049, (rows, inner)), share(inner, columns)
-    assert benchmark(ring.small_matmul, a, b).shape == (rows, columns)
+    assert benchmark(products.small_matmul, a, b).shape == (rows, columns)
 
 
 @pytest.mark.parametrize("sizes", MATRICES, ids=str)

@@ -79,6 +79,24 @@ def membership_figures(scores: Mapping[str, Tensor], seed: int) -> MembershipFig
     )
 
 
+def named_figures(membership: MembershipFigures | None, task: Figure | None) -> dict[str, dict[str, float]]:
+    """The figures of a summary, each a value with its interval, under the names that screens and reports use."""
+    figures: dict[str, Figure] = {}
+    if membership is not None:
+        figures = {
+            "mint_accuracy": membership.calibrated_accuracy,
+            "mint_accuracy_at_half": membership.accuracy,
+            "mint_auc": membership.auc,
+            "tpr_at_1pct_fpr": membership.tpr_at_1_fpr,
+            "mean_score_members": membership.members,
+            "mean_score_external": membership.external,
+            "mean_score_unseen": membership.unseen,
+        }
+    if task is not None:
+        figures["task_accuracy"] = task
+    return {name: {"value": f.value, "low": f.low, "high": f.high} for name, f in figures.items()}
+
+
 def calibration_figures(scores: Mapping[str, Tensor]) -> dict[str, float]:
     """AUC and balanced accuracy at 0.5 on the calibration halves alone, for watching a run."""
     members, unseen = _array(scores["members_calibration"]), _array(scores["unseen_calibration"])

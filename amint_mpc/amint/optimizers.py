@@ -1,4 +1,4 @@
-"""How the plaintext head's weights move: the very updates that the secure head makes (`amint_mpc.mpc.optimizers`).
+"""How the plaintext head's weights move: the very updates that the secure head makes (`amint_mpc.mpc.dense.descent`).
 
 `gradients` are those of L_mint: sums over rows of a class, divided by `members`, the number of its rows. The secure
 head takes its steps on the sums.
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from amint_mpc.config import Head
 from amint_mpc.errors import ProtocolError
-from amint_mpc.models.head import HeadWeights
+from amint_mpc.models.head_weights import HeadWeights
 from amint_mpc.models.rate import representable_momentum, representable_rate
 
 START_OCTAVES, MAX_OCTAVES = 24.0, 40.0
@@ -20,7 +20,7 @@ CLIP = 16.0
 SQUARE_LIMIT, SQUARE_LIMIT_RATIO = 8.0, 2.0**13
 SCALED_ROWS_LIMIT = 16.0
 B2_VELOCITY_LIMIT = 2.0**10
-"""Limits of the secure head (`amint_mpc.mpc.novograd`, `.optimizers`)."""
+"""Limits of the secure head (`amint_mpc.mpc.dense.novograd`, `.optimizers`)."""
 
 
 class HeadOptimizer(Protocol):

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.outputs import outputs, unit
+from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SETS, SplitImages
 from amint_mpc.models.classifier import Classifier, build_classifier
-from amint_mpc.models.head import init_head, seeded_normal
+from amint_mpc.models.head_weights import init_head, seeded_normal
 
 Features = Mapping[str, Tensor]
 """Set name -> float32 [count, F], of a frozen classifier."""

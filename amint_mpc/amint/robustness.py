@@ -26,7 +26,7 @@ from amint_mpc.amint.outputs import outputs
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SplitImages
 from amint_mpc.models.classifier import Classifier
-from amint_mpc.models.head import HeadWeights
+from amint_mpc.models.head_weights import HeadWeights
 
 
 @dataclass(frozen=True)

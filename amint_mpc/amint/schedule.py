@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amint_mpc.config import Experiment
@@ -39,8 +41,6 @@ class TrainStep:
 class ScoreSets:
     """Score whole sets, in this order, after the steps of `epoch`.
 
-    With `training.patience` a run may go on from one that is not final straight to the final one (`amint.stopping`).
-
     Args:
         sets: (name, number of images).
         final: true once, at the end, for all five sets.
@@ -51,10 +51,13 @@ class ScoreSets:
     final: bool
 
 
-def schedule(experiment: Experiment) -> list[TrainStep | ScoreSets]:
+Item = TrainStep | ScoreSets
+
+
+def schedule(experiment: Experiment) -> list[Item]:
     """All head steps and scorings of a run, in order."""
     training, counts = experiment.training, set_counts(experiment.data)
-    items: list[TrainStep | ScoreSets] = []
+    items: list[Item] = []
     per_epoch = experiment.steps_per_epoch
     for joint in range(1, training.epochs + training.sealed_epochs + 1):
         epoch, first = training.warmup_epochs + joint, (joint - 1) * per_epoch
@@ -68,6 +71,32 @@ def schedule(experiment: Experiment) -> list[TrainStep | ScoreSets]:
         elif training.evaluate_every and joint % training.evaluate_every == 0:
             items.append(ScoreSets(epoch, tuple((name, counts[name]) for name in _PERIODIC), final=False))
     return items
+
+
+class ScheduleCursor(Iterator[Item]):
+    """Walks the schedule of a run, item by item.
+
+    After an early stop (`training.patience`) the final scoring is all that is left: `stop` alone says so.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._left = deque(schedule(experiment))
+
+    def __next__(self) -> Item:
+        if not self._left:
+            raise StopIteration
+        return self._left.popleft()
+
+    def of_epoch(self, epoch: int) -> Iterator[Item]:
+        """The items of this epoch, which comes next."""
+        while self._left and self._left[0].epoch == epoch:
+            yield next(self)
+
+    def stop(self) -> list[Item]:
+        """Pass over everything before the final scoring. Returns what was passed over."""
+        passed = list(self._left)[:-1]
+        self._left = deque(list(self._left)[-1:])
+        return passed
 
 
 def score_batches(count: int) -> list[int]:

@@ -19,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 from torch import Tensor
 
 from amint_mpc.amint.metrics import calibrated_accuracy
+from amint_mpc.amint.schedule import Item, ScheduleCursor
 from amint_mpc.config import Experiment
 
 State = TypeVar("State")
@@ -29,10 +30,11 @@ class Stopper(Protocol):
 
     figures: dict[str, float]
 
-    def evaluated(self, scores: Mapping[str, Tensor]) -> bool:
+    def evaluated(self, scores: Mapping[str, Tensor], cursor: ScheduleCursor) -> bool:
         """Whether training ends here; then the head is already what it was at the best evaluation.
 
         Args:
+            cursor: of this party's schedule; a stop moves it to the final scoring.
             scores: set name -> membership probabilities [count]; empty where the head tells none. What is known of
                 them goes to `figures`.
         """
@@ -82,21 +84,21 @@ class Stopping(Generic[State]):
     Args:
         decide: whether to stop, from the scores and the figures to fill in.
         head: of the head, at this party.
-        afterwards: what else a stop takes.
+        pass_over: is given the items of the schedule that a stop leaves out.
     """
 
     decide: Callable[[Mapping[str, Tensor], dict[str, float]], bool]
     head: Rewind[State]
-    afterwards: Callable[[], None] = lambda: None
+    pass_over: Callable[[list[Item]], None] = lambda _: None
     figures: dict[str, float] = field(default_factory=dict)
 
-    def evaluated(self, scores: Mapping[str, Tensor]) -> bool:
+    def evaluated(self, scores: Mapping[str, Tensor], cursor: ScheduleCursor) -> bool:
         """See `Stopper.evaluated`."""
         self.head.keep()
         stop = self.decide(scores, self.figures)
         if stop:
             self.head.go_back()
-            self.afterwards()
+            self.pass_over(cursor.stop())
         return stop
 
 

@@ -14,22 +14,22 @@ gradients are scaled by the same factor; a step whose gradients overflow is left
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from amint_mpc.amint import snapshot
-from amint_mpc.amint.head import MintHead
+from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.metrics import Figure, accuracy_figure, calibration_figures
 from amint_mpc.amint.objective import JointObjective
-from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
-from amint_mpc.amint.sealing import Mixing
+from amint_mpc.amint.plaintext_head import MintHead
+from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, TrainStep, score_batches
 from amint_mpc.amint.stopping import Rewind, Stopper
-from amint_mpc.amint.transfer import OnItsWay
+from amint_mpc.amint.transfer import AsyncHostCopy
 from amint_mpc.config import Experiment
 from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.split import SplitImages
@@ -90,7 +90,7 @@ class Trainer:
         self._members, self._external = images.members.to(self.device), images.external.to(self.device)
         self._labels = images.member_labels.to(self.device)
         self._orders = epoch_orders(experiment)
-        self._mixing = Mixing(experiment)
+        self._mixing = FeatureMixup(experiment)
         self._resumed_after = 0
 
     def run(self) -> Iterator[StepEvent | EpochEvent]:
@@ -111,9 +111,11 @@ class Trainer:
 
     def _joint_epochs(self) -> Iterator[StepEvent | EpochEvent]:
         done = self.experiment.training.warmup_epochs * self.experiment.steps_per_epoch
-        items_of_all = schedule(self.experiment)
-        for epoch, items in groupby(items_of_all, key=lambda item: item.epoch):
+        cursor, first = ScheduleCursor(self.experiment), self.experiment.training.warmup_epochs + 1
+        for epoch in range(first, self.experiment.last_epoch + 1):
+            items = cursor.of_epoch(epoch)
             if epoch <= self._resumed_after:
+                deque(items, maxlen=0)
                 continue
             start = time.perf_counter()
             figures: dict[str, float] = {}
@@ -122,7 +124,7 @@ class Trainer:
                 if isinstance(item, ScoreSets):
                     figures, scores = self._score(item)
                     if self._stopper is not None and not item.final:
-                        figures |= self._evaluated(self._stopper, epoch, scores)
+                        figures |= self._evaluated(self._stopper, epoch, scores, cursor)
                     continue
                 at = item.index % self.experiment.steps_per_epoch
                 step = self._sealed_step if item.sealed else self._joint_step
@@ -130,15 +132,17 @@ class Trainer:
             sealed = epoch > self.experiment.last_epoch - self.experiment.training.sealed_epochs
             yield self._epoch_event(epoch, "sealed" if sealed else "joint", start, figures)
             if self.stopped is not None:
-                start, final = time.perf_counter(), items_of_all[-1]
+                start, final = time.perf_counter(), next(cursor)
                 assert isinstance(final, ScoreSets)
                 yield self._epoch_event(epoch, "score", start, self._score(final)[0])
                 return
 
-    def _evaluated(self, stopper: Stopper, epoch: int, scores: dict[str, Tensor]) -> dict[str, float]:
+    def _evaluated(
+        self, stopper: Stopper, epoch: int, scores: dict[str, Tensor], cursor: ScheduleCursor
+    ) -> dict[str, float]:
         """Let the stopper look at an evaluation. Returns what it tells of it."""
         self._rewind.keep()
-        if stopper.evaluated(scores):
+        if stopper.evaluated(scores, cursor):
             self._rewind.go_back()
             self.stopped = epoch
         return stopper.figures
@@ -210,7 +214,7 @@ class Trainer:
         # switched off, too, so that it changes no bit of the result.
         with self._autocast():
             features, second = self.backbone.tapped(pixels)
-        gradient = self._begin(self.head, OnItsWay(features.detach()), len(members))
+        gradient = self._begin(self.head, AsyncHostCopy(features.detach()), len(members))
         cut = second.detach().requires_grad_()
         with self._autocast():
             logits = self.backbone.backbone.finish(cut)
@@ -244,7 +248,7 @@ class Trainer:
         steps = training.epochs * self.experiment.steps_per_epoch
         return min(1.0, (steps - taken) / (steps * training.cooldown)) if training.cooldown else 1.0
 
-    def _begin(self, head: MintHead, features: OnItsWay, members: int) -> Future[Tensor]:
+    def _begin(self, head: MintHead, features: AsyncHostCopy, members: int) -> Future[Tensor]:
         """Start the head's step: in its own thread with the overlap, else here and now."""
 
         def step() -> Tensor:

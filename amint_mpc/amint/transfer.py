@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class OnItsWay:
+class AsyncHostCopy:
     """A copy of a tensor for the host.
 
     Made by the thread that computes the tensor; `wait` may be called from any thread, once or more often.

@@ -17,13 +17,14 @@ from torch import Tensor
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
 from amint_mpc.bench.inprocess import parties, together, zeros
 from amint_mpc.config import ROLES, Experiment
-from amint_mpc.mpc import frames
-from amint_mpc.mpc.channel import Channel, memory_pair
-from amint_mpc.mpc.correlations.base import DEVELOPER
-from amint_mpc.mpc.frames import JsonValue, Spec
-from amint_mpc.roles import countersigning, engine, handshake, session, stopping
-from amint_mpc.roles import record as pen
+from amint_mpc.mpc import DEVELOPER
+from amint_mpc.roles import handshake, secure_head, seeds, stopping
 from amint_mpc.roles.heads import head_kind
+from amint_mpc.runlog import countersigning
+from amint_mpc.runlog import recorder as run_log
+from amint_mpc.transport import frames
+from amint_mpc.transport.channel import Channel, memory_pair
+from amint_mpc.transport.frames import JsonValue, Spec
 
 RECEIVED = -1
 Moves = list[int]
@@ -70,9 +71,9 @@ FIGURES = Tape(developer=[RECEIVED], auditor=[0])
 """The auditor tells figures: a round; the bytes (JSON, some hundred) depend on the digits and are not counted."""
 STOP = Tape(developer=[RECEIVED], auditor=[_frame(stopping.TAG, stopping.SPEC)])
 """The auditor's bit after an evaluation: stop, or go on."""
-_DIGEST = _frame(pen.DIGEST, countersigning.DIGEST_SPEC)
+_DIGEST = _frame(run_log.DIGEST, countersigning.DIGEST_SPEC)
 _SIGNED = _frame(countersigning.SIGNED, *countersigning.SIGNED_SPECS)
-_SIGNATURE = _frame(pen.SIGNATURE, countersigning.SIGNATURE_SPEC)
+_SIGNATURE = _frame(run_log.SIGNATURE, countersigning.SIGNATURE_SPEC)
 CHECKPOINT = Tape(developer=[_DIGEST, _SIGNED, RECEIVED], auditor=[RECEIVED, _SIGNED, RECEIVED])
 """Of the log: the classifier's digest, then both sign (`roles.record`)."""
 REPLAY = Tape(developer=[_DIGEST], auditor=[RECEIVED])
@@ -101,9 +102,9 @@ def kinds(experiment: Experiment) -> list[int]:
 
 def record(experiment: Experiment) -> Tapes:
     """Run each part of a run once, on zeros."""
-    kind_of_head, optimizer = head_kind(experiment), engine.head_optimizer(experiment)
+    kind_of_head, optimizer = head_kind(experiment), secure_head.head_optimizer(experiment)
     inputs = kind_of_head.inputs
-    labels = engine.targets(experiment.training.batch)
+    labels = secure_head.targets(experiment.training.batch)
     taped: list[_Taped] = []
 
     def wrap(channel: Channel) -> Channel:
@@ -222,17 +223,17 @@ def _commitment(experiment: Experiment) -> dict[str, JsonValue]:
 def _agreement(experiment: Experiment) -> Tape:
     """What developer and auditor say to each other before the head is shared."""
     ends = [_Taped(channel) for channel in memory_pair()]
-    number = bytes(session.SESSION_BYTES)
+    number = bytes(seeds.SESSION_BYTES)
 
     def agree(end: _Taped, own: int) -> None:
         roles = ROLES[own], ROLES[1 - own]
         handshake.handshake(end, *roles, experiment)
-        session.same_session(end, number)
+        seeds.check_same_session(end, number)
         if experiment.evidence.log:
             if own == DEVELOPER:
-                end.send_json(pen.BEGIN, _commitment(experiment))
+                end.send_json(run_log.BEGIN, _commitment(experiment))
             else:
-                end.receive_json(pen.BEGIN)
+                end.receive_json(run_log.BEGIN)
 
     together([lambda: agree(ends[0], 0), lambda: agree(ends[1], 1)], lambda: None)
     for end in ends:

@@ -12,21 +12,21 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from amint_mpc.mpc.channel import FramedChannel
-from amint_mpc.mpc.wire import Wire
+from amint_mpc.transport.channel import FramedChannel
+from amint_mpc.transport.wire import Wire
 
 HELD_BYTES = 1 << 26  # beyond it a writer waits; a step of the sizes we measure is far below
 
 
 @dataclass(frozen=True)
-class Link:
+class DelayedLink:
     """Args: rtt_s: a round trip, in seconds. bytes_per_s: of each direction; None: no limit."""
 
     rtt_s: float = 0.0
     bytes_per_s: float | None = None
 
     @classmethod
-    def of(cls, rtt_ms: float, mbit: float | None) -> Link:
+    def of(cls, rtt_ms: float, mbit: float | None) -> DelayedLink:
         """In the units of the command line: milliseconds, and millions of bits a second."""
         return cls(rtt_ms / 1e3, None if mbit is None else mbit * 1e6 / 8)
 
@@ -34,7 +34,7 @@ class Link:
 class Line:
     """What is under way in one direction. Times are given, not taken: the caller owns the clock."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: DelayedLink) -> None:
         self.link = link
         self.held = 0
         self._free = 0.0  # when the last byte written so far has left
@@ -66,7 +66,7 @@ class DelayingWire:
 
     def __init__(self, inner: Wire) -> None:
         self._inner = inner
-        self._line = Line(Link())
+        self._line = Line(DelayedLink())
         self._changed = threading.Condition(threading.Lock())
         self._busy = False
         self._error: OSError | None = None
@@ -74,7 +74,7 @@ class DelayingWire:
         self._thread = threading.Thread(target=self._deliver, name="delay", daemon=True)
         self._thread.start()
 
-    def become(self, link: Link) -> None:
+    def become(self, link: DelayedLink) -> None:
         """Change the link; nothing may be under way."""
         with self._changed:
             self._changed.wait_for(lambda: not self._line.held and not self._busy)

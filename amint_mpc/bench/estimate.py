@@ -11,21 +11,21 @@ from typing import Any
 
 import torch
 
-from amint_mpc.amint.head import MintHead, PlaintextHead
 from amint_mpc.amint.optimizers import head_optimizer
+from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.bench.count import SEALED, TRAIN, Traffic
 from amint_mpc.bench.inprocess import parties, zeros
-from amint_mpc.bench.ours import Tell
+from amint_mpc.bench.ours import OnProgress
 from amint_mpc.bench.train import shortened
 from amint_mpc.config import Experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.models.classifier import build_classifier
-from amint_mpc.models.head import init_head, seeded_normal
-from amint_mpc.roles import engine
+from amint_mpc.models.head_weights import init_head, seeded_normal
+from amint_mpc.roles import secure_head
 from amint_mpc.roles.heads import head_kind
 
 REPEATS = 3
@@ -40,7 +40,7 @@ STOPPING = "that training.patience may end the run early: these figures are the 
 
 
 def estimate(
-    experiment: Experiment, rtt_ms: float = 0.0, repeats: int = REPEATS, tell: Tell = lambda *_: None
+    experiment: Experiment, rtt_ms: float = 0.0, repeats: int = REPEATS, on_progress: OnProgress = lambda *_: None
 ) -> dict[str, Any]:
     """Count and time the parts of a run, and add them up.
 
@@ -56,16 +56,16 @@ def estimate(
         raise UsageError("the estimate is of a run with a dealer", "leave security.correlations as it is")
     if rtt_ms < 0 or repeats < 1:
         raise UsageError("a round trip takes 0 ms or more")
-    tell("counting", 0, 3)
+    on_progress("counting", 0, 3)
     tapes = count.record(experiment)
     whole, step = count.whole_run(experiment, tapes), count.training_step(tapes)
-    tell("timing the head", 1, 3)
+    on_progress("timing the head", 1, 3)
     head = time_head(experiment, repeats)
-    tell("timing the classifier", 2, 3)
+    on_progress("timing the classifier", 2, 3)
     plain = {"warm_up": 0.0, "joint": 0.0, "image": 0.0}
     if experiment.head.features is None:
         plain = time_classifier(experiment, repeats, _NoHead())
-    tell("adding up", 3, 3)
+    on_progress("adding up", 3, 3)
     numbers = Counter(count.kinds(experiment))
     training = experiment.training
     parts = {
@@ -103,7 +103,7 @@ def plaintext_seconds(experiment: Experiment, repeats: int = REPEATS) -> float:
     """What the same training takes in the clear, head and all, in one process with torch's present threads."""
     head = None
     if experiment.training.mint_weight > 0:
-        weights = init_head(engine.head_inputs(experiment), experiment.head.hidden, seeded_normal(experiment.seed))
+        weights = init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(experiment.seed))
         head = PlaintextHead(weights, head_optimizer(experiment.head))
     plain = time_classifier(experiment, repeats, head)
     numbers = Counter(count.kinds(experiment))
@@ -122,8 +122,8 @@ def _passes(experiment: Experiment, numbers: Counter[int]) -> int:
 
 def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     """Seconds of each kind of step of the head, all three parties in this process."""
-    inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
-    labels = engine.targets(experiment.training.batch)
+    inputs, optimizer = secure_head.head_inputs(experiment), secure_head.head_optimizer(experiment)
+    labels = secure_head.targets(experiment.training.batch)
     found = {}
     with parties(head_kind(experiment)) as three:
         for kind in sorted(set(count.kinds(experiment))):

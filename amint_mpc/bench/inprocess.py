@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import PeerError
-from amint_mpc.mpc.channel import Channel, memory_pair
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory, Plan
-from amint_mpc.mpc.correlations.feed import Supply, serve_step
-from amint_mpc.mpc.optimizers import Optimizer
-from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Memory, Plan
+from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.correlations.supply import Supply, serve_step
+from amint_mpc.mpc.dense.descent import Optimizer
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.auditor import draw_and_share
 from amint_mpc.roles.heads import Kind
+from amint_mpc.transport.channel import Channel, memory_pair
 
 MEMORY = 1 << 28
 

@@ -32,21 +32,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.head import PlaintextHead, Wrapped
+from amint_mpc.afterwards.query import features_of
+from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.metrics import best_threshold, membership_figures
 from amint_mpc.amint.optimizers import head_optimizer
-from amint_mpc.amint.sealing import Mixing
+from amint_mpc.amint.plaintext_head import PlaintextHead, Wrapped
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.bench.ours import Tell
+from amint_mpc.bench.ours import OnProgress
 from amint_mpc.config import Experiment
 from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.split import SETS, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent
 from amint_mpc.models.features import FEATURE_LIMIT
-from amint_mpc.models.head import HeadWeights, init_head, seeded_normal
-from amint_mpc.roles.query import features_of
-from amint_mpc.roles.twin import FRESH
+from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
+from amint_mpc.plaintext_run import FRESH
 
 BUDGETS = (0.05, 0.1, 0.2)
 SEEN_EPOCHS = 2  # the last joint epochs, whose gradients are fitted: before them the head was another one
@@ -90,7 +90,7 @@ def measure(
     sealed_epochs: int,
     attackers: int = 3,
     data: Path | None = None,
-    tell: Tell = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None,
 ) -> dict[str, Any]:
     """Train once, and attack.
 
@@ -108,7 +108,7 @@ def measure(
     changes = {"sealed_epochs": sealed_epochs, "patience": 0}
     training = experiment.training.model_copy(update=changes)
     experiment = experiment.model_copy(update={"training": training})
-    opened, features = _trained(experiment, data, tell)
+    opened, features = _trained(experiment, data, on_progress)
     assert opened.joint is not None
     heads = {"joint": opened.joint, "sealed": opened.head.weights}
     result: dict[str, Any] = {
@@ -121,13 +121,13 @@ def measure(
     }
     found: dict[str, list[dict[str, float]]] = {}
     for attacker in range(attackers):
-        tell("attackers", attacker, attackers)
+        on_progress("attackers", attacker, attackers)
         for name, weights in heads.items():
             own = own_head(experiment, features, ATTACKER + attacker, name)
             fitted, result["fit"][name] = fit_to_gradients(own, list(opened.seen))
             for arm, rebuilt in (("own", own), ("gradients", fitted)):
                 found.setdefault(f"{arm}, {name}", []).append(nearness(rebuilt, weights, features))
-    tell("attackers", attackers, attackers)
+    on_progress("attackers", attackers, attackers)
     for name, weights in heads.items():
         found[f"white box, {name}"] = [nearness(weights, weights, features)]
         found[f"random, {name}"] = [_random_moves(weights, features)]
@@ -145,7 +145,7 @@ def own_head(experiment: Experiment, features: Mapping[str, Tensor], seed: int, 
     first = init_head(members.shape[1], experiment.head.hidden, seeded_normal(seed))
     head = PlaintextHead(first, head_optimizer(experiment.head))
     training, own = experiment.training, experiment.model_copy(update={"seed": seed % 2**31})
-    orders, mixing = epoch_orders(own), Mixing(own)
+    orders, mixing = epoch_orders(own), FeatureMixup(own)
     for _ in range(training.epochs if like == "joint" else training.sealed_epochs):
         for inside, outside in zip(*next(orders), strict=True):
             batch = torch.cat([members[torch.from_numpy(inside)], features["external"][torch.from_numpy(outside)]])
@@ -252,7 +252,7 @@ def _spread(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _trained(experiment: Experiment, data: Path | None, tell: Tell) -> tuple[Opened, dict[str, Tensor]]:
+def _trained(experiment: Experiment, data: Path | None, on_progress: OnProgress) -> tuple[Opened, dict[str, Tensor]]:
     """A finished plaintext run with sealed epochs, and the features of all sets."""
     images = load_split(experiment, data)
     fresh = iter(_seeds(experiment))
@@ -266,7 +266,7 @@ def _trained(experiment: Experiment, data: Path | None, tell: Tell) -> tuple[Ope
     trainer.head = opened
     for event in trainer.run():
         if isinstance(event, EpochEvent):
-            tell("epochs", event.epoch, event.epochs)
+            on_progress("epochs", event.epoch, event.epochs)
     features = {
         name: torch.cat([features_of(trainer.backbone, batch) for batch in torch.split(images.images(name), 256)])
         for name in SETS

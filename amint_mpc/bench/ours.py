@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from amint_mpc.bench.delay import Link
-from amint_mpc.bench.team import Answers, Member, Team, seconds
+from amint_mpc.bench.delay import DelayedLink
+from amint_mpc.bench.workers import Answers, Member, Team, seconds
 from amint_mpc.config import ROLES
 from amint_mpc.errors import UsageError
 
-Tell = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Progress: what is done, how much of it, of how much."""
 
 WARM_UP = 3
@@ -39,7 +39,7 @@ class Emulated:
     @property
     def real(self) -> bool:
         """Whether there is nothing to imitate."""
-        return Link.of(self.rtt_ms, self.mbit) == Link()
+        return DelayedLink.of(self.rtt_ms, self.mbit) == DelayedLink()
 
 
 def members(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> dict[str, Member]:

@@ -18,24 +18,26 @@ import torch
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.amint.head import MintHead, Wrapped
+from amint_mpc.amint.plaintext_head import MintHead, Wrapped
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.bench import scribe
-from amint_mpc.bench.delay import DelayingWire, Link, slow_down
-from amint_mpc.bench.scribe import Scribe
+from amint_mpc.bench import logging_cost
+from amint_mpc.bench.delay import DelayedLink, DelayingWire, slow_down
+from amint_mpc.bench.logging_cost import Scribe
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
 from amint_mpc.models.features import FEATURE_LIMIT
-from amint_mpc.mpc.channel import Channel, ChannelStats
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Memory
-from amint_mpc.mpc.correlations.feed import Supply, serve_step
+from amint_mpc.mpc.correlations.base import Memory
+from amint_mpc.mpc.correlations.supply import serve_step
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.mpc.tls import Listener, connect
-from amint_mpc.mpc.two_party.engine import SpuEngine
-from amint_mpc.roles import auditor, dealer, engine, session
-from amint_mpc.roles.heads import Masks, head_kind
+from amint_mpc.roles import auditor, secure_head
+from amint_mpc.roles.backends import Connected, backend_of
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.links import Links
+from amint_mpc.roles.seeds import hand_out_seeds
+from amint_mpc.transport.channel import Channel, ChannelStats
+from amint_mpc.transport.tls import Listener, connect
 
 OneStep = Callable[[], float]
 """Takes one step; returns the seconds in which nothing went on but the head."""
@@ -65,35 +67,26 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
 def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, delayed: bool) -> Iterator[Handler]:
     assert party.auditor is not None
     own, wait = identity.load(party.keys, "developer"), party.connect_timeout_s
-    with session.Links(experiment, "developer", _say_nothing) as links, ExitStack() as inside:
+    with Links(experiment, "developer", _say_nothing) as links, ExitStack() as inside:
         to_auditor = links.add(connect(party.auditor, own, "auditor", wait))
-        supply: Masks
-        from_dealer = ChannelStats()
-        if experiment.two_party:
-            second = links.also(connect(party.auditor, own, "auditor", wait, idle_timeout_s=None))
-            supply = inside.enter_context(SpuEngine(second, DEVELOPER))
-        else:
-            assert party.dealer is not None
-            memory = int(party.dealer_memory_mb * 2**20)
-            to_dealer = links.add(connect(party.dealer, own, "dealer", wait, prefetch_bytes=memory))
-            number, stream = session.receive_seed(to_dealer)
-            session.same_session(to_auditor, number)
-            supply, from_dealer = Supply(stream, DEVELOPER, to_dealer), to_dealer.stats
-        pen = inside.enter_context(scribe.opened(experiment, to_auditor, folder))
-        head = head_kind(experiment).secure(pen.channel, DEVELOPER, supply)
+        at = Connected(experiment, party, own, links, to_auditor, _say_nothing)
+        make_head = inside.enter_context(backend_of(experiment).developer(at))
+        from_dealer = links.to["dealer"].stats if "dealer" in links.to else ChannelStats()
+        run_log = inside.enter_context(logging_cost.opened(experiment, to_auditor, folder))
+        head = make_head(run_log.channel)
         head.share_weights(None, None)
-        mint = Clocked(engine.SecureMintHead(head, to_auditor, experiment), pen)
+        mint = Clocked(secure_head.SecureMintHead(head, to_auditor, experiment), run_log)
         step = head_alone(mint, experiment) if kind == "head" else training(mint, experiment, party, party.overlap)
         wire = slow_down(to_auditor) if delayed else None
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
-            pen.on = command["log"]
+            run_log.on = command["log"]
             sent, received = bytes_sent(to_auditor, head), from_dealer.bytes_received
             clock, peer = to_auditor.stats.rounds, to_auditor.stats.seconds_waiting
             masks, in_head = from_dealer.seconds_waiting, mint.seconds
             answer = take_steps(step, command["steps"])
-            pen.drain()
+            run_log.drain()
             return answer | {
                 "bytes_sent": bytes_sent(to_auditor, head) - sent,
                 "clock": [clock, to_auditor.stats.rounds],
@@ -112,34 +105,27 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
     own, wait = identity.load(party.keys, "auditor"), party.connect_timeout_s
     with (
         Listener(party.listen, own, ["developer"]) as listener,
-        session.Links(experiment, "auditor", _say_nothing) as links,
+        Links(experiment, "auditor", _say_nothing) as links,
         ExitStack() as inside,
     ):
-        to_developer = links.add(listener.accept("developer", wait, more=experiment.two_party))
-        supply: Masks
-        if experiment.two_party:
-            second = links.also(listener.accept("developer", wait, idle_timeout_s=None))
-            supply = inside.enter_context(SpuEngine(second, AUDITOR))
-        else:
-            assert party.dealer is not None
-            to_dealer = links.add(connect(party.dealer, own, "dealer", wait, idle_timeout_s=None, prefetch_bytes=4096))
-            number, stream = session.receive_seed(to_dealer)
-            session.same_session(to_developer, number)
-            supply = session.WatchedSupply(stream, to_dealer)
-        pen = inside.enter_context(scribe.opened(experiment, to_developer, folder))
-        head = head_kind(experiment).secure(pen.channel, AUDITOR, supply)
+        backend = backend_of(experiment)
+        to_developer = links.add(listener.accept("developer", wait, more=backend.links_to_peer > 1))
+        at = Connected(experiment, party, own, links, to_developer, _say_nothing, listener)
+        make_head = inside.enter_context(backend.auditor(at))
+        run_log = inside.enter_context(logging_cost.opened(experiment, to_developer, folder))
+        head = make_head(run_log.channel)
         auditor.draw_and_share(head, head_kind(experiment))
         wire = slow_down(to_developer) if delayed else None
-        labels, optimizer = engine.targets(experiment.training.batch), engine.head_optimizer(experiment)
+        labels, optimizer = secure_head.targets(experiment.training.batch), secure_head.head_optimizer(experiment)
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
             clock, sent = to_developer.stats.rounds, bytes_sent(to_developer, head)
-            peer, pen.on = to_developer.stats.seconds_waiting, command["log"]
+            peer, run_log.on = to_developer.stats.seconds_waiting, command["log"]
             for _ in range(command["steps"]):
                 head.train_step(None, labels, optimizer)
-                pen.step()
-            pen.drain()
+                run_log.step()
+            run_log.drain()
             return {
                 "bytes_sent": bytes_sent(to_developer, head) - sent,
                 "clock": [clock, to_developer.stats.rounds],
@@ -155,12 +141,12 @@ def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
     own, wait = identity.load(party.keys, "dealer"), party.connect_timeout_s
     with (
         Listener(party.listen, own, ["developer", "auditor"]) as listener,
-        session.Links(experiment, "dealer", _say_nothing) as links,
+        Links(experiment, "dealer", _say_nothing) as links,
     ):
         to_auditor = links.add(listener.accept("auditor", wait, send_timeout_s=None))
         to_developer = links.add(listener.accept("developer", wait, send_timeout_s=None))
-        streams = dealer.hand_out_seeds(to_developer, to_auditor)
-        plans, memory = enumerate(engine.plans(experiment)), Memory()
+        streams = hand_out_seeds(to_developer, to_auditor)
+        plans, memory = enumerate(secure_head.plans(experiment)), Memory()
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             sent = to_developer.stats.bytes_sent
@@ -175,7 +161,7 @@ def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
 
 def bytes_sent(link: Channel, head: SharedHead) -> int:
     """By this party to the other one, on every way."""
-    return link.stats.bytes_sent + (head.aside.bytes_sent if head.aside else 0)
+    return link.stats.bytes_sent + (head.extra_traffic.bytes_sent if head.extra_traffic else 0)
 
 
 def head_alone(head: MintHead, experiment: Experiment) -> OneStep:
@@ -223,23 +209,23 @@ def take_steps(step: OneStep, count: int) -> dict[str, Any]:
 class Clocked(Wrapped):
     """A head that adds up the seconds of its steps, in whichever thread they run."""
 
-    def __init__(self, head: MintHead, pen: Scribe) -> None:
+    def __init__(self, head: MintHead, run_log: Scribe) -> None:
         super().__init__(head)
-        self._pen = pen
+        self._log = run_log
         self.seconds = 0.0
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`."""
         start = time.perf_counter()
         gradient = super().step(features, members)
-        self._pen.step()
+        self._log.step()
         self.seconds += time.perf_counter() - start
         return gradient
 
 
 def _become(wire: DelayingWire | None, command: dict[str, Any]) -> None:
     if wire is not None and "rtt_ms" in command:
-        wire.become(Link.of(command["rtt_ms"], command["mbit"]))
+        wire.become(DelayedLink.of(command["rtt_ms"], command["mbit"]))
 
 
 def _say_nothing(_: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from amint_mpc.bench import party
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, load_experiment, load_party
-from amint_mpc.models.head import seeded_normal
+from amint_mpc.models.head_weights import seeded_normal
 from amint_mpc.roles.heads import head_kind
 
 

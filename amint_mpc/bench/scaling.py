@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from amint_mpc.bench import head
-from amint_mpc.bench.head import Setup
-from amint_mpc.bench.ours import Tell
+from amint_mpc.bench import head_step
+from amint_mpc.bench.head_step import Setup
+from amint_mpc.bench.ours import OnProgress
 
 AXES = ("batch", "features", "hidden")
 FACTORS = (0.5, 1.0, 2.0)
 
 
-def measure(middle: Setup, tell: Tell = lambda *_: None) -> list[dict[str, Any]]:
+def measure(middle: Setup, on_progress: OnProgress = lambda *_: None) -> list[dict[str, Any]]:
     """Ours at each size.
 
     Returns:
@@ -25,13 +25,13 @@ def measure(middle: Setup, tell: Tell = lambda *_: None) -> list[dict[str, Any]]
     setups = list(_setups(middle))
     for number, (axis, setup) in enumerate(setups, start=1):
         if setup not in known:
-            known[setup] = head.measure(setup)
+            known[setup] = head_step.measure(setup)
         found = known[setup]
         low, high = found["spread"]["ours_ms"]
         sent = {key: found[key] for key in ("rounds", "mb_sent_developer", "mb_sent_auditor", "mb_dealer")}
         sizes = {each: getattr(setup, each) for each in AXES}
         rows.append({"axis": axis, **sizes, "ms": found["ours_ms"], "low": low, "high": high, **sent})
-        tell("sizes", number, len(setups))
+        on_progress("sizes", number, len(setups))
     return rows
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from amint_mpc.bench import ours
-from amint_mpc.bench.ours import LEAD, WARM_UP, Emulated, Tell
-from amint_mpc.bench.team import Member, Team
+from amint_mpc.bench.ours import LEAD, WARM_UP, Emulated, OnProgress
+from amint_mpc.bench.workers import Member, Team
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
-from amint_mpc.roles import local
+from amint_mpc.host import processes
 
 
 def measure(
@@ -26,7 +26,7 @@ def measure(
     data: Path | None = None,
     threads: int = 1,
     link: Emulated | None = None,
-    tell: Tell = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None,
 ) -> dict[str, Any]:
     """Run the comparison.
 
@@ -44,12 +44,12 @@ def measure(
         raise UsageError("steps and threads are 1 or more")
     with tempfile.TemporaryDirectory(prefix="amint-mpc-bench-") as name:
         folder = Path(name)
-        local.prepare(folder, shortened(experiment, 2 * (WARM_UP + LEAD + steps)), data)
+        processes.prepare(folder, shortened(experiment, 2 * (WARM_UP + LEAD + steps)), data)
         members = ours.members(folder, "train", [threads, 1, 1], link is not None)
         members["twin"] = Member("plaintext", {"folder": name, "work": "train"})
-        tell("starting the processes", 0, 1)
+        on_progress("starting the processes", 0, 1)
         with Team(members, folder) as team:
-            return _contest(team, ours.slices(steps), threads, link, experiment.evidence.log, tell) | {
+            return _contest(team, ours.slices(steps), threads, link, experiment.evidence.log, on_progress) | {
                 "experiment": experiment.name,
                 "digest": experiment.digest(),
                 "steps": steps,
@@ -71,7 +71,7 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
 
 
 def _contest(
-    team: Team, parts: list[int], threads: int, link: Emulated | None, log: bool, tell: Tell
+    team: Team, parts: list[int], threads: int, link: Emulated | None, log: bool, on_progress: OnProgress
 ) -> dict[str, Any]:
     choices = sorted({1, os.cpu_count() or 1})
     ours.warm_up(team, link)
@@ -89,7 +89,7 @@ def _contest(
         for count in choices:
             answers = team.ask({"twin": {"steps": steps, "threads": count}})
             twins[count].append(ours.ms_per_step(answers, steps))
-        tell("slices", number, len(parts))
+        on_progress("slices", number, len(parts))
     own, twin = ours.middle(secure), {count: ours.middle(values) for count, values in twins.items()}
     best = min(choices, key=lambda count: twin[count]["median"])
     plain = twin[best]

@@ -21,9 +21,9 @@ def anchor(run: Path, as_json: bool) -> None:
     dated: a newspaper, a public log, a time-stamping service.
     """
     from amint_mpc.evidence.verify import verify
-    from amint_mpc.roles.planned import planned
+    from amint_mpc.runlog.expected import ExpectedEntries
 
-    log = verify(run, planned).log
+    log = verify(run, ExpectedEntries).log
     if as_json:
         click.echo(json_line({"size": log.head.size, "root": log.head.root, "experiment": log.begin["experiment"]}))
         return

@@ -12,7 +12,7 @@ from amint_mpc.errors import PeerError
 from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
-    from amint_mpc.evidence.attested import Attestation, Difference
+    from amint_mpc.evidence.attestation import Attestation, Difference
 
 DECIDING = ("code", "dependencies")
 
@@ -36,11 +36,11 @@ def attest(other: Path | None, as_json: bool) -> None:
     With --check, code and versions of the dependencies must be the same, else the command ends with code 3. Other
     differences (compiler, Python, machine, image) are shown.
     """
-    from amint_mpc.evidence import attested  # loads torch
+    from amint_mpc.evidence import attestation  # loads torch
 
-    theirs = attested.read(other) if other else None
-    ours = attested.full()
-    found = attested.differences(ours, theirs) if theirs else []
+    theirs = attestation.read(other) if other else None
+    ours = attestation.full()
+    found = attestation.differences(ours, theirs) if theirs else []
     if as_json:
         told = {"differences": [vars(each) for each in found]} if theirs else {}
         click.echo(json_line({**ours.model_dump(), **told}))

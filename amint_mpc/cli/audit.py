@@ -69,14 +69,14 @@ def audit(
     if role is None:
         raise UsageError("give --role, or --local")
 
-    from amint_mpc.roles import audit as parties
+    from amint_mpc.afterwards import parties as parties
 
     party = load_party(party_file, role)
-    with progress(console) as tell:
+    with progress(console) as on_progress:
         if role == "dealer":
             count = parties.dealer(run, party, console.print)
         else:
-            count = parties.developer(run, party, open_members, console.print, tell)
+            count = parties.developer(run, party, open_members, console.print, on_progress)
     if as_json:
         click.echo(json_line({"role": role, "images": count}))
     else:
@@ -93,11 +93,11 @@ def _ask(
     console: Console,
     as_json: bool,
 ) -> None:
+    from amint_mpc.afterwards import parties as parties
     from amint_mpc.amint.verdicts import Calibrated, verdicts
     from amint_mpc.config import load_experiment
     from amint_mpc.evidence.canonical import pixels_digest
     from amint_mpc.evidence.files import EXPERIMENT
-    from amint_mpc.roles import audit as parties
 
     if canaries < 0 or (canaries and backbone is not None):
         raise UsageError("canaries are 0 or more, and there are none with --local")
@@ -106,15 +106,15 @@ def _ask(
         raise UsageError(f"{folder} exists already", "give --out a new folder")
     calibrated = Calibrated.of(parties.scores(run))
     start = time.perf_counter()
-    with progress(console) as tell:
-        files, pixels = parties.read_images(load_experiment(run / EXPERIMENT), images, tell)
+    with progress(console) as on_progress:
+        files, pixels = parties.read_images(load_experiment(run / EXPERIMENT), images, on_progress)
         cost: dict[str, Any] = {}
         if backbone is not None:
             scores, found = parties.local(run, backbone, pixels)
             external: list[bool | None] = [None] * len(files)
         else:
             party = load_party(party_file, "auditor")
-            asked, found = parties.auditor(run, party, pixels, canaries, console.print, tell)
+            asked, found = parties.auditor(run, party, pixels, canaries, console.print, on_progress)
             scores, external = asked.scores, list(asked.external)
             cost = {"canaries": canaries, "rounds": asked.rounds}
             cost |= {"mb_sent": asked.bytes_sent / 1e6, "mb_received": asked.bytes_received / 1e6}

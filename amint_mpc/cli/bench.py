@@ -17,7 +17,7 @@ from amint_mpc.config import ROLES, load_experiment
 from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
-    from amint_mpc.bench.head import Against
+    from amint_mpc.bench.head_step import Against
     from amint_mpc.bench.ours import Emulated
 
 threads = click.option("--threads", type=int, default=1, show_default=True, help="Threads of torch in each process.")
@@ -70,7 +70,7 @@ def head(
     write it: semi2k, where its first party makes all randomness, too, and cheetah, for two parties without a
     dealer; one thread each, links not encrypted. --plot draws ours over five round-trip times.
     """
-    from amint_mpc.bench.head import LINKS, Setup, measure  # loads torch
+    from amint_mpc.bench.head_step import LINKS, Setup, measure  # loads torch
 
     if plot is not None:
         from amint_mpc.bench import plot as plots
@@ -79,8 +79,8 @@ def head(
     end_as_interrupted()
     setup = Setup(features, hidden, batch, steps, threads, against, _link(rtt_ms, mbit))
     console = result.console(as_json)
-    with progress(console) as tell:
-        found = measure(setup, LINKS if plot else (), tell)
+    with progress(console) as on_progress:
+        found = measure(setup, LINKS if plot else (), on_progress)
     if plot is not None:
         plots.over_round_trips(found["at_rtt"], found["rounds"], plot)
     if as_json:
@@ -130,8 +130,8 @@ def train(
 
     end_as_interrupted()
     console = result.console(as_json)
-    with progress(console) as tell:
-        found = measure(experiment, steps, data, threads or os.cpu_count() or 1, _link(rtt_ms, mbit), tell)
+    with progress(console) as on_progress:
+        found = measure(experiment, steps, data, threads or os.cpu_count() or 1, _link(rtt_ms, mbit), on_progress)
     if as_json:
         click.echo(json_line(found))
         return
@@ -162,7 +162,7 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
     Time and bytes should grow in a straight line, rounds not at all.
     """
     from amint_mpc.bench import scaling as sizes  # loads torch
-    from amint_mpc.bench.head import Setup
+    from amint_mpc.bench.head_step import Setup
 
     if plot is not None:
         from amint_mpc.bench import plot as plots
@@ -170,8 +170,8 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
         plots.check(plot)
     end_as_interrupted()
     console = result.console(as_json)
-    with progress(console) as tell:
-        rows = sizes.measure(Setup(features, hidden, batch, steps, threads), tell)
+    with progress(console) as on_progress:
+        rows = sizes.measure(Setup(features, hidden, batch, steps, threads), on_progress)
     if plot is not None:
         plots.over_sizes(rows, plot)
     if as_json:
@@ -213,8 +213,8 @@ def leakage(
 
     end_as_interrupted()
     console = result.console(as_json)
-    with progress(console) as tell:
-        found = measure(experiment, sealed_epochs, attackers, data, tell)
+    with progress(console) as on_progress:
+        found = measure(experiment, sealed_epochs, attackers, data, on_progress)
     if as_json:
         click.echo(json_line(found))
         return

@@ -66,7 +66,7 @@ def compare(
     experiment = load_experiment(source, overrides)
     party = Party(role="developer", data=data)
 
-    from amint_mpc.roles.readiness import check_experiment  # loads torch
+    from amint_mpc.host.checks import check_experiment  # loads torch
     from amint_mpc.runfolder import RunFolder
     from amint_mpc.study import compare as study
 
@@ -79,12 +79,12 @@ def compare(
         Screen(console, study.workers(shadows)) as screen,
     ):
 
-        def tell(who: str, event: Event) -> None:
+        def on_progress(who: str, event: Event) -> None:
             if isinstance(event, Notice):
                 folder.record(Notice(f"{who}: {event.text}"))
             screen.show(who, event)
 
-        record = study.compare(experiment, party, folder, shadows, finished, tell)
+        record = study.compare(experiment, party, folder, shadows, finished, on_progress)
     if as_json:
         click.echo(json_line({**record, "folder": str(folder.path)}))
         return

@@ -21,12 +21,12 @@ def config() -> None:
 @config.command("list")
 def list_command() -> None:
     """Name the experiments that come with the program, and the studies."""
-    _tell(list_experiments())
+    _on_progress(list_experiments())
     click.echo("\nStudies, for amint-mpc study --config NAME:")
-    _tell(list_studies())
+    _on_progress(list_studies())
 
 
-def _tell(files: Mapping[str, Path]) -> None:
+def _on_progress(files: Mapping[str, Path]) -> None:
     for name, path in files.items():
         lines = path.read_text(encoding="utf-8").splitlines()
         click.echo(f"{name:16} {lines[1].lstrip('# ')}")
@@ -47,7 +47,7 @@ def show(source: str | None, overrides: tuple[str, ...]) -> None:
 @options.overrides
 def check(sources: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Say whether experiments are right, and studies; print the digest that all parties must share."""
-    from amint_mpc.roles.readiness import check_experiment  # loads torch
+    from amint_mpc.host.checks import check_experiment  # loads torch
 
     for source in sources or ("quickstart",):
         if is_study(source):

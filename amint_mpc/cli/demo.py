@@ -24,7 +24,7 @@ from amint_mpc.eventlines import json_line
 from amint_mpc.events import Event
 
 if TYPE_CHECKING:
-    from amint_mpc.roles import local
+    from amint_mpc.host import processes
 
 TITLES = {
     "secure": "\nsecure",
@@ -81,16 +81,16 @@ def demo(
 
     import torch
 
-    from amint_mpc.mpc.two_party.engine import check_installed
-    from amint_mpc.roles import agreement, twin
-    from amint_mpc.roles.readiness import check_experiment
+    from amint_mpc import plaintext_run
+    from amint_mpc.afterwards import agreement
+    from amint_mpc.host.checks import check_experiment
+    from amint_mpc.roles.backends import check_installed
 
     check_experiment(experiment)
-    if experiment.two_party:
-        check_installed()
+    check_installed(experiment)
     console = result.console(as_json)
     party = Party(role="developer", data=data)
-    twin.check(experiment, party)
+    plaintext_run.check(experiment, party)
     with _workplace(keep) as folder:
         runs = keep / "runs" if keep else Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
         secure = _secure(console, folder, experiment, data, runs)
@@ -119,9 +119,11 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
     yield keep
 
 
-def _secure(console: Console, folder: Path, experiment: Experiment, data: Path | None, runs: Path) -> local.SecureRun:
+def _secure(
+    console: Console, folder: Path, experiment: Experiment, data: Path | None, runs: Path
+) -> processes.SecureRun:
     """The parties as processes."""
-    from amint_mpc.roles import local
+    from amint_mpc.host import processes
 
     roles, engine = experiment.roles, experiment.head_engine
     console.print(
@@ -131,7 +133,7 @@ def _secure(console: Console, folder: Path, experiment: Experiment, data: Path |
     )
     with Screen(console, roles) as screen:
         try:
-            return local.run(folder, experiment, data, runs, screen.show)
+            return processes.run(folder, experiment, data, runs, screen.show)
         except KeyboardInterrupt:
             console.print("the processes are stopped")
             raise
@@ -143,30 +145,30 @@ def _plain(
     """The same experiment in the clear, from the auditor's first head, and its two baselines, one after another."""
     from safetensors.torch import load_file
 
-    from amint_mpc.roles import twin
+    from amint_mpc import plaintext_run
     from amint_mpc.roles.auditor import FIRST_HEAD
     from amint_mpc.runfolder import RunFolder
 
-    experiments = {"twin": experiment, **twin.baselines(experiment)}
+    experiments = {"twin": experiment, **plaintext_run.baselines(experiment)}
     done: dict[str, tuple[dict[str, Any], Path]] = {}
     console.print("[bold]For comparison[/] in the clear, one after another")
     with Screen(console, list(experiments)) as screen:
         for key, variant in experiments.items():
             with RunFolder.create(runs, variant, "twin", key) as folder:
 
-                def emit(event: Event, key: str = key, folder: RunFolder = folder) -> None:
+                def on_event(event: Event, key: str = key, folder: RunFolder = folder) -> None:
                     folder.record(event)
                     screen.show(key, event)
 
                 first = load_file(auditor / FIRST_HEAD) if key == "twin" else None
-                done[key] = twin.run(variant, party, folder, emit, first), folder.path
+                done[key] = plaintext_run.run(variant, party, folder, on_event, first), folder.path
     return done
 
 
 def _print(
     console: Console,
     experiment: Experiment,
-    secure: local.SecureRun,
+    secure: processes.SecureRun,
     columns: dict[str, figures.Figures],
     runs: Path,
     agreed: dict[str, float] | None,
@@ -200,7 +202,7 @@ def _print(
 
 
 def _as_object(
-    experiment: Experiment, secure: local.SecureRun, columns: dict[str, figures.Figures], paths: dict[str, Path]
+    experiment: Experiment, secure: processes.SecureRun, columns: dict[str, figures.Figures], paths: dict[str, Path]
 ) -> dict[str, Any]:
     reports, own = secure.reports, columns["secure"]
     return {

@@ -31,7 +31,7 @@ def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file
     if party_file and not role:
         raise UsageError("--party names one party's file", "say whose: add --role")
 
-    from amint_mpc.roles.readiness import examine  # loads torch
+    from amint_mpc.host.checks import examine  # loads torch
 
     checks = examine(role, source, party_file, lambda text: click.echo(text, err=True))
     if as_json:

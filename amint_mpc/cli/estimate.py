@@ -36,8 +36,8 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
 
     end_as_interrupted()
     console = result.console(as_json)
-    with progress(console) as tell:
-        found = measure(experiment, rtt_ms, tell=tell)
+    with progress(console) as on_progress:
+        found = measure(experiment, rtt_ms, on_progress=on_progress)
     if as_json:
         click.echo(json_line(found))
         return

@@ -62,7 +62,7 @@ def prove(
     A proof that an image is in a set shows its label. A proof that it is not opens the salt of the index: whoever has
     it can try guesses at other images against the few hashes of such proofs (docs/evidence.md).
     """
-    from amint_mpc.roles.proving import Prover, save
+    from amint_mpc.afterwards.proving import Prover, save
 
     if sum(each is not None for each in (image, position, step)) != 1:
         raise UsageError("give one of --image, --position and --step")
@@ -97,7 +97,7 @@ def check(proof: Path, run: Path, image: Path | None, trust: Path | None, as_jso
     RUN is a folder of either party, or what `amint-mpc verify --export` made; all of its evidence is verified first.
     Ends with code 6 where something does not hold.
     """
-    from amint_mpc.roles.proving import check_file
+    from amint_mpc.afterwards.proving import check_file
 
     try:
         found, verified = check_file(proof, run, image, trust)

@@ -28,15 +28,15 @@ def replay(run: Path, steps: str | None, data: Path | None, device: str, as_json
     Needs a run with evidence.replay, its images and no peer. Steps are done from the checkpoint before the first to
     the one after the last. Ends with code 6 at the first checkpoint that does not follow.
     """
-    from amint_mpc.roles.replay import TOLERANCE, last_step
-    from amint_mpc.roles.replay import replay as again
+    from amint_mpc.afterwards.replay import TOLERANCE, last_step
+    from amint_mpc.afterwards.replay import replay as again
 
     end_as_interrupted()
     first, last = _range(steps) if steps else (0, last_step(run))
     console = result.console(as_json)
     try:
-        with progress(console) as tell:
-            found = again(run, data, first, last, device, tell)
+        with progress(console) as on_progress:
+            found = again(run, data, first, last, device, on_progress)
     except EvidenceError as error:
         if as_json:
             click.echo(json_line({"follows": False, "error": error.message, "hint": error.hint}))

@@ -66,7 +66,7 @@ def run(
         )
     party = load_party(party_file, role)
 
-    from amint_mpc.roles.readiness import check_experiment  # loads torch
+    from amint_mpc.host.checks import check_experiment  # loads torch
 
     check_experiment(experiment)
     end_as_interrupted()
@@ -87,11 +87,11 @@ def _for_a_person(
         Screen(console, [role], INSECURE if experiment.insecure else "") as screen,
     ):
 
-        def emit(event: Event) -> None:
+        def on_event(event: Event) -> None:
             folder.record(event)
             screen.show(role, event)
 
-        summary = _take_part(role, experiment, party, folder, emit)
+        summary = _take_part(role, experiment, party, folder, on_event)
     result.show(console, summary, folder.path, as_json)
 
 
@@ -101,32 +101,34 @@ def _for_a_parent(role: Role, experiment: Experiment, party: Party, runs: Path |
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(line: str) -> None:
+    def on_progress(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
     try:
         with RunFolder.create(runs or party.runs, experiment, role, name) as folder:
 
-            def emit(event: Event) -> None:
+            def on_event(event: Event) -> None:
                 folder.record(event)
-                tell(to_line(event))
+                on_progress(to_line(event))
 
-            summary = _take_part(role, experiment, party, folder, emit)
-        tell(json_line({"event": "summary", "summary": summary, "folder": str(folder.path)}))
+            summary = _take_part(role, experiment, party, folder, on_event)
+        on_progress(json_line({"event": "summary", "summary": summary, "folder": str(folder.path)}))
     except AmintError as error:
-        tell(json_line({"event": "error", "message": error.message, "hint": error.hint, "code": error.exit_code}))
+        on_progress(
+            json_line({"event": "error", "message": error.message, "hint": error.hint, "code": error.exit_code})
+        )
         raise
 
 
-def _take_part(role: Role, experiment: Experiment, party: Party, folder: Any, emit: Any) -> dict[str, Any]:
+def _take_part(role: Role, experiment: Experiment, party: Party, folder: Any, on_event: Any) -> dict[str, Any]:
     import torch
 
     if party.threads:
         torch.set_num_threads(party.threads)
     # `role` is one of three fixed words (click.Choice); the engine loads only now.
     module = importlib.import_module(f"amint_mpc.roles.{role}")
-    summary: dict[str, Any] = module.run(experiment, party, folder, emit)
+    summary: dict[str, Any] = module.run(experiment, party, folder, on_event)
     if folder.summary is None:
         folder.finish(summary)
     return dict(folder.summary)

@@ -140,8 +140,8 @@ def _dry_run(plan: Plan, folder: StudyFolder, jobs: int, console: Console, as_js
         seconds = estimate(cell.experiment)["seconds"] if cell.mode == "secure" else plaintext_seconds(cell.experiment)
         return float(seconds)
 
-    with progress(console) as tell:
-        seconds = expect(plan.cells, measure, tell)
+    with progress(console) as on_progress:
+        seconds = expect(plan.cells, measure, on_progress)
     done = {cell.name for cell in plan.cells if folder.summary(cell) is not None}
     left = sum(value for name, value in seconds.items() if name not in done) / jobs
     if as_json:

@@ -35,8 +35,8 @@ def train(
     experiment = load_experiment(source, overrides)
     party = Party(role="developer", data=data)
 
-    from amint_mpc.roles import twin
-    from amint_mpc.roles.readiness import check_experiment
+    from amint_mpc import plaintext_run
+    from amint_mpc.host.checks import check_experiment
     from amint_mpc.runfolder import RunFolder
 
     check_experiment(experiment)
@@ -47,9 +47,9 @@ def train(
         Screen(console, ["twin"]) as screen,
     ):
 
-        def emit(event: Event) -> None:
+        def on_event(event: Event) -> None:
             folder.record(event)
             screen.show("twin", event)
 
-        summary = twin.run(experiment, party, folder, emit)
+        summary = plaintext_run.run(experiment, party, folder, on_event)
     result.show(console, summary, folder.path, as_json)

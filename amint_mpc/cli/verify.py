@@ -13,7 +13,7 @@ from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
-    from amint_mpc.evidence.log import Head
+    from amint_mpc.evidence.log import TreeHead
     from amint_mpc.evidence.verify import Verified
 
 _HEAD = re.compile(r"([0-9]{1,9}):([0-9a-f]{64})")
@@ -47,14 +47,14 @@ def verify(
     """
     from amint_mpc.evidence import verify as evidence
     from amint_mpc.evidence.export import export as put
-    from amint_mpc.roles.planned import planned
+    from amint_mpc.runlog.expected import ExpectedEntries
 
     heads = tuple(map(_head, anchors))
     pinned = evidence.pinned_in(trust) if trust else None
     try:
         if other:
             evidence.compare_logs(run, other)
-        found = evidence.verify(run, planned, pinned, heads)
+        found = evidence.verify(run, ExpectedEntries, pinned, heads)
     except EvidenceError as error:
         if as_json:
             click.echo(json_line({"holds": False, "error": error.message, "hint": error.hint}))
@@ -66,15 +66,15 @@ def verify(
         click.echo(f"exported to {export}")
 
 
-def _head(text: str) -> Head:
-    from amint_mpc.evidence.log import Head
+def _head(text: str) -> TreeHead:
+    from amint_mpc.evidence.log import TreeHead
 
     match = _HEAD.fullmatch(text.strip())
     if match is None:
         raise UsageError(
             f"{text[:80]!r} is no head of a log", "it is SIZE:ROOT, as amint-mpc evidence anchor prints it"
         )
-    return Head(int(match[1]), match[2])
+    return TreeHead(int(match[1]), match[2])
 
 
 def _record(found: Verified) -> dict[str, Any]:

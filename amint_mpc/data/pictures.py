@@ -30,7 +30,7 @@ _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF
 _HINT = "Replace or remove it, and take its line out of the list that names it, if there is one."
 
 
-def read_pictures(listing: Listing, shape: tuple[int, int, int], say: Say) -> tuple[Tensor, Tensor]:
+def read_pictures(listing: Listing, shape: tuple[int, int, int], on_notice: Say) -> tuple[Tensor, Tensor]:
     """Read all files of a listing.
 
     Args:
@@ -56,7 +56,7 @@ def read_pictures(listing: Listing, shape: tuple[int, int, int], say: Say) -> tu
             pixels[row] = read_picture(path, shape)
             if (now := time.monotonic()) - told >= TELL_EVERY_S:
                 told = now
-                say(f"{row + 1:,} of {total:,} images read")
+                on_notice(f"{row + 1:,} of {total:,} images read")
     return torch.from_numpy(pixels), torch.tensor(listing.labels, dtype=torch.int64)
 
 

@@ -66,7 +66,7 @@ class Dataset:
         """Whether `read` would fetch the images first."""
         return self.download is not None and root is not None and self.place(root) is None
 
-    def read(self, root: Path | None, say: Say = lambda _: None) -> LabelledImages:
+    def read(self, root: Path | None, on_notice: Say = lambda _: None) -> LabelledImages:
         """Load and check all images; download them where that is possible and a folder is named.
 
         Args:
@@ -76,7 +76,7 @@ class Dataset:
         Raises:
             DataError: nothing to read, or not what the registry states.
         """
-        images, labels = self.load(self._place(root, say), self, say)
+        images, labels = self.load(self._place(root, on_notice), self, on_notice)
         if tuple(images.shape[1:]) != self.shape or len(images) != len(labels):
             raise DataError(
                 f"{self.name}: {len(images)} images of shape {tuple(images.shape[1:])} with {len(labels)} labels, "
@@ -87,14 +87,14 @@ class Dataset:
             raise DataError(f"{self.name}: a label is outside 0 to {self.classes - 1}", "Check the label files.")
         return LabelledImages(images, labels)
 
-    def _place(self, root: Path | None, say: Say) -> Path:
+    def _place(self, root: Path | None, on_notice: Say) -> Path:
         if not self.layout:
             return Path()
         hint = f"Put there {self.layout} (docs/data.md)."
         if root is None:
             raise DataError(f"{self.name} needs a data folder", f"Name one under `data` in the party file. {hint}")
         if self.to_download(root):
-            say(f"downloading {self.name} into {root}")
+            on_notice(f"downloading {self.name} into {root}")
             self._download(root, hint)
         place = self.place(root)
         if place is not None:
@@ -150,7 +150,7 @@ def _cifar(classes: int, files: tuple[str, ...], folder: str) -> Dataset:
 
 
 def _pictures(list_files: Callable[[Path, int], Listing]) -> Callable[[Path, Dataset, Say], tuple[Tensor, Tensor]]:
-    return lambda place, kind, say: read_pictures(list_files(place, kind.classes), kind.shape, say)
+    return lambda place, kind, on_notice: read_pictures(list_files(place, kind.classes), kind.shape, on_notice)
 
 
 DATASETS: dict[str, Dataset] = {

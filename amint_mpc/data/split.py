@@ -130,7 +130,7 @@ def split_images(source: LabelledImages, data: Data, classes: int, seed: int) ->
     )
 
 
-def load_split(experiment: Experiment, root: Path | None, say: Say = lambda _: None) -> SplitImages:
+def load_split(experiment: Experiment, root: Path | None, on_notice: Say = lambda _: None) -> SplitImages:
     """Read the experiment's dataset from `root` and split it.
 
     Args:
@@ -141,7 +141,7 @@ def load_split(experiment: Experiment, root: Path | None, say: Say = lambda _: N
         DataError: images are missing, damaged or too few, or a class has no member.
     """
     kind = dataset(experiment.data)
-    images = split_images(kind.read(root, say), experiment.data, kind.classes, experiment.seed)
+    images = split_images(kind.read(root, on_notice), experiment.data, kind.classes, experiment.seed)
     assert images.census is not None
     absent = [number for number, count in enumerate(images.census.class_counts["members"]) if not count]
     if absent:
@@ -150,7 +150,7 @@ def load_split(experiment: Experiment, root: Path | None, say: Say = lambda _: N
             f"{len(absent)} of the {kind.classes} classes of {kind.name} have no member ({named})",
             "Raise data.members, take another seed, or add images of these classes.",
         )
-    say(images.census.sentence())
+    on_notice(images.census.sentence())
     return images
 
 

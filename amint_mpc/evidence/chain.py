@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 from amint_mpc.config import Role
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence import signing
-from amint_mpc.evidence.entries import AFTER, HEAD_TYPE, KINDS, Planned, Signed, signed_payload
-from amint_mpc.evidence.log import VERSION, Entry, Head, read
+from amint_mpc.evidence.canonical import Value
+from amint_mpc.evidence.entries import AFTER, HEAD_TYPE, KINDS, ExpectedEntry, ExpectedLog, Signed, signed_payload
+from amint_mpc.evidence.log import VERSION, Entry, TreeHead, read
 from amint_mpc.evidence.merkle import EMPTY, Growing
 
 SIGNERS: tuple[Role, ...] = ("developer", "auditor")
-NOTHING = Head(0, EMPTY.hex())
+NOTHING = TreeHead(0, EMPTY.hex())
 
 
 @dataclass
@@ -37,8 +38,8 @@ class Walked:
 
     begin: dict[str, Any] = field(default_factory=dict)
     end: dict[str, Any] = field(default_factory=dict)
-    finished: Head = NOTHING
-    head: Head = NOTHING
+    finished: TreeHead = NOTHING
+    head: TreeHead = NOTHING
     steps: int = 0
     signed: int = 0
     stopped: int | None = None
@@ -52,7 +53,7 @@ class Walker:
 
     Args:
         path: of the log.
-        plan: what the experiment says it must hold.
+        plan: what the experiment says it must hold. begin: what the first entry must say beside that.
         certificates: of both who sign.
         anchors: heads that were published: the log must have had each of them.
     """
@@ -60,11 +61,12 @@ class Walker:
     def __init__(
         self,
         path: Path,
-        plan: Iterator[Planned],
+        plan: ExpectedLog,
+        begin: Mapping[str, Value],
         certificates: Mapping[Role, x509.Certificate],
-        anchors: tuple[Head, ...] = (),
+        anchors: tuple[TreeHead, ...] = (),
     ) -> None:
-        self._entries, self._plan = read(path), plan
+        self._entries, self._plan, self._begin = read(path), plan, begin
         self._certificates = certificates
         self._anchors = {anchor.size: anchor.root for anchor in anchors}
         self._tree = Growing()
@@ -78,12 +80,12 @@ class Walker:
             EvidenceError: it names the first entry that is wrong, and its place in the run.
             UsageError: the file cannot be read.
         """
-        passing_over = False  # after a stop, up to the last scoring
-        for planned in self._plan:
-            if passing_over and not planned.fields.get("final"):
-                continue
-            self._planned(planned)
-            passing_over = planned.kind == "signed" and self._found.stopped is not None
+        for expected in self._plan:
+            if expected.kind == "begin":
+                expected = replace(expected, fields={**expected.fields, **self._begin})
+            self._check_expected(expected)
+            if expected.kind == "signed" and self._found.stopped is not None:
+                self._plan.stop()
         self._found.finished = self._head()
         self._after()
         self._found.head = self._head()
@@ -94,27 +96,27 @@ class Walker:
             )
         return self._found
 
-    def _planned(self, planned: Planned) -> None:
+    def _check_expected(self, expected: ExpectedEntry) -> None:
         entry = next(self._entries, None)
         if entry is None:
             raise EvidenceError(
-                f"log: it ends after {self._tree.size} entries, where {planned.place} should follow",
+                f"log: it ends after {self._tree.size} entries, where {expected.place} should follow",
                 "the run was not finished, or the log was cut",
             )
         if entry.index == 0:
             _check_version(entry)
-        model = self._model(entry, planned)
-        if entry.kind != planned.kind or _number(entry) not in (None, planned.fields.get("step")):
+        model = self._model(entry, expected)
+        if entry.kind != expected.kind or _number(entry) not in (None, expected.fields.get("step")):
             self._wrong(
-                entry, f"should be {planned.place}, and is {_place(entry)}", "entries are missing or were moved"
+                entry, f"should be {expected.place}, and is {_place(entry)}", "entries are missing or were moved"
             )
-        for key, value in planned.fields.items():
+        for key, value in expected.fields.items():
             if entry.record.get(key) != value:
-                self._wrong(entry, f"{planned.place}: its {key} is not the one of this run")
-        self._take(entry, model, planned.place)
+                self._wrong(entry, f"{expected.place}: its {key} is not the one of this run")
+        self._take(entry, model, expected.place)
 
-    def _model(self, entry: Entry, planned: Planned | None) -> BaseModel:
-        place = f", {planned.place}" if planned and planned.kind == entry.kind else ""
+    def _model(self, entry: Entry, expected: ExpectedEntry | None) -> BaseModel:
+        place = f", {expected.place}" if expected and expected.kind == entry.kind else ""
         if entry.kind not in KINDS:
             self._wrong(entry, f"{place[2:] or 'it'} is of the unknown kind {entry.kind!r}", "use a newer amint-mpc")
         try:
@@ -171,8 +173,8 @@ class Walker:
         if self._agreed != self._tree.size:
             raise EvidenceError(f"log: entries {self._agreed} to {self._tree.size - 1} at its end are not signed")
 
-    def _head(self) -> Head:
-        return Head(self._tree.size, self._tree.root().hex())
+    def _head(self) -> TreeHead:
+        return TreeHead(self._tree.size, self._tree.root().hex())
 
     @staticmethod
     def _wrong(entry: Entry, what: str, hint: str = "") -> NoReturn:

@@ -27,9 +27,9 @@ from torch import Tensor
 from amint_mpc.config import Data
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import EvidenceError
-from amint_mpc.evidence.attest import Digest
 from amint_mpc.evidence.canonical import Value, pixels_digest, sha256
 from amint_mpc.evidence.merkle import Tree, leaf_hash
+from amint_mpc.evidence.software_digests import Digest
 
 SetName: TypeAlias = Literal["members", "external", "unseen"]
 SETS: tuple[SetName, ...] = ("members", "external", "unseen")

@@ -10,22 +10,23 @@
     query       after the end, any number of times, each signed before it is answered: session, how many images, and a
                 digest of which (`images_digest`)
 
-A digest of frames covers what one party sent the other since the last entry that has such a digest (`mpc.observed`).
+A digest of frames covers what one party sent the other since the last entry that has such a digest
+(`amint_mpc.transport.hashing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from amint_mpc.evidence.attest import Digest, ImageDigest, Software
 from amint_mpc.evidence.canonical import Value, encode, sha256, tensors_digest
 from amint_mpc.evidence.commitments import DataCommitment
-from amint_mpc.evidence.log import Head
+from amint_mpc.evidence.log import TreeHead
+from amint_mpc.evidence.software_digests import Digest, ImageDigest, Software
 
 HEAD_TYPE = "application/vnd.amint-mpc.log-head+json"
 SALT_BYTES = 32
@@ -138,7 +139,7 @@ AFTER = frozenset({"query"})
 
 
 @dataclass(frozen=True)
-class Planned:
+class ExpectedEntry:
     """An entry that a run of an experiment must have next.
 
     Args:
@@ -152,7 +153,16 @@ class Planned:
     place: str
 
 
-def signed_payload(head: Head) -> bytes:
+class ExpectedLog(Protocol):
+    """The entries that a run must have, one after the other (`amint_mpc.runlog.expected`)."""
+
+    def __iter__(self) -> Iterator[ExpectedEntry]: ...
+
+    def stop(self) -> None:
+        """A checkpoint said stop: leave out what an early stop leaves out."""
+
+
+def signed_payload(head: TreeHead) -> bytes:
     """What both parties sign, as type `HEAD_TYPE`."""
     return encode({"root": head.root, "size": head.size})
 

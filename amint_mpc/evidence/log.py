@@ -35,7 +35,7 @@ MAX_LINE = 1 << 18
 MAX_ENTRIES = 50_000_000
 
 
-class Head(NamedTuple):
+class TreeHead(NamedTuple):
     """Size of a log, and the root of its Merkle tree in hex."""
 
     size: int
@@ -110,10 +110,10 @@ class Log:
             self._grow(leaf_hash(line))
             return index
 
-    def head(self) -> Head:
+    def head(self) -> TreeHead:
         """Of all entries so far."""
         with self._lock:
-            return Head(self._tree.size, self._tree.root().hex())
+            return TreeHead(self._tree.size, self._tree.root().hex())
 
     def sync(self) -> None:
         """Return when everything is on the disk."""

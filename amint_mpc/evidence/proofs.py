@@ -27,7 +27,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amint_mpc.errors import EvidenceError
-from amint_mpc.evidence.attest import Digest
 from amint_mpc.evidence.commitments import (
     Commitments,
     DataCommitment,
@@ -38,6 +37,7 @@ from amint_mpc.evidence.commitments import (
     salt_commitment,
 )
 from amint_mpc.evidence.merkle import Tree, leaf_hash, root_from_proof
+from amint_mpc.evidence.software_digests import Digest
 
 MAX_FILE = 64 << 20
 _Position = Annotated[int, Field(ge=0, lt=2**53)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence.canonical import Value, encode
-from amint_mpc.evidence.log import Head
+from amint_mpc.evidence.log import TreeHead
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -25,7 +25,7 @@ TENSORS = "amintMpcTensors1"
 COMMITMENT = "amintMpcHeadCommitment1"
 
 
-def statement(begin: Mapping[str, Any], end: Mapping[str, Any], head: Head) -> bytes:
+def statement(begin: Mapping[str, Any], end: Mapping[str, Any], head: TreeHead) -> bytes:
     """The payload, canonical JSON.
 
     Args:

@@ -37,9 +37,9 @@ from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value, tensors_digest
 from amint_mpc.evidence.chain import SIGNERS, Walked, Walker
 from amint_mpc.evidence.commitments import DataCommitment
-from amint_mpc.evidence.entries import SALT_BYTES, Planned, head_commitment
+from amint_mpc.evidence.entries import SALT_BYTES, ExpectedLog, head_commitment
 from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT, read_bounded
-from amint_mpc.evidence.log import MAX_LINE, Head
+from amint_mpc.evidence.log import MAX_LINE, TreeHead
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, compare, statement
 from amint_mpc.reading import read_mapping
 
@@ -66,14 +66,14 @@ class Verified:
 
 def verify(
     run: Path,
-    plan: Callable[[Experiment], Iterator[Planned]],
+    plan: Callable[[Experiment], ExpectedLog],
     pinned: Mapping[Role, x509.Certificate] | None = None,
-    anchors: tuple[Head, ...] = (),
+    anchors: tuple[TreeHead, ...] = (),
 ) -> Verified:
     """Check a run folder, either party's, or what was exported from one.
 
     Args:
-        plan: what the log of an experiment must hold (`amint_mpc.roles.planned`).
+        plan: what the log of an experiment must hold (`amint_mpc.runlog.expected`).
         pinned: certificates that are trusted already.
         anchors: heads that were published.
 
@@ -88,15 +88,9 @@ def verify(
     experiment, digest = _experiment(run / EXPERIMENT)
     certificates = _certificates(run / CERTIFICATES, pinned or {})
     fingerprints = {role: identity.fingerprint(certificate) for role, certificate in certificates.items()}
-
-    def whole_plan() -> Iterator[Planned]:
-        entries = plan(experiment)
-        begin = next(entries)
-        marks: dict[str, Value] = dict(fingerprints.items())
-        yield Planned(begin.kind, {**begin.fields, "experiment": digest, "certificates": marks}, begin.place)
-        yield from entries
-
-    found = Walker(run / LOG, whole_plan(), certificates, anchors).walk()
+    marks: dict[str, Value] = dict(fingerprints.items())
+    begin: dict[str, Value] = {"experiment": digest, "certificates": marks}
+    found = Walker(run / LOG, plan(experiment), begin, certificates, anchors).walk()
     DataCommitment.model_validate(found.begin["data"]).check_sizes(experiment.data)
     if found.queried > experiment.evidence.max_queries:
         limit = experiment.evidence.max_queries

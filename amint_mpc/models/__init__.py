@@ -8,9 +8,9 @@ from amint_mpc.models import vit as vit
 from amint_mpc.models import xception as xception
 from amint_mpc.models.backbone import TAPS, Backbone, Spec, StagedBackbone, Taps
 from amint_mpc.models.classifier import Classifier, build_classifier, feature_count
-from amint_mpc.models.conv_head import ConvWeights, init_conv_head, load_conv_head
+from amint_mpc.models.conv_head_weights import ConvWeights, init_conv_head, load_conv_head
 from amint_mpc.models.features import FEATURE_LIMIT, Features
-from amint_mpc.models.head import (
+from amint_mpc.models.head_weights import (
     GRADIENT_LIMIT,
     HIDDEN_LIMIT,
     LOGIT_LIMIT,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from amint_mpc.config import Experiment
 from amint_mpc.models.backbone import Backbone
-from amint_mpc.models.conv_head import TapShapes
+from amint_mpc.models.conv_head_weights import TapShapes
 from amint_mpc.models.features import Features, flatten
 from amint_mpc.models.registry import build_backbone
 

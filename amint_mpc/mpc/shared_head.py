@@ -14,9 +14,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc.channel import Channel, ChannelStats
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
-from amint_mpc.mpc.optimizers import Optimizer
+from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.dense.descent import Optimizer
+from amint_mpc.transport.channel import Channel, ChannelStats
 
 
 class SharedHead(Protocol):
@@ -25,7 +26,7 @@ class SharedHead(Protocol):
     party: int
 
     @property
-    def aside(self) -> ChannelStats | None:
+    def extra_traffic(self) -> ChannelStats | None:
         """What it exchanges with the other party beside the channel; None: nothing."""
 
     @property
@@ -100,6 +101,3 @@ def open_to(
         return None
     theirs = channel.receive(tag, number, *((share.dtype, tuple(share.shape)) for share in shares.values()))
     return [mine + other for mine, other in zip(shares.values(), theirs, strict=True)]
-
-
-__all__ = ["AUDITOR", "DEVELOPER", "SharedHead", "open_to", "send_shares"]

@@ -15,8 +15,8 @@ from typing import Literal
 
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.report.comparison import Comparison, read_comparison
-from amint_mpc.report.course import Course, read_course
 from amint_mpc.report.files import Figure, regular
+from amint_mpc.report.history import Course, read_course
 from amint_mpc.report.run import Run, is_run, read_run
 from amint_mpc.report.statistics import Scores
 

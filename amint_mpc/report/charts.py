@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from amint_mpc.report.course import Course, Points
 from amint_mpc.report.drawing import EXTERNAL, INK, LINE, MEMBERS, PAPER, SOFT, UNSEEN, percent_axis, svg
+from amint_mpc.report.history import Course, Points
 from amint_mpc.report.statistics import (
     EDGE,
     Scores,

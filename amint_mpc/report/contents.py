@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amint_mpc.report import charts, scatter, words
+from amint_mpc.report import charts, formatting, scatter
 from amint_mpc.report.audit import ALONE, DISTILLED, TWIN, Audit
 from amint_mpc.report.files import Figure
 from amint_mpc.report.statistics import Scores, called_members, found_at
@@ -16,7 +16,7 @@ from amint_mpc.report.study import PRICE, Section, Study
 _PARTIES = ("developer", "auditor", "dealer")
 _MEASURES = {
     "mint_auc": "Area under the ROC curve",
-    "tpr_at_1pct_fpr": f"Members found at 1{words.NBSP}% false alarms",
+    "tpr_at_1pct_fpr": f"Members found at 1{formatting.NBSP}% false alarms",
     "mint_accuracy_at_half": "Right answers at threshold 0.5",
     "mean_score_members": "Mean score, members",
     "mean_score_external": "Mean score, external images",
@@ -32,7 +32,7 @@ _HEADINGS = {
     "mint_accuracy": "right, calibrated",
     "mint_accuracy_at_half": "right at 0.5",
     "mint_auc": "AUC",
-    "tpr_at_1pct_fpr": f"found at 1{words.NBSP}% false alarms",
+    "tpr_at_1pct_fpr": f"found at 1{formatting.NBSP}% false alarms",
     "task_accuracy": "task",
     "task_accuracy_without_mint": "task alone",
     PRICE: "price, points",
@@ -52,7 +52,7 @@ def run_contents(audit: Audit) -> dict[str, Any]:
         "figures": figures,
         "accuracy": figures.get("mint_accuracy"),
         "measures": [(title, _measure(name, figures[name])) for name, title in _MEASURES.items() if name in figures],
-        "classes": words.classes(main.experiment),
+        "classes": formatting.classes(main.experiment),
         "counts": _counts(audit),
         "scores": scores,
         "course": audit.course,
@@ -104,7 +104,7 @@ def _scored(scores: Scores) -> dict[str, Any]:
         "found": called_members(scores.members_report, at),
         "wrong": called_members(scores.unseen_report, at),
         "external": called_members(scores.external, at),
-        "worth": words.worth(scores),
+        "worth": formatting.worth(scores),
         "low_rates": _low_rates(scores),
     }
 
@@ -120,8 +120,8 @@ def _evidence(scores: Scores) -> dict[str, Any]:
 
 def _measure(name: str, found: Figure) -> str:
     if name in _SHARES:
-        return f"{words.share(found.value)} ({words.share(found.low)} to {words.share(found.high)})"
-    return f"{words.percent(found.value)} ({words.interval(found)})"
+        return f"{formatting.share(found.value)} ({formatting.share(found.low)} to {formatting.share(found.high)})"
+    return f"{formatting.percent(found.value)} ({formatting.interval(found)})"
 
 
 def _counts(audit: Audit) -> dict[str, int]:
@@ -135,13 +135,13 @@ def _low_rates(scores: Scores) -> str:
     count, parts = len(scores.unseen_report), []
     for limit in (0.01, 0.001):
         share = found_at(scores.members_report, scores.unseen_report, limit)
-        at = f"{100 * limit:g}{words.NBSP}%"
+        at = f"{100 * limit:g}{formatting.NBSP}%"
         if share is None:
             parts.append(f"Nothing can be said about {at} false alarms: one of {count:,} unseen images is more.")
         else:
             allowed = math.floor(count * limit + 1e-9)
             rests = f"{allowed} unseen image{'s' if allowed != 1 else ''}"
-            parts.append(f"At {at} false alarms {words.percent(share)} are found; that rests on {rests}.")
+            parts.append(f"At {at} false alarms {formatting.percent(share)} are found; that rests on {rests}.")
     return " ".join(parts)
 
 
@@ -169,17 +169,17 @@ def _tasks(audit: Audit) -> dict[str, Any]:
 
 def _time(audit: Audit) -> str:
     summary = audit.parties.get("developer", audit.main).summary
-    parts = [f"The run took {words.duration(summary.seconds)}"]
+    parts = [f"The run took {formatting.duration(summary.seconds)}"]
     if summary.steps and summary.seconds_per_step is not None:
-        each = words.duration(summary.seconds_per_step)
-        parts[0] += f", with {words.number(summary.steps)} joint steps of {each} each"
+        each = formatting.duration(summary.seconds_per_step)
+        parts[0] += f", with {formatting.number(summary.steps)} joint steps of {each} each"
     if summary.rounds_per_step:
         parts.append(f"A step of the head takes {summary.rounds_per_step:g} rounds between developer and auditor")
     twin = audit.beside.get(TWIN)
     if audit.secure and twin is not None and twin.summary.seconds_per_step and summary.seconds_per_step:
         ratio = summary.seconds_per_step / twin.summary.seconds_per_step
         parts.append(
-            f"The twin in the clear took {words.duration(twin.summary.seconds_per_step)} a step: "
+            f"The twin in the clear took {formatting.duration(twin.summary.seconds_per_step)} a step: "
             f"{ratio:.1f} times less, on the same or another machine"
         )
     return ". ".join(parts) + "."
@@ -217,7 +217,7 @@ def _compared(audit: Audit) -> dict[str, Any]:
 def _folders(audit: Audit) -> str:
     whose = [f"the {role}'s" for role in audit.parties]
     names = ", ".join(run.path.absolute().name for run in audit.parties.values())
-    return f"{words.listed(whose)} folder{'s' if len(whose) > 1 else ''} ({names})"
+    return f"{formatting.listed(whose)} folder{'s' if len(whose) > 1 else ''} ({names})"
 
 
 def _digests(audit: Audit) -> list[tuple[str, str]]:

@@ -17,15 +17,22 @@ from markupsafe import Markup
 
 from amint_mpc import __version__
 from amint_mpc.errors import UsageError
-from amint_mpc.report import words
+from amint_mpc.report import formatting
 from amint_mpc.report.audit import gather
 from amint_mpc.report.contents import run_contents, study_contents
 from amint_mpc.report.files import printable
 from amint_mpc.report.study import is_study, read_study
 
 FILTERS = (
-    *(words.percent, words.interval, words.share, words.points, words.of_hundred, words.number),
-    *(words.duration, words.size, words.pictures, words.counted),
+    *(
+        formatting.percent,
+        formatting.interval,
+        formatting.share,
+        formatting.points,
+        formatting.of_hundred,
+        formatting.number,
+    ),
+    *(formatting.duration, formatting.size, formatting.pictures, formatting.counted),
 )
 
 

@@ -30,7 +30,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Rate:
+class ErrorRate:
     """`hits` of `count` images, with the 95 % score interval (Wilson 1927), which also holds near 0 and 1."""
 
     hits: int
@@ -54,9 +54,9 @@ class Rate:
         return min(1.0, max(0.0, (share + z2 / (2 * n) + sign * half) / (1 + z2 / n)))
 
 
-def called_members(scores: Array, threshold: float) -> Rate:
+def called_members(scores: Array, threshold: float) -> ErrorRate:
     """How many are called members."""
-    return Rate(int((scores >= threshold).sum()), len(scores))
+    return ErrorRate(int((scores >= threshold).sum()), len(scores))
 
 
 def right_answers(found: float, false: float, asked: float) -> float | None:

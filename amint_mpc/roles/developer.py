@@ -1,7 +1,7 @@
 """The developer: has the images and the classifier, trains it in plaintext, and never holds the head.
 
-1. Load the images; connect to the auditor and agree on the experiment; then to the dealer, and agree on the session.
-   Where the experiment says `two-party` there is no dealer: SPU is started instead, and joined with the auditor's.
+1. Load the images; connect to the auditor and agree on the experiment; then join the backend that the experiment names
+   (`roles.backends`): a dealer, or none.
 2. Receive a uniformly random share of the head that the auditor has drawn.
 3. Train. In every joint step the features go into the secure head and their gradient comes back, to the developer
    alone. When the schedule says so, features of whole sets are scored; the scores go to the auditor alone.
@@ -15,106 +15,83 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from amint_mpc import identity
+from amint_mpc.amint.metrics import named_figures
 from amint_mpc.amint.stopping import told as stop_told
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.config import Address, Experiment, Party, Role
+from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import SplitImages, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
 from amint_mpc.evidence.files import SECRET, write_new
-from amint_mpc.mpc.channel import FramedChannel
-from amint_mpc.mpc.correlations.base import DEVELOPER
-from amint_mpc.mpc.correlations.feed import Supply
-from amint_mpc.mpc.tls import connect
-from amint_mpc.mpc.two_party.engine import SAID, SpuEngine, check_installed
-from amint_mpc.roles import embedded, engine, session, stopping
-from amint_mpc.roles.heads import Masks, head_kind
-from amint_mpc.roles.record import recording
-from amint_mpc.roles.tape import Tape
-from amint_mpc.roles.twin import named_figures
+from amint_mpc.roles import stopping
+from amint_mpc.roles.backends import Connected, backend_of
+from amint_mpc.roles.links import Links
+from amint_mpc.roles.secure_head import SecureMintHead, epochs_with_figures, joint_steps
 from amint_mpc.runfolder import RunFolder
+from amint_mpc.runlog.recorder import keep_log
+from amint_mpc.runlog.replay_tape import Tape
+from amint_mpc.transport.tls import connect
 
 
 @contextmanager
 def joined(
     experiment: Experiment,
     party: Party,
-    say: Callable[[str], None] = lambda _: None,
+    on_notice: Callable[[str], None] = lambda _: None,
     folder: RunFolder | None = None,
     data: DataCommitment | None = None,
-) -> Iterator[engine.SecureMintHead]:
-    """The secure head of a run with auditor and dealer, for as long as the context lasts.
+) -> Iterator[SecureMintHead]:
+    """The secure head of a run with the auditor, for as long as the context lasts.
 
     Leaving it ends the links: with a goodbye, or after an error with its reason.
 
     Args:
-        say: told what happens, a sentence at a time.
+        on_notice: told what happens, a sentence at a time.
         folder: where the log goes; a loop of one's own has none and keeps no log.
         data: the commitment to its images, for the log.
 
     Raises:
-        UsageError: the experiment wants a log, and there is no folder.
+        UsageError: the experiment wants a log, and there is no folder; or an address is missing.
         PeerError: a peer is absent, is not the one whose certificate is pinned, or has another experiment.
     """
     if experiment.evidence.log and folder is None:
-        raise UsageError("the experiment keeps a log, a training loop of your own cannot", "set evidence.log to false")
-    if experiment.two_party:
-        check_installed()
-    own = identity.load(party.keys, "developer")
-    with session.Links(experiment, "developer", say) as links, ExitStack() as stack:
-
-        def link(peer: Role, address: Address | None, prefetch_mb: float = 0) -> FramedChannel:
-            if address is None:
-                raise UsageError(f"the party file has no address of the {peer}", f"add {peer}: {{port: ...}}")
-            say(f"connecting to the {peer} at {address.host}:{address.port}")
-            options = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": int(prefetch_mb * 2**20)}
-            with embedded.offered() if peer == "dealer" else nullcontext():
-                channel = connect(address, own, peer, party.connect_timeout_s, say, **options)
-            return links.add(channel)
-
-        # read ahead where SPU computes for long, so that the loss of the auditor is noticed meanwhile
-        auditor = link("auditor", party.auditor, session.AHEAD_MB if experiment.two_party else 0)
-        supply: Masks
-        if experiment.two_party:
-            assert party.auditor is not None
-            say(SAID)
-            wait = party.connect_timeout_s
-            second = links.also(connect(party.auditor, own, "auditor", wait, say, idle_timeout_s=None))
-            supply = stack.enter_context(SpuEngine(second, DEVELOPER, auditor.check, party.idle_timeout_s))
-        elif experiment.insecure:
-            supply = embedded.developers_supply(auditor)
-        else:
-            dealer = link("dealer", party.dealer, party.dealer_memory_mb)
-            number, stream = session.receive_seed(dealer)
-            session.same_session(auditor, number)
-            supply = Supply(stream, DEVELOPER, dealer)
+        raise UsageError("the experiment keeps a log, a training loop of your own cannot", "Set evidence.log to false")
+    backend, address, own = backend_of(experiment), party.auditor, identity.load(party.keys, "developer")
+    backend.check(party)
+    if address is None:
+        raise UsageError("the party file has no address of the auditor", "Add auditor: {host: ..., port: ...}")
+    with Links(experiment, "developer", on_notice) as links:
+        on_notice(f"connecting to the auditor at {address}")
+        limits = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": int(backend.read_ahead_mb * 2**20)}
+        auditor = links.add(connect(address, own, "auditor", party.connect_timeout_s, on_notice, **limits))
+        session = links.sessions["auditor"]
         with (
-            session.standing("developer") if experiment.security.correlations == "dealer" else nullcontext(),
-            recording(experiment, own, party.keys, links.sessions["auditor"], auditor, folder, data) as pen,
+            backend.developer(Connected(experiment, party, own, links, auditor, on_notice)) as make_head,
+            keep_log(experiment, own, party.keys, session, auditor, folder, data) as log,
         ):
-            head = head_kind(experiment).secure(pen.channel, DEVELOPER, supply)
+            head = make_head(log.channel)
             head.share_weights(None, None)
-            stopper = stopping.developers(head, auditor, experiment, say)
-            yield engine.SecureMintHead(head, auditor, experiment, stopper, pen)
+            stopper = stopping.developers(head, auditor, experiment, on_notice)
+            yield SecureMintHead(head, auditor, experiment, stopper, log)
 
 
-def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[[Event], None]) -> dict[str, Any]:
+def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> dict[str, Any]:
     """Take part in one run. Returns the summary."""
     if experiment.head.features is not None:
         raise UsageError(
             "this experiment has head.features: it is for a training loop of your own",
-            "start your loop, as examples/own_loop.py does, or leave head.features out",
+            "Start your loop, as examples/own_loop.py does, or leave head.features out",
         )
-    images = load_split(experiment, party.data, lambda text: emit(Notice(text)))
-    warm, evaluations = experiment.training.warmup_epochs, engine.epochs_with_figures(experiment)
+    images = load_split(experiment, party.data, lambda text: on_event(Notice(text)))
+    warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
     committed = _commitment(images, folder) if experiment.evidence.log else None
-    with joined(experiment, party, lambda text: emit(Notice(text)), folder, committed) as head:
+    with joined(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as head:
         tape = Tape(head, folder.path) if experiment.evidence.replay else None
         trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper)
 
@@ -123,7 +100,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
 
         start, joint = time.perf_counter(), []
         if not warm:
-            head.pen.checkpoint(trainer.backbone.weights(), {}, replay=kept(0))
+            head.run_log.checkpoint(trainer.backbone.weights(), {}, replay=kept(0))
         for event in trainer.run():
             if isinstance(event, StepEvent) and event.phase != "warm-up":
                 joint.append(event)
@@ -132,23 +109,23 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, emit: Callable[
                 weights = trainer.backbone.weights()
                 folder.save_tensors("backbone.safetensors", weights)
                 if event.phase == "warm-up" and event.epoch == warm:
-                    head.pen.checkpoint(weights, {}, replay=kept(warm))
+                    head.run_log.checkpoint(weights, {}, replay=kept(warm))
                 if event.phase == "joint" and event.epoch in evaluations:
-                    head.pen.scored()
+                    head.run_log.scored()
                     shared = head.epoch_figures(event.epoch)
                     stop = trainer.stopped is not None
-                    head.pen.checkpoint(weights, shared, stop, kept(event.epoch))
+                    head.run_log.checkpoint(weights, shared, stop, kept(event.epoch))
                     event = replace(event, figures=shared | event.figures)
-            emit(event)
-        head.pen.scored()
+            on_event(event)
+        head.run_log.scored()
         told = head.finish()
         last = None if tape is None else tape.keep(experiment.last_epoch, None)
-        head.pen.end(trainer.backbone.weights(), told, last)
+        head.run_log.end(trainer.backbone.weights(), told, last)
         summary = {
             "seconds": time.perf_counter() - start,
             **stop_told(experiment, trainer.stopped),
             **images.summary(),
-            **engine.joint_steps(joint),
+            **joint_steps(joint),
             **head.meter.summary(),
             "head_engine": experiment.head_engine,
             "figures": told | named_figures(None, trainer.task_accuracy()),

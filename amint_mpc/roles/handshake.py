@@ -6,14 +6,15 @@
        run software which the experiment allows.
     3. Both derive the session id: HKDF-SHA256 (RFC 5869), salt = digest, input = both nonces, info = both roles.
 
-One round. The hello holds nothing secret; that it comes from the peer is TLS's part (`amint_mpc.mpc.tls`).
+One round. The hello holds nothing secret; that it comes from the peer is TLS's part (`amint_mpc.transport.tls`).
 
 Guarantees
     Two runs never share a session id, for each party contributes 32 random bytes.
     Who does not agree learns which settings differ, both values beside each other.
     What the peer wrote is shown cut to a bounded length and to printable ASCII.
     Where the experiment requires certain software (`security.required_code`, `required_image`), both ends refuse when
-    either end has another, and both see both digests. They are each party's own word (`amint_mpc.evidence.attest`).
+    either end has another, and both see both digests. They are each party's own word
+    (`amint_mpc.evidence.software_digests`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ import json
 import platform
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Annotated, Final, Literal
 
@@ -33,36 +33,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amint_mpc.config import ROLES, Experiment, Role, Security
 from amint_mpc.errors import PeerError, ProtocolError
-from amint_mpc.evidence import attest
-from amint_mpc.evidence.attest import Software
-from amint_mpc.mpc.channel import Channel
-from amint_mpc.mpc.frames import JsonValue
+from amint_mpc.evidence import software_digests
+from amint_mpc.evidence.session import AgreedSession
+from amint_mpc.evidence.software_digests import Software
+from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import JsonValue
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 _SHOWN_KEYS = 8
 _SHOWN_CHARACTERS = 40
 _SHOWN_DIGESTS = 3
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-@dataclass(frozen=True)
-class Session:
-    """What both ends of a link know after they agreed.
-
-    Args:
-        id: 32 bytes, equal at both ends, never the same twice. Not a secret.
-        peer: role of the other end.
-        software: what each end says it runs, by role; this end's record is the one that it sent.
-    """
-
-    id: bytes = field(repr=False)
-    peer: Role
-    software: Mapping[Role, Software] = field(repr=False)
-
-    @property
-    def same_code(self) -> bool:
-        """Whether both ends say that they run the same code."""
-        return len({each.code for each in self.software.values()}) == 1
 
 
 class _Versions(BaseModel):
@@ -77,7 +58,7 @@ class _Versions(BaseModel):
 class _Hello(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    protocol: Literal[2] = PROTOCOL
+    protocol: Literal[3] = PROTOCOL
     role: Role
     experiment: dict[str, object]
     digest: _Hex32
@@ -88,7 +69,7 @@ class _Hello(BaseModel):
 
 def handshake(
     channel: Channel, role: Role, peer: Role, experiment: Experiment, software: Software | None = None
-) -> Session:
+) -> AgreedSession:
     """Agree with `peer` on protocol, roles, software and experiment; `role` is ours.
 
     Args:
@@ -104,7 +85,7 @@ def handshake(
         experiment=experiment.model_dump(mode="json"),
         digest=experiment.digest(),
         versions=versions(),
-        software=software or attest.software(),
+        software=software or software_digests.software(),
         nonce=secrets.token_hex(32),
     )
     channel.send_json("hello", ours.model_dump(mode="json"))
@@ -116,7 +97,7 @@ def handshake(
     _check_versions(ours.versions, theirs.versions, peer)
     _check_experiments(ours, theirs, peer)
     _check_software(ours.software, theirs.software, peer, experiment.security)
-    return Session(_session_id(ours, theirs), peer, {role: ours.software, peer: theirs.software})
+    return AgreedSession(_session_id(ours, theirs), peer, {role: ours.software, peer: theirs.software})
 
 
 def versions() -> _Versions:

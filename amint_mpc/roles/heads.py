@@ -1,9 +1,8 @@
-"""The one place where the experiment chooses a membership head: its masks, its secure form, its twin and its file.
+"""The one place where the experiment chooses a membership head: its plan, its secure form, its twin and its file.
 
-`head.input: pooled` and `maps` have the head of `amint_mpc.models.head`, with protocols of its own
-(`amint_mpc.mpc.head`); `conv` has that of `amint_mpc.models.conv_head`, through CrypTen's generic layers
-(`amint_mpc.mpc.generic_head`). Where there is no dealer, `security.correlations: two-party`, the first of the two is
-computed under SPU (`amint_mpc.mpc.two_party`).
+`head.input: pooled` and `maps` have the head of `amint_mpc.models.head_weights`, with protocols of its own
+(`amint_mpc.mpc.dense`); `conv` has that of `amint_mpc.models.conv_head_weights`, through CrypTen's generic layers
+(`amint_mpc.mpc.crypten`). Who makes the randomness is chosen elsewhere (`amint_mpc.roles.backends`).
 """
 
 from __future__ import annotations
@@ -15,31 +14,25 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from amint_mpc.amint.conv_head import PlaintextConvHead
-from amint_mpc.amint.head import MintHead, PlaintextHead
 from amint_mpc.amint.optimizers import head_optimizer as plain_optimizer
+from amint_mpc.amint.plaintext_conv_head import PlaintextConvHead
+from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
 from amint_mpc.config import Experiment, Head
 from amint_mpc.data.registry import dataset
-from amint_mpc.errors import UsageError
 from amint_mpc.models.classifier import feature_count, tap_shapes
-from amint_mpc.models.conv_head import ConvWeights, TapShapes, init_conv_head
-from amint_mpc.models.head import HeadWeights, Normal, init_head
+from amint_mpc.models.conv_head_weights import ConvWeights, TapShapes, init_conv_head
+from amint_mpc.models.head_weights import HeadWeights, Normal, init_head
 from amint_mpc.models.rate import representable_momentum, representable_rate
-from amint_mpc.mpc.channel import Channel
-from amint_mpc.mpc.conv_head import ConvModule
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.feed import Supply
-from amint_mpc.mpc.generic_head import Design, GenericHead, plain_descent
-from amint_mpc.mpc.head import SecureHead
-from amint_mpc.mpc.layers import score_plan, train_plan
-from amint_mpc.mpc.novograd import NovoGrad
-from amint_mpc.mpc.optimizers import Momentum, Optimizer, Rate
+from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.mpc.crypten.conv_module import ConvModule
+from amint_mpc.mpc.crypten.generic_head import Design, GenericHead, plain_descent
+from amint_mpc.mpc.dense.descent import GradientDescent, Momentum, Optimizer
+from amint_mpc.mpc.dense.head import SecureHead
+from amint_mpc.mpc.dense.layers import score_plan, train_plan
+from amint_mpc.mpc.dense.novograd import NovoGrad
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.mpc.two_party.engine import SpuEngine
-from amint_mpc.mpc.two_party.head import SpuHead
-
-Masks = Supply | SpuEngine
-"""What a secure head computes with: a dealer's masks, or SPU, which needs none."""
+from amint_mpc.transport.channel import Channel
 
 
 class PlainHead(MintHead, Protocol):
@@ -62,7 +55,7 @@ class Kind(Protocol):
     def score_plan(self, rows: int) -> Plan:
         """What scoring so many rows needs from the dealer."""
 
-    def secure(self, channel: Channel, party: int, masks: Masks) -> SharedHead:
+    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
         """The head at one party, without weights yet."""
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
@@ -88,10 +81,8 @@ class Dense:
     def score_plan(self, rows: int) -> Plan:
         return score_plan(rows, self.inputs + 1, self.hidden)
 
-    def secure(self, channel: Channel, party: int, masks: Masks) -> SharedHead:
-        if isinstance(masks, SpuEngine):
-            return SpuHead(channel, party, masks, self.inputs, self.hidden)
-        return SecureHead(channel, party, masks, self.inputs, self.hidden)
+    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
+        return SecureHead(channel, party, supply, self.inputs, self.hidden)
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
         return init_head(self.inputs, self.hidden, normal).tensors()
@@ -126,10 +117,8 @@ class Convolutional:
     def score_plan(self, rows: int) -> Plan:
         return self.design.score_plan(rows)
 
-    def secure(self, channel: Channel, party: int, masks: Masks) -> SharedHead:
-        if isinstance(masks, SpuEngine):
-            raise UsageError("a convolutional head needs a dealer", "set head.input to pooled or maps")
-        return GenericHead(channel, party, masks, self.design)
+    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
+        return GenericHead(channel, party, supply, self.design)
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
         return dict(init_conv_head(self.taps, self.filters, self.hidden, normal).values)
@@ -165,4 +154,4 @@ def head_optimizer(experiment: Experiment) -> Optimizer:
     rate = representable_rate(head.learning_rate / experiment.training.batch)
     if head.optimizer == "momentum":
         return Momentum(*rate, representable_momentum(head.momentum))
-    return Rate(*rate)
+    return GradientDescent(*rate)

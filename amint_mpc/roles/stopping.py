@@ -13,20 +13,19 @@ Rounds: 2 an evaluation, for the developer waits where it would else go on. Byte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import islice
 
 import torch
 from torch import Tensor
 
 from amint_mpc.amint import stopping
-from amint_mpc.amint.schedule import ScoreSets, schedule, score_batches
+from amint_mpc.amint.schedule import Item
 from amint_mpc.amint.stopping import Rewind, Stopping
 from amint_mpc.config import Experiment
 from amint_mpc.errors import ProtocolError
-from amint_mpc.mpc.channel import Channel
-from amint_mpc.mpc.frames import Spec
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.roles import engine
+from amint_mpc.roles.secure_head import plans_of
+from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import Spec
 
 TAG = "stop"
 SPEC: Spec = (torch.uint8, (1,))
@@ -47,7 +46,7 @@ def auditors(head: SharedHead, developer: Channel, experiment: Experiment) -> St
 
 
 def developers(
-    head: SharedHead, auditor: Channel, experiment: Experiment, say: Callable[[str], None]
+    head: SharedHead, auditor: Channel, experiment: Experiment, on_notice: Callable[[str], None]
 ) -> Stopping[dict[str, Tensor]]:
     """Does as it is told; `say` is told, too."""
     number = 0
@@ -59,24 +58,17 @@ def developers(
         if int(bit) not in (0, 1):
             raise ProtocolError("the auditor said neither stop nor go on", "use the same version on both sides")
         if bit:
-            say("the auditor ends the training here: passing over the masks of the steps that are left")
+            on_notice("the auditor ends the training here: passing over the masks of the steps that are left")
         return bool(bit)
 
     return _stopping(head, experiment, decide)
 
 
-def skip_to_final(head: SharedHead, experiment: Experiment) -> None:
-    """Pass over everything between the step that comes next and the final scoring."""
-    final = schedule(experiment)[-1]
-    assert isinstance(final, ScoreSets)
-    last = sum(len(score_batches(count)) for _, count in final.sets)
-    total = sum(1 for _ in engine.plans(experiment))
-    for plan in islice(engine.plans(experiment), head.done, total - last):
-        head.skip(plan)
-
-
 def _stopping(
     head: SharedHead, experiment: Experiment, decide: Callable[[Mapping[str, Tensor], dict[str, float]], bool]
 ) -> Stopping[dict[str, Tensor]]:
-    rewind = Rewind(experiment.training.patience, head.snapshot, head.restore)
-    return Stopping(decide, rewind, lambda: skip_to_final(head, experiment))
+    def pass_over(items: list[Item]) -> None:
+        for plan in plans_of(experiment, items):
+            head.skip(plan)
+
+    return Stopping(decide, Rewind(experiment.training.patience, head.snapshot, head.restore), pass_over)

@@ -18,7 +18,7 @@ KINDS: tuple[Baseline, ...] = get_args(Baseline)
 
 def shared_baseline(experiment: Experiment, kind: Baseline) -> tuple[str, Experiment]:
     """A baseline's name, the same for all experiments that share it, and its experiment."""
-    from amint_mpc.roles.twin import baselines  # loads torch
+    from amint_mpc.plaintext_run import baselines  # loads torch
 
     found = baselines(experiment)[kind]
     unused = {

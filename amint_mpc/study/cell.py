@@ -66,19 +66,19 @@ def work(cell: Cell, place: Place, told: Connection) -> None:
         told.close()
 
 
-def run(cell: Cell, place: Place, emit: Callable[[Event], None]) -> None:
+def run(cell: Cell, place: Place, on_event: Callable[[Event], None]) -> None:
     """Run one cell in this process; its folder then holds a summary."""
     import torch
 
     torch.set_num_threads(place.threads)
     if cell.mode == "secure":
-        _secure(cell, place, emit)
+        _secure(cell, place, on_event)
     else:
-        _plaintext(cell, place, emit)
+        _plaintext(cell, place, on_event)
 
 
-def _plaintext(cell: Cell, place: Place, emit: Callable[[Event], None]) -> None:
-    from amint_mpc.roles import twin
+def _plaintext(cell: Cell, place: Place, on_event: Callable[[Event], None]) -> None:
+    from amint_mpc import plaintext_run
     from amint_mpc.runfolder import RunFolder
 
     party = Party(role="developer", data=place.data)
@@ -86,23 +86,23 @@ def _plaintext(cell: Cell, place: Place, emit: Callable[[Event], None]) -> None:
 
         def both(event: Event) -> None:
             folder.record(event)
-            emit(event)
+            on_event(event)
 
-        twin.run(cell.experiment, party, folder, both)
+        plaintext_run.run(cell.experiment, party, folder, both)
 
 
-def _secure(cell: Cell, place: Place, emit: Callable[[Event], None]) -> None:
-    from amint_mpc.roles import local
+def _secure(cell: Cell, place: Place, on_event: Callable[[Event], None]) -> None:
+    from amint_mpc.host import processes
 
     path = place.runs / cell.name
     path.mkdir(parents=True, mode=0o700)
 
     def developers(role: str, event: Event) -> None:
         if role == "developer":
-            emit(event)
+            on_event(event)
 
     with tempfile.TemporaryDirectory(prefix="amint-mpc-study-") as keys:
-        done = local.run(Path(keys), cell.experiment, place.data, path, developers, place.threads)
+        done = processes.run(Path(keys), cell.experiment, place.data, path, developers, place.threads)
     write(path / SUMMARY, json_line(_joined(cell, done.reports, done.figures)) + "\n")
 
 

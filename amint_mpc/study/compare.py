@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amint_mpc import plaintext_run
 from amint_mpc.amint import passive
 from amint_mpc.amint.attacks import ATTACKS, Attack, Seen
 from amint_mpc.amint.attacks.shadows import by_set, halves, pool, train_shadow
@@ -34,12 +35,11 @@ from amint_mpc.data.split import SETS, SplitImages, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice
 from amint_mpc.models.classifier import Classifier
-from amint_mpc.models.head import HeadWeights
-from amint_mpc.roles import twin
+from amint_mpc.models.head_weights import HeadWeights
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.study.finished import load_classifier, load_twin
 
-Tell = Callable[[str, Event], None]
+OnProgress = Callable[[str, Event], None]
 """Told who of `workers` is at work, and what happened."""
 
 _AMINT, _MINT = "aMINT, arXiv 2509.07879", "DeAlcala et al. 2024, arXiv 2402.09225"
@@ -54,7 +54,12 @@ _Key = tuple[str, str]  # detector, classifier
 
 
 def compare(
-    experiment: Experiment, party: Party, folder: RunFolder, shadows: int, finished: Path | None, tell: Tell
+    experiment: Experiment,
+    party: Party,
+    folder: RunFolder,
+    shadows: int,
+    finished: Path | None,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     """Do all of it. The record also goes to comparison.json in `folder`, the scores to scores.safetensors.
 
@@ -70,23 +75,23 @@ def compare(
     images = load_split(experiment, party.data)
     inside = halves(len(images.members) + len(images.unseen), shadows, experiment.seed)
     joint, head = load_twin(
-        finished or _train(experiment, party, folder, "joint", tell), experiment, images, party.device
+        finished or _train(experiment, party, folder, "joint", on_progress), experiment, images, party.device
     )
-    alone = twin.baselines(experiment)["task-alone"]
-    plain = load_classifier(_train(alone, party, folder, "plain", tell), alone, images, party.device)
+    alone = plaintext_run.baselines(experiment)["task-alone"]
+    plain = load_classifier(_train(alone, party, folder, "plain", on_progress), alone, images, party.device)
     classifiers = {"joint": joint, "plain": plain}
-    shadow_logits = _shadow_logits(experiment, images, inside, party.device, tell)
+    shadow_logits = _shadow_logits(experiment, images, inside, party.device, on_progress)
 
-    def say(text: str) -> None:
-        tell("figures", Notice(text))
+    def on_notice(text: str) -> None:
+        on_progress("figures", Notice(text))
 
-    say("scores of heads: active, passive, blind")
+    on_notice("scores of heads: active, passive, blind")
     scores = _head_scores(experiment, images, classifiers, head)
     seen = {on: _seen(images, classifier, shadow_logits, inside) for on, classifier in classifiers.items()}
     for attack in ATTACKS:
-        say(f"attack: {attack.title}")
+        on_notice(f"attack: {attack.title}")
         scores |= {(attack.name, on): by_set(images, attack.score(seen[on])) for on in seen}
-    say("figures and their intervals")
+    on_notice("figures and their intervals")
     detectors = [_detector(key, found, shadows, experiment.seed) for key, found in scores.items()]
     record = {
         "experiment": experiment.name,
@@ -100,7 +105,7 @@ def compare(
         },
         "detectors": detectors,
         "price": _price(detectors, scores, experiment.seed),
-        "robustness": _robustness(experiment, joint, head, images, say),
+        "robustness": _robustness(experiment, joint, head, images, on_notice),
         "seconds": time.perf_counter() - start,
     }
     kept = {f"{name}.{on}.{part}": v for (name, on), found in scores.items() for part, v in found.items()}
@@ -127,24 +132,26 @@ def check(experiment: Experiment, party: Party, shadows: int, finished: Path | N
         load_twin(finished, experiment, images, party.device)
 
 
-def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, tell: Tell) -> Path:
+def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, on_progress: OnProgress) -> Path:
     """A plaintext twin, in a run folder of its own inside ours."""
     with RunFolder.create(folder.path, experiment, "twin", name) as own:
 
-        def emit(event: Event) -> None:
+        def on_event(event: Event) -> None:
             own.record(event)
-            tell(name, event)
+            on_progress(name, event)
 
-        twin.run(experiment, party, own, emit)
+        plaintext_run.run(experiment, party, own, on_event)
         return own.path
 
 
-def _shadow_logits(experiment: Experiment, images: SplitImages, inside: Tensor, device: str, tell: Tell) -> Tensor:
+def _shadow_logits(
+    experiment: Experiment, images: SplitImages, inside: Tensor, device: str, on_progress: OnProgress
+) -> Tensor:
     """Answers of every shadow model on the pool, float64 [k, n, classes]."""
     found = []
     for number, rows in enumerate(inside):
         who = f"shadow {number + 1}"
-        model = train_shadow(experiment, images, rows, number, device, partial(tell, who))
+        model = train_shadow(experiment, images, rows, number, device, partial(on_progress, who))
         found.append(outputs(model, pool(images)[0])[0])
     return torch.stack(found)
 
@@ -212,11 +219,11 @@ def _price(detectors: list[dict[str, Any]], scores: dict[_Key, Scores], seed: in
 
 
 def _robustness(
-    experiment: Experiment, joint: Classifier, head: HeadWeights, images: SplitImages, say: Callable[[str], None]
+    experiment: Experiment, joint: Classifier, head: HeadWeights, images: SplitImages, on_notice: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     rows = []
     for change in robustness(experiment, joint, head, images):
-        say(f"robustness: {change.title}")
+        on_notice(f"robustness: {change.title}")
         rows.append({"name": change.name, "title": change.title, "figures": _plain(change.figures)})
     return rows
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from amint_mpc.afterwards import parties
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.models.classifier import Classifier
-from amint_mpc.models.head import HeadWeights, load_head
-from amint_mpc.roles import audit
+from amint_mpc.models.head_weights import HeadWeights, load_head
 
 MAX_SUMMARY_BYTES = 2**20
 _HINT = "name the run folder of a finished amint-mpc train"
@@ -42,7 +42,7 @@ def load_classifier(folder: Path, experiment: Experiment, images: SplitImages, d
         raise DataError(f"{path} cannot be read: {error}", _HINT) from None
     if written != experiment.digest():
         raise DataError(f"{path} belongs to another experiment than its folder", _HINT)
-    return audit.classifier(experiment, path, device)
+    return parties.classifier(experiment, path, device)
 
 
 def load_twin(

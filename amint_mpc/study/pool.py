@@ -29,7 +29,7 @@ from amint_mpc.study.plan import Cell
 
 GRACE_S = 10.0  # for a cell that was asked to stop; a secure one stops three processes first
 _CONTEXT = multiprocessing.get_context("forkserver")
-_IMPORTED = ("amint_mpc.roles.twin", "amint_mpc.roles.local", "amint_mpc.runfolder")
+_IMPORTED = ("amint_mpc.plaintext_run", "amint_mpc.host.processes", "amint_mpc.runfolder")
 _LATER = ("torch._dynamo", "sklearn.metrics")  # what Adam and the thresholds import when they are used, seconds as well
 _CONTEXT.set_forkserver_preload([*_IMPORTED, *_LATER])
 

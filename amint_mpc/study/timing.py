@@ -13,7 +13,7 @@ Measure = Callable[[Cell], float]
 """Seconds that a cell will take."""
 
 
-def expect(cells: Sequence[Cell], measure: Measure, tell: Callable[[str, int, int], None]) -> dict[str, float]:
+def expect(cells: Sequence[Cell], measure: Measure, on_progress: Callable[[str, int, int], None]) -> dict[str, float]:
     """Seconds of each cell by name; cells that differ in nothing that takes time are measured once.
 
     Args:
@@ -24,10 +24,10 @@ def expect(cells: Sequence[Cell], measure: Measure, tell: Callable[[str, int, in
         kinds[_kind(cell)].append(cell)
     found: dict[str, float] = {}
     for number, alike in enumerate(kinds.values()):
-        tell("timing steps", number, len(kinds))
+        on_progress("timing steps", number, len(kinds))
         seconds = measure(alike[0])
         found |= {cell.name: seconds for cell in alike}
-    tell("timing steps", len(kinds), len(kinds))
+    on_progress("timing steps", len(kinds), len(kinds))
     return found
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amint_mpc.amint.attacks import ATTACKS, Attack, Seen, confidence, difficulty, entropy, lira, loss, one_shadow, rmia
-from amint_mpc.amint.attacks import seen as signals
+from amint_mpc.amint.attacks import attack_view as signals
 from amint_mpc.amint.attacks.shadows import halves
 from amint_mpc.amint.metrics import roc_auc
 

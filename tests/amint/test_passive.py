@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from small_pictures import pictures, settings
 
 from amint_mpc.amint import Trainer
 from amint_mpc.amint.detectors import detector_figures
@@ -11,6 +10,7 @@ from amint_mpc.amint.metrics import roc_auc
 from amint_mpc.amint.passive import Features, frozen_features, held_out_scores, passive_scores, untrained
 from amint_mpc.config import Experiment
 from amint_mpc.data import SETS
+from tests.amint.small_pictures import pictures, settings
 
 
 def blind_features(seed: int) -> tuple[Experiment, Features]:

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.optimizers import (
     CLIP,
     MAX_OCTAVES,
@@ -19,9 +18,10 @@ from amint_mpc.amint.optimizers import (
     NovoGrad,
     head_optimizer,
 )
+from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.config import Head
 from amint_mpc.errors import ProtocolError
-from amint_mpc.models.head import HeadWeights, init_head, seeded_normal
+from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.models.rate import representable_momentum, representable_rate
 
 MEMBERS = 16

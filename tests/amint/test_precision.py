@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from test_trainer import Watched, pictures, run, same, settings
 from torch import Tensor
 
 from amint_mpc.amint import Trainer
 from amint_mpc.config import Experiment
+from tests.amint.test_trainer import Watched, pictures, run, same, settings
 
 HALVES = ["bfloat16", "float16"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_pictures import pictures, settings
 
 from amint_mpc.amint import PlaintextHead, Trainer
 from amint_mpc.amint.image_changes import IMAGE_CHANGES, ImageChange, flip, jpeg, noise, shift
@@ -13,6 +12,7 @@ from amint_mpc.amint.model_changes import MODEL_CHANGES, bfloat16_weights, fine_
 from amint_mpc.amint.outputs import outputs
 from amint_mpc.amint.robustness import membership_scores, robustness
 from amint_mpc.models import build_classifier, feature_count, init_head, seeded_normal
+from tests.amint.small_pictures import pictures, settings
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_pictures import pictures, settings
 
 from amint_mpc.amint.attacks.shadows import by_set, halves, pool, shadow_experiment, train_shadow
 from amint_mpc.errors import UsageError
 from amint_mpc.events import StepEvent
+from tests.amint.small_pictures import pictures, settings
 
 
 @pytest.mark.parametrize(("count", "shadows"), [(50, 4), (51, 8)])

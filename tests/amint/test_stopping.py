@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_trainer import Watched, pictures, same, settings
 from torch import Tensor
 
+from amint_mpc import plaintext_run
 from amint_mpc.amint import Trainer, schedule
 from amint_mpc.amint.metrics import calibrated_accuracy
 from amint_mpc.amint.stopping import Patience, Rewind, Stopping, told
@@ -17,7 +17,7 @@ from amint_mpc.config import Experiment
 from amint_mpc.data import SETS
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, StepEvent
-from amint_mpc.roles import twin
+from tests.amint.test_trainer import Watched, pictures, same, settings
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_twin_stops_by_its_scores_and_says_so(tmp_path: Any) -> None:
     experiment = load_experiment("smoke", overrides)
     told_to: list[Any] = []
     with RunFolder.create(tmp_path, experiment, "twin", "twin") as folder:
-        summary = twin.run(experiment, Party(role="developer", device="cpu"), folder, told_to.append)
+        summary = plaintext_run.run(experiment, Party(role="developer", device="cpu"), folder, told_to.append)
     figures = {
         event.epoch: event.figures["mint_accuracy_calibrated"]
         for event in told_to
@@ -137,7 +137,7 @@ def test_the_twin_stops_by_its_scores_and_says_so(tmp_path: Any) -> None:
     assert figures[summary["best_epoch"]] == max(figures.values())
     assert summary["best_epoch"] == summary["stopped_epoch"] - 2
     assert summary["steps"] == 4 * summary["stopped_epoch"]
-    baselines = twin.baselines(experiment)
+    baselines = plaintext_run.baselines(experiment)
     assert {each.training.patience for each in baselines.values()} == {0}
     with pytest.raises(UsageError):
         load_experiment("smoke", ["training.patience=-1"])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.amint import transfer
-from amint_mpc.amint.transfer import OnItsWay, to_device
+from amint_mpc.amint.transfer import AsyncHostCopy, to_device
 
 
 class Device:
@@ -61,7 +61,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 def test_it_does_not_wait_for_the_device_and_the_reader_does(device: Device) -> None:
     values = torch.arange(6.0).view(2, 3)
-    coming = OnItsWay(device.tensor(values))  # would hang here if it waited: nobody runs the device
+    coming = AsyncHostCopy(device.tensor(values))  # would hang here if it waited: nobody runs the device
     assert device.recorded_after == [1], "the event stands behind the copy"
     got: list[Tensor] = []
     reader = threading.Thread(target=lambda: got.append(coming.wait()))
@@ -77,5 +77,5 @@ def test_it_does_not_wait_for_the_device_and_the_reader_does(device: Device) -> 
 
 def test_on_the_cpu_it_is_the_tensor_itself() -> None:
     values = torch.ones(2)
-    assert OnItsWay(values).wait() is values
+    assert AsyncHostCopy(values).wait() is values
     assert to_device(values, torch.device("cpu")) is values

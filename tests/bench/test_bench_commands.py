@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from amint_mpc.bench import count
-from amint_mpc.bench.head import Setup
+from amint_mpc.bench.head_step import Setup
 from amint_mpc.cli import main
 
 TINY = ["--features", "12", "--hidden", "3", "--batch", "8"]

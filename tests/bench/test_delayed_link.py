@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from amint_mpc.bench.delay import DelayingWire, Line, Link, slow_down
+from amint_mpc.bench.delay import DelayedLink, DelayingWire, Line, slow_down
 from amint_mpc.errors import UsageError
-from amint_mpc.mpc.channel import memory_pair
-from amint_mpc.mpc.wire import memory_wires
+from amint_mpc.transport.channel import memory_pair
+from amint_mpc.transport.wire import memory_wires
 
 
 def test_bytes_arrive_half_a_round_trip_later_and_not_before() -> None:
-    line = Line(Link(rtt_s=0.05))
+    line = Line(DelayedLink(rtt_s=0.05))
     line.put(10.0, b"one")
     line.put(10.001, b"two")
     assert line.next_arrival == pytest.approx(10.025)
@@ -22,7 +22,7 @@ def test_bytes_arrive_half_a_round_trip_later_and_not_before() -> None:
 
 
 def test_a_rate_makes_large_frames_late_and_what_follows_them() -> None:
-    line = Line(Link(rtt_s=0.01, bytes_per_s=1000))
+    line = Line(DelayedLink(rtt_s=0.01, bytes_per_s=1000))
     line.put(0.0, bytes(500))
     line.put(0.0, bytes(100))
     line.put(5.0, bytes(100))  # the line was free again
@@ -34,14 +34,14 @@ def test_a_rate_makes_large_frames_late_and_what_follows_them() -> None:
 
 
 def test_the_units_of_the_command_line() -> None:
-    assert Link.of(20, 80) == Link(0.02, 1e7)
-    assert Link.of(0, None) == Link()
+    assert DelayedLink.of(20, 80) == DelayedLink(0.02, 1e7)
+    assert DelayedLink.of(0, None) == DelayedLink()
 
 
 def test_bytes_and_order_stay_what_they_are() -> None:
     left, right = memory_wires()
     wire = DelayingWire(left)
-    wire.become(Link(0.002, 1e8))
+    wire.become(DelayedLink(0.002, 1e8))
     sent = bytes(range(256)) * 4000  # almost as much as the carrier holds
     for start in range(0, len(sent), 100_001):
         wire.write(memoryview(sent)[start : start + 100_001], 1.0)
@@ -56,7 +56,7 @@ def test_bytes_and_order_stay_what_they_are() -> None:
 
 def test_a_goodbye_that_is_under_way_arrives() -> None:
     here, there = memory_pair()
-    slow_down(here).become(Link(0.01))
+    slow_down(here).become(DelayedLink(0.01))
     here.send("value", 1, torch.arange(3))
     here.close()
     assert torch.equal(there.receive("value", 1, (torch.int64, (3,)))[0], torch.arange(3))

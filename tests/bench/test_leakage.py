@@ -6,14 +6,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from amint_mpc.amint.head import PlaintextHead
-from amint_mpc.amint.sealing import Mixing
+from amint_mpc.amint.feature_mixup import FeatureMixup
+from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.bench import leakage
 from amint_mpc.bench.leakage import Seen, fit_to_gradients, nearness
 from amint_mpc.cli import main
 from amint_mpc.config import load_experiment
 from amint_mpc.data.split import SETS
-from amint_mpc.models.head import HeadWeights, init_head, seeded_normal
+from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 
 
 def drawn(seed: int, scale: float = 1.0) -> HeadWeights:
@@ -46,13 +46,13 @@ def test_gradients_lead_to_the_head_they_came_from() -> None:
 def test_mixing_moves_external_rows_towards_members_alone() -> None:
     experiment = load_experiment("smoke", ["training.sealed_epochs=1"])
     x = torch.cat([torch.ones(5, 3), torch.zeros(5, 3)])
-    mixed = Mixing(experiment)(x, 5)
+    mixed = FeatureMixup(experiment)(x, 5)
     assert torch.equal(mixed[:5], x[:5])
     assert bool(((mixed[5:] >= 0) & (mixed[5:] <= 0.8)).all())
     assert float(mixed[5:].std()) > 0
-    assert torch.equal(mixed, Mixing(experiment)(x, 5)), "the seed fixes it"
+    assert torch.equal(mixed, FeatureMixup(experiment)(x, 5)), "the seed fixes it"
     none = experiment.training.model_copy(update={"sealed_mixing": 0.0})
-    assert Mixing(experiment.model_copy(update={"training": none}))(x, 5) is x
+    assert FeatureMixup(experiment.model_copy(update={"training": none}))(x, 5) is x
 
 
 def test_the_command_ends_with_all_arms_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

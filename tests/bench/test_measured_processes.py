@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from amint_mpc.bench import ours, team
-from amint_mpc.bench.team import Member, Team
+from amint_mpc.bench import ours, workers
+from amint_mpc.bench.workers import Member, Team
 from amint_mpc.errors import AmintError
-from amint_mpc.roles import local
+from amint_mpc.host import processes
 
 WORKER = """
 import os, sys
@@ -40,7 +40,7 @@ def light_team(folder: Path, **settings: Mapping[str, Any]) -> Team:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "ECHO_S", 1.0)
+    monkeypatch.setattr(processes, "ECHO_S", 1.0)
 
 
 def alive(pid: int) -> bool:
@@ -58,7 +58,7 @@ def test_slices_share_the_steps() -> None:
 
 
 def test_a_slice_lasts_until_its_last_process_is_done() -> None:
-    assert team.seconds({"a": {"start": 1.0, "end": 2.0}, "b": {"start": 1.5, "end": 4.0}}) == 3.0
+    assert workers.seconds({"a": {"start": 1.0, "end": 2.0}, "b": {"start": 1.5, "end": 4.0}}) == 3.0
 
 
 def test_those_who_are_asked_answer_and_the_others_do_nothing(tmp_path: Path) -> None:

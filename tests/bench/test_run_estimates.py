@@ -8,10 +8,10 @@ from amint_mpc.bench import count
 from amint_mpc.bench.estimate import estimate
 from amint_mpc.bench.inprocess import parties, together
 from amint_mpc.config import ROLES, Experiment, load_experiment
-from amint_mpc.mpc.channel import memory_pair
-from amint_mpc.roles import engine, session
+from amint_mpc.roles import secure_head, seeds
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import head_kind
+from amint_mpc.transport.channel import memory_pair
 
 QUIET = ("disclosure.final_figures=false", "evidence.log=false")
 CONV = load_experiment(
@@ -30,11 +30,11 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
 
     def agree(own: int) -> None:
         handshake(agreed[own], ROLES[own], ROLES[1 - own], experiment)
-        session.same_session(agreed[own], bytes(session.SESSION_BYTES))
+        seeds.check_same_session(agreed[own], bytes(seeds.SESSION_BYTES))
 
     together([lambda: agree(0), lambda: agree(1)], lambda: None)
-    inputs, optimizer = engine.head_inputs(experiment), engine.head_optimizer(experiment)
-    labels = engine.targets(experiment.training.batch)
+    inputs, optimizer = secure_head.head_inputs(experiment), secure_head.head_optimizer(experiment)
+    labels = secure_head.targets(experiment.training.batch)
     with parties(head_kind(experiment)) as three:
         for item in schedule(experiment):
             if not isinstance(item, ScoreSets):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from amint_mpc.bench import head, spu_party
-from amint_mpc.bench.head import Setup, measure
-from amint_mpc.bench.team import Team
+from amint_mpc.bench import head_step, spu_party
+from amint_mpc.bench.head_step import Setup, measure
+from amint_mpc.bench.workers import Team
 from amint_mpc.cli import main
 from amint_mpc.errors import AmintError, UsageError
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER
+from amint_mpc.mpc import AUDITOR, DEVELOPER
 
 TINY = Setup(8, 4, 4, steps=2, against="spu")
 needs_spu = pytest.mark.skipif(importlib.util.find_spec("spu") is None, reason="SPU is not installed")
@@ -29,7 +29,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
             super().__exit__(*error)
             found.extend(self._children.values())
 
-    monkeypatch.setattr(head, "Team", Watched)
+    monkeypatch.setattr(head_step, "Team", Watched)
     return found
 
 
@@ -64,7 +64,7 @@ def test_the_contest_has_both_protocols_and_leaves_no_process(started: list[subp
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("protocol", ["semi2k", "cheetah"])
 def test_what_is_opened_is_the_gradient_by_the_input(protocol: str, tmp_path: Path) -> None:
-    members = next(rival.members for rival in head._spu(TINY, tmp_path) if rival.name == f"spu {protocol}")
+    members = next(rival.members for rival in head_step._spu(TINY, tmp_path) if rival.name == f"spu {protocol}")
     with Team(members, tmp_path) as team:
         first = team.ask({name: {"steps": 1, "open": True} for name in members})
         second = team.ask({name: {"steps": 2, "open": True} for name in members})
@@ -92,9 +92,9 @@ def test_a_missing_package_is_told_before_anything_starts(
 
 
 def test_spu_is_measured_in_a_few_slices() -> None:
-    assert head._slices(Setup(steps=50, against="spu")) == [17, 17, 16]
-    assert head._slices(Setup(steps=2, against="spu")) == [1, 1]
-    assert len(head._slices(Setup(steps=50))) == 5
+    assert head_step._slices(Setup(steps=50, against="spu")) == [17, 17, 16]
+    assert head_step._slices(Setup(steps=2, against="spu")) == [1, 1]
+    assert len(head_step._slices(Setup(steps=50))) == 5
 
 
 def test_bytes_are_those_of_the_runs_since_the_last_question(tmp_path: Path) -> None:

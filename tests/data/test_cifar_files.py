@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from written_sets import cifar
 
 from amint_mpc.data import DATASETS
 from amint_mpc.data.cifar import CIFAR_10, CIFAR_100
 from amint_mpc.errors import DataError
+from tests.data.written_sets import cifar
 
 
 @pytest.mark.parametrize("place", [".", "usual"])

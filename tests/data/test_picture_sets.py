@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from written_sets import SIGNS, WORDS, gtsrb, tiny_imagenet
 
 from amint_mpc.data import DATASETS
 from amint_mpc.errors import DataError
+from tests.data.written_sets import SIGNS, WORDS, gtsrb, tiny_imagenet
 
 
 @pytest.mark.parametrize("place", [".", "gtsrb"])

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from written_sets import noise
 
 from amint_mpc.data import pictures
 from amint_mpc.data.files import Listing
 from amint_mpc.data.pictures import read_picture, read_pictures
 from amint_mpc.errors import DataError
+from tests.data.written_sets import noise
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 

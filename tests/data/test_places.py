@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from written_sets import gtsrb
 
 from amint_mpc.config import list_experiments, load_experiment
 from amint_mpc.data import DATASETS
 from amint_mpc.errors import DataError
-from amint_mpc.roles.readiness import examine
+from amint_mpc.host.checks import examine
+from tests.data.written_sets import gtsrb
 
 FILED = sorted(set(DATASETS) - {"mnist-5k"})
 TO_DOWNLOAD = {"mnist", "fashion-mnist", "gtsrb"}

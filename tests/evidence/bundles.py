@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_runs import Secure, secure_run
 
 from amint_mpc import identity
 from amint_mpc.config import Role, load_experiment
@@ -19,13 +18,14 @@ from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import encode
 from amint_mpc.evidence.entries import HEAD_TYPE, signed_payload
 from amint_mpc.evidence.files import LOG, STATEMENT
-from amint_mpc.evidence.log import Head
+from amint_mpc.evidence.log import TreeHead
 from amint_mpc.evidence.merkle import EMPTY, Growing, leaf_hash
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
 from amint_mpc.evidence.verify import verify
-from amint_mpc.models.head import init_head, seeded_normal
+from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.roles.heads import head_kind
-from amint_mpc.roles.planned import planned
+from amint_mpc.runlog.expected import ExpectedEntries
+from tests.roles.memory_runs import Secure, secure_run
 
 TINY = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=24", "model.width=2", "head.hidden=2"),
@@ -57,7 +57,7 @@ class Bundle:
         return Bundle(to, self.keys)
 
     def verify(self, **more: Any) -> Any:
-        return verify(self.path, planned, **more)
+        return verify(self.path, ExpectedEntries, **more)
 
     def refused(self, match: str, **more: Any) -> EvidenceError:
         """It must not verify, and say why."""
@@ -112,7 +112,7 @@ class Bundle:
         entries = self.entries
         for index, entry in enumerate(entries):
             if entry["kind"] == "signed":
-                head = Head(tree.size, tree.root().hex())
+                head = TreeHead(tree.size, tree.root().hex())
                 made = {role: signing.sign(own, HEAD_TYPE, signed_payload(head)).hex() for role, own in owners.items()}
                 entry |= {"size": head.size, "root": head.root, "signatures": entry["signatures"] | made}
             line = encode({**entry, "index": index, "previous": previous.hex()})
@@ -123,7 +123,7 @@ class Bundle:
         if entries[0]["kind"] != "begin" or all(entry["kind"] != "end" for entry in entries):
             return
         plain = {entry["kind"]: self.plain(entry) for entry in entries}
-        payload = statement(plain["begin"], plain["end"], Head(tree.size, tree.root().hex()))
+        payload = statement(plain["begin"], plain["end"], TreeHead(tree.size, tree.root().hex()))
         self.seal(payload, {role: signing.sign(own, PAYLOAD_TYPE, payload) for role, own in owners.items()})
 
     @staticmethod

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundles import Bundle, logged_run
-from memory_runs import Secure
+
+from tests.evidence.bundles import Bundle, logged_run
+from tests.roles.memory_runs import Secure
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bundles import Bundle, flipped, logged_run
-
 from amint_mpc import identity
 from amint_mpc.evidence.export import export
 from amint_mpc.evidence.files import STATEMENT
+from tests.evidence.bundles import Bundle, flipped, logged_run
 
 ASSETS = Path(__file__).parent / "assets"
 

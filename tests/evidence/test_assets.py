@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from bundles import Bundle
 
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence.verify import compare_logs
+from tests.evidence.bundles import Bundle
 
 ASSETS = Path(__file__).parent / "assets"
 

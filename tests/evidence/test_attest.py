@@ -14,8 +14,8 @@ import amint_mpc
 from amint_mpc.cli import main
 from amint_mpc.config import experiments_folder
 from amint_mpc.errors import UsageError
-from amint_mpc.evidence import attest, attested, canonical
-from amint_mpc.roles.readiness import examine
+from amint_mpc.evidence import attestation, canonical, software_digests
+from amint_mpc.host.checks import examine
 
 PACKAGE = Path(amint_mpc.__file__).parent
 
@@ -31,21 +31,21 @@ def as_installed(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(attest.IMAGE_VARIABLE, raising=False)
-    attest.software.cache_clear()
+    monkeypatch.delenv(software_digests.IMAGE_VARIABLE, raising=False)
+    software_digests.software.cache_clear()
     yield
-    attest.software.cache_clear()
+    software_digests.software.cache_clear()
 
 
 def digest_of(place: Path) -> str:
-    return attest.code_digest(attest.code_files(place, place / "configs"))
+    return software_digests.code_digest(software_digests.code_files(place, place / "configs"))
 
 
 def test_a_checkout_and_an_installed_copy_have_one_digest(as_installed: Path) -> None:
-    assert digest_of(as_installed) == attest.software().code
-    files = attest.code_files()
-    assert {"__init__.py", "mpc/_ring.c", "report/templates/style.css", "configs/quickstart.yaml"} <= files.keys()
-    assert attest.KERNEL not in files
+    assert digest_of(as_installed) == software_digests.software().code
+    files = software_digests.code_files()
+    assert {"__init__.py", "mpc/ring/_ring.c", "report/templates/style.css", "configs/quickstart.yaml"} <= files.keys()
+    assert software_digests.KERNEL not in files
     assert list(files) == sorted(files)
 
 
@@ -53,7 +53,7 @@ def test_what_a_machine_adds_changes_nothing(as_installed: Path) -> None:
     before = digest_of(as_installed)
     (as_installed / "mpc" / "__pycache__").mkdir()
     (as_installed / "mpc" / "__pycache__" / "head.cpython-311.pyc").write_bytes(b"bytecode")
-    (as_installed / "mpc" / "_native.so").write_bytes(b"another compiler")
+    (as_installed / "mpc" / "ring" / "_native.so").write_bytes(b"another compiler")
     (as_installed / ".mypy_cache").mkdir()
     (as_installed / ".mypy_cache" / "x.json").write_text("{}")
     assert digest_of(as_installed) == before
@@ -70,12 +70,12 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a library more": lambda place: (place / "mpc" / "other.so").touch(),
     "bytecode without a source": lambda place: (place / "mpc" / "other.pyc").touch(),
     "a file less": lambda place: (place / "report" / "templates" / "style.css").unlink(),
-    "another name": lambda place: (place / "mpc" / "prg.py").rename(place / "mpc" / "prg2.py"),
+    "another name": lambda place: (place / "mpc" / "crypten_compat.py").rename(place / "mpc" / "crypten_compat2.py"),
     "another experiment": lambda place: (place / "configs" / "smoke.yaml").write_text("seed: 2\n"),
     "two files exchanged": lambda place: [
-        (place / "mpc" / "a").write_bytes((place / "mpc" / "sign.py").read_bytes()),
-        (place / "mpc" / "ring.py").replace(place / "mpc" / "sign.py"),
-        (place / "mpc" / "a").replace(place / "mpc" / "ring.py"),
+        (place / "mpc" / "a").write_bytes((place / "mpc" / "crypten_compat.py").read_bytes()),
+        (place / "mpc" / "shared_head.py").replace(place / "mpc" / "crypten_compat.py"),
+        (place / "mpc" / "a").replace(place / "mpc" / "shared_head.py"),
     ],
 }
 
@@ -88,16 +88,16 @@ def test_every_change_of_the_code_changes_the_digest(as_installed: Path, change:
 
 
 def test_the_record_is_whole_and_canonical() -> None:
-    record = attest.attest()
+    record = software_digests.attest()
     assert canonical.encode(record)
-    assert record == attest.software().record()
+    assert record == software_digests.software().record()
     assert record["version"] == amint_mpc.__version__
     assert record["image"] is None
     assert str(PACKAGE) not in json.dumps(record)
 
 
 def test_the_dependencies_are_all_that_is_needed_in_turn() -> None:
-    found = attest.needed()
+    found = software_digests.needed()
     assert found["torch"][0] == metadata.version("torch")
     assert found["torch"][1] != found["numpy"][1]
     assert "markupsafe" in found  # through jinja2
@@ -121,7 +121,7 @@ def test_markers_extras_and_circles(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in "cde":
         write_package(tmp_path, name)
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = attest.dependencies("Top.A")
+    found = software_digests.dependencies("Top.A")
     assert {name: version for name, (version, _) in found.items()} == {
         "absent": "missing",
         "b-b": "1.0",
@@ -144,27 +144,27 @@ def test_the_digest_of_a_wheel_is_of_its_own_files(tmp_path: Path, monkeypatch: 
         write_package(tmp_path / folder, "p", record=record)
         with monkeypatch.context() as patch:
             patch.syspath_prepend(str(tmp_path / folder))
-            found.append(attest.dependencies("top")["p"][1])
+            found.append(software_digests.dependencies("top")["p"][1])
     assert found[0] == found[1] != found[2]
 
 
 def test_the_image_is_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = ("sha256:" + letter * 64 for letter in "ab")
     file = tmp_path / "image-digest"
-    monkeypatch.setattr(attest, "IMAGE_FILE", file)
-    assert attest.image_digest() is None
+    monkeypatch.setattr(software_digests, "IMAGE_FILE", file)
+    assert software_digests.image_digest() is None
     file.write_text(one + "\n")
-    assert attest.attest()["image"] == one
-    monkeypatch.setenv(attest.IMAGE_VARIABLE, two)
-    assert attest.image_digest() == two
-    monkeypatch.setenv(attest.IMAGE_VARIABLE, "")
-    assert attest.image_digest() == one
+    assert software_digests.attest()["image"] == one
+    monkeypatch.setenv(software_digests.IMAGE_VARIABLE, two)
+    assert software_digests.image_digest() == two
+    monkeypatch.setenv(software_digests.IMAGE_VARIABLE, "")
+    assert software_digests.image_digest() == one
     file.write_bytes(b"\xff" * 5000)
     with pytest.raises(UsageError, match="no digest of an image"):
-        attest.image_digest()
-    monkeypatch.setenv(attest.IMAGE_VARIABLE, "latest")
+        software_digests.image_digest()
+    monkeypatch.setenv(software_digests.IMAGE_VARIABLE, "latest")
     with pytest.raises(UsageError, match="no digest of an image"):
-        attest.image_digest()
+        software_digests.image_digest()
 
 
 def command(*arguments: str) -> Any:
@@ -174,11 +174,11 @@ def command(*arguments: str) -> Any:
 def test_the_command_prints_the_record_and_compares_it(tmp_path: Path) -> None:
     shown = command()
     assert shown.exit_code == 0, shown.output
-    assert attest.software().code in shown.output
+    assert software_digests.software().code in shown.output
     assert "image         none told" in shown.output
     written = command("--json")
     record = json.loads(written.stdout)
-    assert record["files"] == attest.code_files()
+    assert record["files"] == software_digests.code_files()
     assert record["packages"]["torch"] == metadata.version("torch")
     file = tmp_path / "software.json"
     file.write_text(written.stdout)
@@ -192,11 +192,11 @@ def test_the_command_prints_the_record_and_compares_it(tmp_path: Path) -> None:
     assert ", there none" in other.output
 
     files = {**record["files"], "roles/auditor.py": "0" * 64}
-    del files["mpc/sign.py"]
-    file.write_text(json.dumps({**record, "files": files, "code": attest.code_digest(files)}))
+    del files["mpc/protocols/sign.py"]
+    file.write_text(json.dumps({**record, "files": files, "code": software_digests.code_digest(files)}))
     wrong = command("--check", str(file))
     assert wrong.exit_code == 3
-    assert "code: mpc/sign.py, roles/auditor.py" in wrong.output
+    assert "code: mpc/protocols/sign.py, roles/auditor.py" in wrong.output
     assert [each["what"] for each in json.loads(command("--check", str(file), "--json").stdout)["differences"]] == [
         "code"
     ]
@@ -208,7 +208,7 @@ def test_doctor_says_beforehand_what_an_experiment_would_refuse(tmp_path: Path) 
         file.write_text(json.dumps({"security": security}))
         return {check.what: check.ok for check in examine("dealer", str(file), None)}
 
-    own = attest.software().code
+    own = software_digests.software().code
     assert found()["code"]
     assert "image" not in found()
     assert found(required_code=["0" * 64, own])["code"]
@@ -224,7 +224,7 @@ def test_doctor_says_beforehand_what_an_experiment_would_refuse(tmp_path: Path) 
         b"[" * 100_000,
         b"{}",
         b"\xff\xfe",
-        b" " * (attested.MAX_BYTES + 1),
+        b" " * (attestation.MAX_BYTES + 1),
     ],
     ids=["empty", "deep", "no record", "not text", "long"],
 )
@@ -232,7 +232,7 @@ def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "software.json"
     file.write_bytes(content)
     with pytest.raises(UsageError, match=r"no software record|longer than"):
-        attested.read(file)
+        attestation.read(file)
 
 
 @pytest.mark.parametrize(
@@ -249,13 +249,13 @@ def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes) -> None:
 )
 def test_a_record_that_does_not_hold_together_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     file = tmp_path / "software.json"
-    file.write_text(json.dumps({**attested.full().model_dump(), **change}))
+    file.write_text(json.dumps({**attestation.full().model_dump(), **change}))
     with pytest.raises(UsageError, match="no software record"):
-        attested.read(file)
-    file.write_text(json.dumps(attested.full().model_dump()))
-    assert attested.differences(attested.full(), attested.read(file)) == []
+        attestation.read(file)
+    file.write_text(json.dumps(attestation.full().model_dump()))
+    assert attestation.differences(attestation.full(), attestation.read(file)) == []
 
 
 def test_there_is_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read"):
-        attested.read(tmp_path / "none.json")
+        attestation.read(tmp_path / "none.json")

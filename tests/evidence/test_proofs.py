@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import Bundle, flipped
 from click.testing import CliRunner
 from PIL import Image
 
@@ -30,6 +29,7 @@ from amint_mpc.evidence.proofs import (
     prove,
     reopen,
 )
+from tests.evidence.bundles import Bundle, flipped
 
 SECRET_OF_TESTS = bytes(range(32))
 

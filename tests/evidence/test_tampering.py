@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bundles import Bundle, flip, flipped
 
 from amint_mpc import identity
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT
-from amint_mpc.evidence.log import Head
+from amint_mpc.evidence.log import TreeHead
 from amint_mpc.evidence.verify import compare_logs, pinned_in
 from amint_mpc.reading import read_mapping
+from tests.evidence.bundles import Bundle, flip, flipped
 
 HEX = "0" * 64
 
@@ -370,12 +370,12 @@ def test_two_logs_that_disagree(bundle: Bundle, folders: dict[str, Bundle]) -> N
 
 def test_a_published_head(bundle: Bundle) -> None:
     head = bundle.verify().log.head
-    early = Head(3, head.root)
+    early = TreeHead(3, head.root)
     assert bundle.verify(anchors=(head,))
     bundle.refused(
         "entry 2, the signed head .*: the log up to here is not the one whose head was published", anchors=(early,)
     )
-    bundle.refused("ends after 18 entries, and a head of 99 entries was published", anchors=(Head(99, head.root),))
+    bundle.refused("ends after 18 entries, and a head of 99 entries was published", anchors=(TreeHead(99, head.root),))
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:

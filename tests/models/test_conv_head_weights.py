@@ -13,7 +13,7 @@ from amint_mpc.config import Experiment
 from amint_mpc.errors import DataError
 from amint_mpc.models import ConvWeights, build_classifier, init_conv_head, load_conv_head, seeded_normal
 from amint_mpc.models.classifier import feature_count, tap_shapes
-from amint_mpc.models.conv_head import TapShapes, conv_shapes
+from amint_mpc.models.conv_head_weights import TapShapes, conv_shapes
 
 TAPS: TapShapes = ((2, 5, 4), (3, 2, 2))
 

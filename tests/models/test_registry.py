@@ -16,6 +16,7 @@ from torch import nn
 from amint_mpc.cli import main
 from amint_mpc.config import Experiment, Model, load_experiment
 from amint_mpc.errors import UsageError
+from amint_mpc.host.checks import check_experiment
 from amint_mpc.models import (
     BACKBONES,
     Spec,
@@ -26,7 +27,6 @@ from amint_mpc.models import (
     feature_count,
     register_backbone,
 )
-from amint_mpc.roles.readiness import check_experiment
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_backbone.py"
 MODULE = """

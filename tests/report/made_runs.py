@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.metrics import membership_figures
+from amint_mpc.amint.metrics import membership_figures, named_figures
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.data.split import set_counts
 from amint_mpc.events import EpochEvent, Notice, StepEvent
-from amint_mpc.roles.twin import named_figures
 from amint_mpc.runfolder import RunFolder
 
 SMOKE = load_experiment("smoke")

@@ -5,12 +5,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_runs import SMOKE, comparison, made_demo, made_run, plain, scores, without_head
 
 from amint_mpc.amint.metrics import best_threshold
 from amint_mpc.config import Experiment
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.report.page import make
+from tests.report.made_runs import SMOKE, comparison, made_demo, made_run, plain, scores, without_head
 
 UNSAFE = SMOKE.model_copy(
     update={"security": SMOKE.security.model_copy(update={"correlations": "insecure-embedded-dealer"})}

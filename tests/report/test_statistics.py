@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from made_runs import SMOKE, scores
 from scipy.integrate import trapezoid
 from scipy.stats import binomtest
 
 from amint_mpc.amint import metrics
 from amint_mpc.report import statistics
-from amint_mpc.report.statistics import EDGE, Rate, Scores, found_at, logit, reliability, right_answers, roc
+from amint_mpc.report.statistics import EDGE, ErrorRate, Scores, found_at, logit, reliability, right_answers, roc
+from tests.report.made_runs import SMOKE, scores
 
 
 def some(apart: float = 1.0) -> Scores:
@@ -20,7 +20,9 @@ def some(apart: float = 1.0) -> Scores:
 @pytest.mark.parametrize(("hits", "count"), [(0, 1), (0, 500), (36, 500), (250, 500), (500, 500)])
 def test_a_rate_has_wilsons_interval(hits: int, count: int) -> None:
     theirs = binomtest(hits, count).proportion_ci(0.95, "wilson")
-    assert (Rate(hits, count).low, Rate(hits, count).high) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+    assert (ErrorRate(hits, count).low, ErrorRate(hits, count).high) == pytest.approx(
+        (theirs.low, theirs.high), abs=1e-6
+    )
 
 
 def test_the_same_accuracy_and_rates_as_in_the_summary() -> None:

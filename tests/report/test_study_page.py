@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import plain
 
 from amint_mpc.errors import AmintError
 from amint_mpc.report.page import make
 from amint_mpc.report.study import MAX_CSV_BYTES
 from amint_mpc.study.rows import to_csv
+from tests.report.made_runs import plain
 
 
 def rows(method: str = "amint", **changes: Any) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from party_processes import Site
 
 from amint_mpc.config import load_experiment
+from tests.roles.party_processes import Site
 
 
 @pytest.fixture

@@ -16,17 +16,19 @@ from torch import Tensor
 from amint_mpc import identity
 from amint_mpc.config import Evidence, Experiment, Party, Role
 from amint_mpc.events import Event
-from amint_mpc.evidence import attest
-from amint_mpc.mpc.channel import Channel, memory_pair
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
-from amint_mpc.mpc.correlations.feed import Supply, serve
-from amint_mpc.mpc.prg import SEED_BYTES, SecretStream
-from amint_mpc.roles import auditor, developer, engine, stopping
-from amint_mpc.roles.handshake import Session
+from amint_mpc.evidence import software_digests
+from amint_mpc.evidence.session import AgreedSession
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.correlations.supply import Supply, serve
+from amint_mpc.roles import auditor, developer, stopping
 from amint_mpc.roles.heads import head_kind
-from amint_mpc.roles.pen import Pen, Unlogged
-from amint_mpc.roles.record import recording
+from amint_mpc.roles.secure_head import SecureMintHead, plans
 from amint_mpc.runfolder import RunFolder
+from amint_mpc.runlog.interface import NullRunLog, RunLog
+from amint_mpc.runlog.recorder import keep_log
+from amint_mpc.transport.channel import Channel, memory_pair
 
 
 class Noted(Supply):
@@ -91,22 +93,22 @@ def secure_run(
     }
 
     @contextmanager
-    def pen(role: Role, peer: Role, channel: Channel, folder: RunFolder, data: Any = None) -> Iterator[Pen]:
+    def run_log(role: Role, peer: Role, channel: Channel, folder: RunFolder, data: Any = None) -> Iterator[RunLog]:
         if not logged:
-            yield Unlogged(channel)
+            yield NullRunLog(channel)
             return
-        software = dict.fromkeys((role, peer), attest.software())
-        session, own = Session(number, peer, software), identity.load(keys[role], role)
-        with recording(experiment, own, keys[role], session, channel, folder, data) as found:
+        software = dict.fromkeys((role, peer), software_digests.software())
+        session, own = AgreedSession(number, peer, software), identity.load(keys[role], role)
+        with keep_log(experiment, own, keys[role], session, channel, folder, data) as found:
             yield found
 
     @contextmanager
     def joined(*args: Any) -> Iterator[Any]:
-        with pen("developer", "auditor", to_auditor, *args[3:]) as own:
+        with run_log("developer", "auditor", to_auditor, *args[3:]) as own:
             head = kind.secure(own.channel, DEVELOPER, found.supplies["developer"])
             head.share_weights(None, None)
             stopper = stopping.developers(head, to_auditor, experiment, lambda _: None)
-            yield wrap(engine.SecureMintHead(head, to_auditor, experiment, stopper, own))
+            yield wrap(SecureMintHead(head, to_auditor, experiment, stopper, own))
 
     def developers() -> Any:
         with RunFolder.create(root, experiment, "developer", "developer") as folder:
@@ -118,11 +120,12 @@ def secure_run(
         with RunFolder.create(root, experiment, "auditor", "auditor") as folder:
             found.folders["auditor"] = folder.path
             told = found.events["auditor"].append
-            with pen("auditor", "developer", to_developer, folder) as own:
-                return auditor._train(experiment, folder, told, to_developer, found.supplies["auditor"], own)
+            with run_log("auditor", "developer", to_developer, folder) as own:
+                head = kind.secure(own.channel, AUDITOR, found.supplies["auditor"])
+                return auditor.take_part(experiment, folder, told, to_developer, head, own)
 
     def dealers() -> Any:
-        found.blocks = serve(dealers_end, (stream(DEVELOPER), stream(AUDITOR)), engine.plans(experiment))
+        found.blocks = serve(dealers_end, (stream(DEVELOPER), stream(AUDITOR)), plans(experiment))
 
     def one(body: Callable[[], Any]) -> Any:
         try:

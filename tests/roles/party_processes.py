@@ -23,7 +23,7 @@ import yaml
 
 from amint_mpc.cli import main
 from amint_mpc.config import Experiment, Role
-from amint_mpc.roles import local
+from amint_mpc.host import processes
 
 MODULES = ["cli", "roles.developer", "roles.auditor", "roles.dealer", "runfolder"]
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -76,7 +76,7 @@ class Site:
 
     def __init__(self, folder: Path, experiment: Experiment, **party: Any) -> None:
         self.folder, self.runs, self.children = folder, folder / "runs", []
-        local.prepare(folder, experiment, None)
+        processes.prepare(folder, experiment, None)
         self.roles = experiment.roles
         for role in self.roles:
             self.change(role, **party)

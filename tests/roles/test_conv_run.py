@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable
 
 import pytest
-from party_processes import Site
 
 from amint_mpc.config import load_experiment
 from amint_mpc.models import load_conv_head
-from amint_mpc.roles import engine
+from amint_mpc.roles import secure_head
+from tests.roles.party_processes import Site
 
 MakeSite = Callable[..., Site]
 SMALL = [
@@ -31,7 +31,7 @@ def test_three_processes_train_and_open_a_convolutional_head(site: MakeSite) -> 
     assert summaries["auditor"]["rounds_per_step"] > 50
     assert summaries["auditor"]["figures"]["mint_auc"] == summaries["developer"]["figures"]["mint_auc"]
     head = load_conv_head(place.run_folder("auditor") / "head.safetensors")
-    assert head.features == engine.head_inputs(load_experiment("smoke", SMALL))
+    assert head.features == secure_head.head_inputs(load_experiment("smoke", SMALL))
     assert len(head.values["first.bias"]) == 2
     assert not (place.run_folder("developer") / "head.safetensors").exists()
 

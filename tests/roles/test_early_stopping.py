@@ -7,26 +7,28 @@ from typing import Any
 
 import pytest
 import torch
-from memory_runs import Secure, secure_run
-from party_processes import Site
 from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc.amint import stopping as deciding
-from amint_mpc.amint.head import PlaintextHead
-from amint_mpc.amint.schedule import ScoreSets, schedule, score_batches
+from amint_mpc.amint.plaintext_head import PlaintextHead
+from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, schedule, score_batches
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.data.split import load_split
 from amint_mpc.errors import ProtocolError
 from amint_mpc.events import EpochEvent, StepEvent
-from amint_mpc.models.head import init_head, seeded_normal
-from amint_mpc.mpc.channel import memory_pair
-from amint_mpc.mpc.correlations.feed import local_supplies
-from amint_mpc.mpc.layers import Rate, train_plan
-from amint_mpc.roles import embedded, engine, stopping
-from amint_mpc.roles.twin import head_stopping
+from amint_mpc.models.head_weights import init_head, seeded_normal
+from amint_mpc.mpc.correlations.supply import local_supplies
+from amint_mpc.mpc.dense.descent import GradientDescent
+from amint_mpc.mpc.dense.layers import train_plan
+from amint_mpc.plaintext_run import head_stopping
+from amint_mpc.roles import secure_head, stopping
+from amint_mpc.roles.backends import embedded
+from amint_mpc.transport.channel import memory_pair
+from tests.roles.memory_runs import Secure, secure_run
+from tests.roles.party_processes import Site
 
 TINY = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "head.learning_rate=0.03"),
@@ -61,7 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     """Both modes on the same figures of each evaluation, whatever the scores were."""
     torch.set_num_threads(1)
     experiment = load_experiment("smoke", TINY)
-    first = init_head(engine.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
+    first = init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
     draws: dict[str, list[Any]] = {"secure": [], "twin": []}
     features: dict[str, list[Tensor]] = {"secure": [], "twin": []}
     order = Trainer._epoch_order
@@ -144,7 +146,7 @@ def test_the_files_of_a_stopped_run_are_complete(run: Stopped) -> None:
 
 
 def test_the_dealer_deals_it_all_and_masks_between_are_never_used(run: Stopped) -> None:
-    total = sum(1 for _ in engine.plans(run.experiment))
+    total = sum(1 for _ in secure_head.plans(run.experiment))
     assert run.secure.blocks == total
     steps = [
         len(score_batches(n))
@@ -209,7 +211,7 @@ def test_neither_stop_nor_go_on_is_refused() -> None:
         restore = staticmethod(lambda _: None)
 
     with pytest.raises(ProtocolError, match="neither stop nor go on"):
-        stopping.developers(Head(), mine, experiment, print).evaluated({})  # type: ignore[arg-type]
+        stopping.developers(Head(), mine, experiment, print).evaluated({}, ScheduleCursor(experiment))  # type: ignore[arg-type]
     for end in (mine, theirs):
         end.abort("failed")
 
@@ -217,7 +219,7 @@ def test_neither_stop_nor_go_on_is_refused() -> None:
 def test_a_trial_without_a_dealer_passes_over_steps_too() -> None:
     mine, theirs = memory_pair()
     auditors, developers = embedded.auditors_supply(theirs), embedded.developers_supply(mine)
-    plan = train_plan(4, 3, 2, Rate(2, 8))
+    plan = train_plan(4, 3, 2, GradientDescent(2, 8))
     for supply in (auditors, developers):
         for step in range(4):
             supply.skip(step, plan) if step in (1, 2) else supply.take(step, plan)

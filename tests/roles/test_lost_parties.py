@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from party_processes import Child, Site, joint_epochs, records, wait_until
 from safetensors.torch import load_file
 
 from amint_mpc.config import ROLES, Role
+from tests.roles.party_processes import Child, Site, joint_epochs, records, wait_until
 
 pytestmark = pytest.mark.timeout(240)
 

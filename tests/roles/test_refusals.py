@@ -6,9 +6,9 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from party_processes import Site
 
-from amint_mpc.evidence.attest import software
+from amint_mpc.evidence.software_digests import software
+from tests.roles.party_processes import Site
 
 pytestmark = pytest.mark.timeout(120)
 

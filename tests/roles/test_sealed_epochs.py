@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from memory_runs import Secure, secure_run
 from safetensors.torch import load_file
 
-from amint_mpc.amint.head import PlaintextHead
 from amint_mpc.amint.optimizers import head_optimizer
+from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench.estimate import estimate
@@ -18,10 +17,11 @@ from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.data.split import load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.evidence.verify import verify
-from amint_mpc.models.head import HeadWeights, init_head, seeded_normal
-from amint_mpc.roles import engine
+from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
+from amint_mpc.roles import secure_head
 from amint_mpc.roles.heads import head_kind
-from amint_mpc.roles.planned import planned
+from amint_mpc.runlog.expected import ExpectedEntries
+from tests.roles.memory_runs import Secure, secure_run
 
 SEALED = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "training.epochs=2"),
@@ -38,7 +38,7 @@ def experiment() -> Experiment:
 
 @pytest.fixture(scope="module")
 def first(experiment: Experiment) -> HeadWeights:
-    return init_head(engine.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
+    return init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_classifier_stays_what_it_was_before(experiment: Experiment, first: 
 
 
 def test_the_log_has_every_sealed_step(secure: Secure) -> None:
-    found = verify(secure.folders["auditor"], planned)
+    found = verify(secure.folders["auditor"], ExpectedEntries)
     assert found.log.steps == 20
 
 
@@ -96,8 +96,8 @@ def test_the_log_has_every_sealed_step(secure: Secure) -> None:
 def test_a_sealed_step_sends_the_developer_no_gradient(optimizer: str, experiment: Experiment) -> None:
     head = experiment.head.model_copy(update={"optimizer": optimizer})
     changed = experiment.model_copy(update={"head": head})
-    kind, steps = head_kind(changed), engine.head_optimizer(changed)
-    inputs, labels = kind.inputs, engine.targets(6)
+    kind, steps = head_kind(changed), secure_head.head_optimizer(changed)
+    inputs, labels = kind.inputs, secure_head.targets(6)
     x = torch.randn((12, inputs), generator=torch.Generator().manual_seed(1), dtype=torch.float64).clamp(-3, 3)
     opened: dict[bool, Any] = {}
     for open_gradient in (True, False):
@@ -111,8 +111,8 @@ def test_a_sealed_step_sends_the_developer_no_gradient(optimizer: str, experimen
 
 
 def test_a_sealed_step_changes_the_weights_as_an_open_one(experiment: Experiment) -> None:
-    kind, steps = head_kind(experiment), engine.head_optimizer(experiment)
-    labels = engine.targets(6)
+    kind, steps = head_kind(experiment), secure_head.head_optimizer(experiment)
+    labels = secure_head.targets(6)
     x = torch.randn((12, kind.inputs), generator=torch.Generator().manual_seed(1), dtype=torch.float64).clamp(-3, 3)
     weights = kind.first_weights(seeded_normal(3))
     moved = []
@@ -162,7 +162,7 @@ def test_the_convolutional_head_is_sealed_as_well(tmp_path: Path) -> None:
 
 
 def test_the_twins_fresh_head_is_another_one(tmp_path: Path) -> None:
-    from amint_mpc.roles.twin import _head
+    from amint_mpc.plaintext_run import _head
 
     experiment = load_experiment("smoke", SEALED)
     head = _head(experiment)

@@ -14,22 +14,23 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from amint_mpc.amint.head import PlaintextHead
+from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party, load_experiment
 from amint_mpc.data.split import load_split
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import EpochEvent, Event
 from amint_mpc.models import features as feature_limits
-from amint_mpc.models import head as head_limits
-from amint_mpc.models.head import HeadWeights, init_head, seeded_normal
-from amint_mpc.mpc import fixed_point as fp
-from amint_mpc.mpc.channel import Channel, memory_pair
-from amint_mpc.mpc.correlations.base import DEVELOPER
-from amint_mpc.mpc.correlations.feed import local_supplies
-from amint_mpc.mpc.head import SecureHead
-from amint_mpc.roles import auditor, developer, engine, heads
+from amint_mpc.models import head_weights as head_limits
+from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.supply import local_supplies
+from amint_mpc.mpc.dense.head import SecureHead
+from amint_mpc.mpc.ring import fixed_point as fp
+from amint_mpc.roles import auditor, developer, heads, secure_head
 from amint_mpc.runfolder import RunFolder
+from amint_mpc.runlog.interface import NullRunLog
+from amint_mpc.transport.channel import Channel, memory_pair
 
 TINY = [
     "data.members=48",
@@ -45,10 +46,10 @@ TINY = [
 class Watched:
     """The developer's head, with a plaintext head that is fed the very same features."""
 
-    def __init__(self, head: engine.SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
+    def __init__(self, head: secure_head.SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
         self.head, self.secure, self.twin = head, secure, twin
         self.meter, self.epoch_figures, self.finish = head.meter, head.epoch_figures, head.finish
-        self.stopper, self.pen = head.stopper, head.pen
+        self.stopper, self.run_log = head.stopper, head.run_log
         self.cosines: list[float] = []
         self.seen: list[Tensor] = []
         self.closest_share = float("inf")
@@ -110,11 +111,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """`roles.developer.run` and what `roles.auditor.run` does once it is connected, as two threads."""
     torch.set_num_threads(1)
     experiment = load_experiment("smoke", TINY)
-    first = init_head(engine.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
+    first = init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
     root = tmp_path_factory.mktemp("runs")
     folders = {role: RunFolder.create(root, experiment, role, role) for role in ("developer", "auditor")}
     channels = memory_pair()
-    supplies = local_supplies(engine.plans(experiment))
+    supplies = local_supplies(secure_head.plans(experiment))
     events: dict[str, list[Event]] = {role: [] for role in folders}
     made: list[Watched] = []
 
@@ -122,7 +123,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     def joined(*_: object) -> Iterator[Watched]:
         secure = SecureHead(channels[0], DEVELOPER, supplies[0], *first.w1.shape)
         secure.share_weights(None, None)
-        head = engine.SecureMintHead(secure, channels[0], experiment)
+        head = secure_head.SecureMintHead(secure, channels[0], experiment)
         made.append(Watched(head, secure, PlaintextHead(first, experiment.head.learning_rate)))
         yield made[0]
 
@@ -140,8 +141,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         party = Party(role="developer", device="cpu")
         bodies = {
             "developer": lambda: developer.run(experiment, party, folders["developer"], events["developer"].append),
-            "auditor": lambda: auditor._train(
-                experiment, folders["auditor"], events["auditor"].append, channels[1], supplies[1]
+            "auditor": lambda: auditor.take_part(
+                experiment,
+                folders["auditor"],
+                events["auditor"].append,
+                channels[1],
+                SecureHead(channels[1], AUDITOR, supplies[1], *first.w1.shape),
+                NullRunLog(channels[1]),
             ),
         }
         with ThreadPoolExecutor(2) as pool:
@@ -156,7 +162,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_gradient_is_the_plaintext_heads(run: Run) -> None:
-    assert len(run.watched.cosines) == engine.head_steps(run.experiment) == 16
+    assert len(run.watched.cosines) == secure_head.head_steps(run.experiment) == 16
     assert min(run.watched.cosines) >= 0.999
 
 
@@ -246,7 +252,7 @@ def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
     experiment = load_experiment("smoke", TINY)
     channel, other = memory_pair()
     secure = SecureHead(channel, DEVELOPER, local_supplies([])[DEVELOPER], 96, 8)
-    head = engine.SecureMintHead(secure, channel, experiment)
+    head = secure_head.SecureMintHead(secure, channel, experiment)
     assert head.steps == 16
     for rows, members in ((24, 11), (23, 12), (20, 10)):
         with pytest.raises(UsageError, match="12 members and as many external"):
@@ -264,7 +270,7 @@ def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
 
 def test_a_value_out_of_range_ends_the_step() -> None:
     experiment = load_experiment("smoke", TINY)
-    channels, supplies = memory_pair(), local_supplies(engine.plans(experiment))
+    channels, supplies = memory_pair(), local_supplies(secure_head.plans(experiment))
     secure = SecureHead(channels[0], DEVELOPER, supplies[0], 96, 8)
     giver = threading.Thread(
         target=channels[1].send,
@@ -274,7 +280,9 @@ def test_a_value_out_of_range_ends_the_step() -> None:
     secure.share_weights(None, None)
     giver.join()
     for wrong in (8.01, float("nan")):
-        secure = engine.SecureMintHead(secure, channels[0], experiment) if isinstance(secure, SecureHead) else secure
+        secure = (
+            secure_head.SecureMintHead(secure, channels[0], experiment) if isinstance(secure, SecureHead) else secure
+        )
         with pytest.raises(ProtocolError, match="outside"):
             secure.step(torch.full((24, 96), wrong), 12)
     for channel in channels:

@@ -12,13 +12,13 @@ from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import load_experiment
 from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
-from amint_mpc.models.head import init_head, seeded_normal
-from amint_mpc.mpc import fixed_point as fp
-from amint_mpc.mpc.channel import memory_pair
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.feed import local_supplies
-from amint_mpc.mpc.head import WEIGHT_BITS, SecureHead
-from amint_mpc.roles import engine
+from amint_mpc.models.head_weights import init_head, seeded_normal
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.supply import local_supplies
+from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
+from amint_mpc.mpc.ring import fixed_point as fp
+from amint_mpc.roles import secure_head
+from amint_mpc.transport.channel import memory_pair
 
 LOOKED_AT = (1, 10, 100, 1000)
 
@@ -44,12 +44,12 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
     """The quickstart, training its classifier for 1,012 joint steps; one thread for each party."""
     torch.set_num_threads(1)
     experiment = load_experiment("quickstart", ["training.epochs=44", "training.evaluate_every=0"])
-    inputs, hidden = engine.head_inputs(experiment), experiment.head.hidden
-    channels, supplies = memory_pair(), local_supplies(engine.plans(experiment))
+    inputs, hidden = secure_head.head_inputs(experiment), experiment.head.hidden
+    channels, supplies = memory_pair(), local_supplies(secure_head.plans(experiment))
     heads = [Watched(channels[p], p, supplies[p], inputs, hidden) for p in (DEVELOPER, AUDITOR)]
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 
-    class Kept(engine.SecureMintHead):
+    class Kept(secure_head.SecureMintHead):
         def step(self, features: Tensor, members: int) -> Tensor:
             gradient = super().step(features, members)
             if heads[DEVELOPER].count in LOOKED_AT:
@@ -69,7 +69,7 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
         weights = init_head(inputs, hidden, seeded_normal(7)).tensors()
         masks = {name: torch.randint(-(2**62), 2**62, shape) for name, shape in heads[AUDITOR].shapes.items()}
         heads[AUDITOR].share_weights(weights, masks)
-        labels, optimizer = engine.targets(experiment.training.batch), engine.head_optimizer(experiment)
+        labels, optimizer = secure_head.targets(experiment.training.batch), secure_head.head_optimizer(experiment)
         for _ in range(max(LOOKED_AT)):
             heads[AUDITOR].train_step(None, labels, optimizer)
         channels[AUDITOR].close()

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from party_processes import Site, joint_epochs, records, wait_until
 from PIL import Image
 from safetensors import safe_open
 
 from amint_mpc.config import ROLES, load_experiment
 from amint_mpc.data.split import load_split
+from tests.roles.party_processes import Site, joint_epochs, records, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

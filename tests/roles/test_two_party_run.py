@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from party_processes import Site
 
 from amint_mpc import identity
+from amint_mpc.afterwards import agreement
 from amint_mpc.config import Experiment, Party, Role, load_experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.events import Event
 from amint_mpc.evidence.verify import verify
-from amint_mpc.roles import agreement, auditor, developer
-from amint_mpc.roles.planned import planned
+from amint_mpc.roles import auditor, developer
 from amint_mpc.runfolder import RunFolder
+from amint_mpc.runlog.expected import ExpectedEntries
+from tests.roles.party_processes import Site
 
 pytestmark = pytest.mark.timeout(300)
 needs_spu = pytest.mark.skipif(importlib.util.find_spec("spu") is None, reason="SPU is not installed")
@@ -70,7 +71,7 @@ def test_the_run_folders_say_what_computed_the_head(finished: Site) -> None:
 
 @needs_spu
 def test_the_log_of_the_run_holds(finished: Site) -> None:
-    verify(finished.run_folder("auditor"), planned)  # raises where it does not
+    verify(finished.run_folder("auditor"), ExpectedEntries)  # raises where it does not
 
 
 @needs_spu

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from studies import finish, plan_of
 
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.results import rebuild
+from tests.study.studies import finish, plan_of
 
 
 def test_done_is_a_summary_of_the_very_settings(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from studies import plan_of
 
 from amint_mpc.config import Data, Experiment, list_studies, load_experiment
 from amint_mpc.data.registry import dataset
@@ -13,6 +12,7 @@ from amint_mpc.models import BACKBONES, build_classifier
 from amint_mpc.study.baselines import shared_baseline
 from amint_mpc.study.check import check
 from amint_mpc.study.plan import load_study, make_plan
+from tests.study.studies import plan_of
 
 WIDTHS = [
     {"name": "narrow", "set": {"model.backbone": "resnet-mini", "model.width": 4}},

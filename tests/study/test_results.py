@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-from studies import finish, plan_of
 
 from amint_mpc.errors import DataError
 from amint_mpc.study import paper, rows
@@ -13,6 +12,7 @@ from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.plan import Plan
 from amint_mpc.study.results import rebuild
 from amint_mpc.study.timing import Pace, expect
+from tests.study.studies import finish, plan_of
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from studies import TINY, plan_of
 
 from amint_mpc.cli import main
 from amint_mpc.study import pool
 from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.pool import Ended, Pool, Started, Told
+from tests.study.studies import TINY, plan_of
 
 DIVERGES = {"name": "diverges", "set": {"training.learning_rate": 1e30}}
 

@@ -12,9 +12,9 @@ import pytest
 from amint_mpc import identity
 from amint_mpc.config import ROLES, Address
 from amint_mpc.identity import Identity
-from amint_mpc.mpc.channel import FramedChannel
-from amint_mpc.mpc.tls import Listener, connect
-from amint_mpc.mpc.wire import memory_wires
+from amint_mpc.transport.channel import FramedChannel
+from amint_mpc.transport.tls import Listener, connect
+from amint_mpc.transport.wire import memory_wires
 
 KINDS = ("memory", "memory-ahead", "tls", "tls-ahead")
 Pair = tuple[FramedChannel, FramedChannel]

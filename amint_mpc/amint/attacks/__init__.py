@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from amint_mpc.amint.attacks import confidence, difficulty, entropy, lira, loss, one_shadow, rmia
-from amint_mpc.amint.attacks.seen import Seen
+from amint_mpc.amint.attacks.attack_view import Seen
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from amint_mpc.amint.attacks.seen import Seen, scaled_logit
+from amint_mpc.amint.attacks.attack_view import Seen, scaled_logit
 
 
 def largest_posterior(seen: Seen) -> Tensor:

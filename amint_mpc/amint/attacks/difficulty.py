@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from amint_mpc.amint.attacks.seen import Seen, loss, mean_where
+from amint_mpc.amint.attacks.attack_view import Seen, loss, mean_where
 
 
 def calibrated_loss(seen: Seen) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.attacks.seen import Seen, loss
+from amint_mpc.amint.attacks.attack_view import Seen, loss
 
 _ALMOST_ONE = 1 - 2.0**-53
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.attacks.seen import Seen, mean_where
+from amint_mpc.amint.attacks.attack_view import Seen, mean_where
 
 
 def online(seen: Seen) -> Tensor:

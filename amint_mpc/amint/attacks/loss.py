@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from amint_mpc.amint.attacks.seen import Seen, loss
+from amint_mpc.amint.attacks.attack_view import Seen, loss
 
 
 def negative_loss(seen: Seen) -> Tensor:

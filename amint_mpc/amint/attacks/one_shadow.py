@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amint_mpc.amint.attacks.seen import Seen
+from amint_mpc.amint.attacks.attack_view import Seen
 
 LARGEST = 3
 STEPS = 300

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.attacks.seen import Seen, mean_where
+from amint_mpc.amint.attacks.attack_view import Seen, mean_where
 from amint_mpc.amint.metrics import roc_auc
 
 GAMMA = 1.0

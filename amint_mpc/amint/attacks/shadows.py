@@ -62,7 +62,7 @@ def train_shadow(
     inside: Tensor,
     number: int,
     device: str = "auto",
-    emit: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> Classifier:
     """One shadow model: as many epochs as the attacked classifier, with a seed of its own.
 
@@ -82,7 +82,7 @@ def train_shadow(
     )
     trainer = Trainer(variant, own, None, device)
     for event in trainer.run():
-        emit(event)
+        on_event(event)
     return trainer.backbone
 
 

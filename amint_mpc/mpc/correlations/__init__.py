@@ -1,1 +1,7 @@
-"""Correlated randomness: what a step needs from the dealer, how it is made, how it is consumed."""
+"""Correlated randomness: what a step needs of it, and how a party comes by it.
+
+base.py      a correlation and its fields; what parties draw from their seeds; what a dealer computes and sends
+supply.py    from the dealer to the protocols: one block a step; the dealer's whole work (`serve`)
+prg.py       secret streams, expanded from a seed
+generic.py   the correlations of CrypTen's own protocols
+"""

@@ -4,8 +4,9 @@ A `Correlation` lists its fields. Each party draws its share of a field from a s
 dealer, so that almost nothing has to be sent. Where shares must fit together (a share of a product, of a table),
 the developer's share is not drawn but sent: the correction. The auditor never receives one.
 
-A correlation can be about masks that another one draws, in the same step or in the last one (`Link`): what was opened
-under them then serves a second purpose. The dealer alone follows links; it remembers the masks that they reach back to.
+A correlation can be about masks that another one draws, in the same step or in the last one (`MaskRef`): what was
+opened under them then serves a second purpose. The dealer alone follows these references; it remembers the masks that
+they reach back to.
 
 The dealer knows both seeds and no input; it computes `corrections` from what both parties will draw
 (pseudorandom correlation in the trusted-dealer model; Beaver 1991, "Efficient multiparty protocols using circuit
@@ -22,9 +23,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc.prg import SecretStream
-
-DEVELOPER, AUDITOR = 0, 1
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.prg import SecretStream
 
 Material = Mapping[str, Tensor]
 """One party's shares of a correlation's fields, by name."""
@@ -81,7 +81,7 @@ class Correlation(Protocol):
 
 
 @dataclass(frozen=True)
-class Link:
+class MaskRef:
     """A mask that a correlation shares with another one of the plan.
 
     Args:
@@ -99,7 +99,7 @@ class Linked(Protocol):
     """A correlation whose `corrections` also get the masks that it links to, under these keys."""
 
     @property
-    def links(self) -> Mapping[str, Link]: ...
+    def links(self) -> Mapping[str, MaskRef]: ...
 
 
 Memory = dict[tuple[int, str, str], Tensor]

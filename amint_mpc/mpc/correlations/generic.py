@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc import ring
 from amint_mpc.mpc.correlations.base import Field, Material
+from amint_mpc.mpc.ring import products
 
 Option = str | int | tuple[int, ...]
 
@@ -51,7 +51,7 @@ class Product:
     def apply(self, a: Tensor, b: Tensor) -> Tensor:
         """operation(a, b) mod 2^64."""
         if self.operation == "matmul" and a.dim() == b.dim() == 2:
-            return ring.matmul(a, b)
+            return products.matmul(a, b)
         return BILINEAR[self.operation](a, b, **dict(self.options))
 
     @cached_property

@@ -1,0 +1,12 @@
+"""The protocols, one a file: numbered steps, source, who learns what, rounds, bytes, the range in which it is exact.
+
+    rounds.py     openings, gathered into rounds
+    linear.py     the linear layer whose input one party knows, and its gradients
+    relu.py       ReLU and the dot product behind it; sign.py is its comparison
+    sigmoid.py    sigmoid by one-time tables
+    truncate.py   truncation by a power of two; divide.py by any whole number
+    scale.py      a secret number times a tensor
+    momentum.py, novograd.py   what the optimizers need
+
+Each knows its masks and the ring, and no CrypTen.
+"""

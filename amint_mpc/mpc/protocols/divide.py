@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc.correlations.base import DEVELOPER, Field, Material
+from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.base import Field, Material
 
 MAX_DIVISOR = 2**32
 

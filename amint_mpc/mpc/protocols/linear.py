@@ -30,9 +30,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Field, Material
-from amint_mpc.mpc.ring import matmul, small_matmul
-from amint_mpc.mpc.rounds import Opened, Rounds
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Field, Material
+from amint_mpc.mpc.protocols.rounds import Opened, Rounds
+from amint_mpc.mpc.ring.products import matmul, small_matmul
 
 REVEALED_BITS = 32
 """Of the 64 bits of each entry of dX, the top ones that are opened to the developer."""

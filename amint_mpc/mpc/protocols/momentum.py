@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from amint_mpc.mpc.correlations.base import Field, Link, Material
+from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
 from amint_mpc.mpc.protocols import truncate
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 
@@ -39,14 +39,14 @@ class VelocityMasks:
     shape: tuple[int, ...]
     numerator: int
     bits: int
-    mask: Link
+    mask: MaskRef
 
     def __post_init__(self) -> None:
         if self.numerator % 2 == 0 or not 0 < self.numerator < 1 << self.bits:
             raise ValueError("mu is an odd number over a power of two, between 0 and 1")
 
     @property
-    def links(self) -> Mapping[str, Link]:
+    def links(self) -> Mapping[str, MaskRef]:
         return {"now": self.mask, "before": replace(self.mask, before=True)}
 
     @property

@@ -35,9 +35,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc.correlations.base import DEVELOPER, Field, Link, Material
-from amint_mpc.mpc.ring import logical_shift
-from amint_mpc.mpc.rounds import InRounds, Opened, Rounds
+from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
+from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
+from amint_mpc.mpc.ring.products import logical_shift
 
 NORM_BITS = 60  # fractional bits of |D|^2, as it comes from w1
 RATE_BITS = 30
@@ -131,10 +132,10 @@ class RateMasks:
 
     learning_rate: float
     beta: float
-    masks: tuple[Link, ...]
+    masks: tuple[MaskRef, ...]
 
     @property
-    def links(self) -> Mapping[str, Link]:
+    def links(self) -> Mapping[str, MaskRef]:
         now = {f"now {i}": mask for i, mask in enumerate(self.masks)}
         return now | {f"before {i}": replace(mask, before=True) for i, mask in enumerate(self.masks)}
 

@@ -29,9 +29,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc import sign
-from amint_mpc.mpc.correlations.base import DEVELOPER, Field, Material
-from amint_mpc.mpc.rounds import Opened, Rounds
+from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.base import Field, Material
+from amint_mpc.mpc.protocols import sign
+from amint_mpc.mpc.protocols.rounds import Opened, Rounds
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from amint_mpc.mpc.correlations.base import DEVELOPER, Field, Link, Material
+from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
 from amint_mpc.mpc.protocols import truncate
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
-from amint_mpc.mpc.ring import logical_shift
+from amint_mpc.mpc.ring.products import logical_shift
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class ScalingMasks:
     """
 
     shape: tuple[int, ...]
-    factor: Link
+    factor: MaskRef
     entry: int
-    mask: Link | None = None
+    mask: MaskRef | None = None
 
     @property
-    def links(self) -> Mapping[str, Link]:
+    def links(self) -> Mapping[str, MaskRef]:
         return {"sigma": self.factor} | ({} if self.mask is None else {"s": self.mask})
 
     @property
@@ -76,11 +77,11 @@ class ScaledTruncationMasks:
 
     shape: tuple[int, ...]
     bits: int
-    factor: Link
+    factor: MaskRef
     entry: int
 
     @property
-    def links(self) -> Mapping[str, Link]:
+    def links(self) -> Mapping[str, MaskRef]:
         return {"sigma": self.factor}
 
     @property

@@ -25,9 +25,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc.correlations.base import DEVELOPER, Field, Material
-from amint_mpc.mpc.ring import logical_shift
-from amint_mpc.mpc.rounds import Rounds
+from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.base import Field, Material
+from amint_mpc.mpc.protocols.rounds import Rounds
+from amint_mpc.mpc.ring.products import logical_shift
 
 INPUT_BITS = 54
 VALUE_BITS = 14

@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amint_mpc.errors import PeerError, ProtocolError, UsageError
-from amint_mpc.mpc.channel import Channel, ChannelStats
 from amint_mpc.mpc.two_party import process
 from amint_mpc.mpc.two_party.relay import Relay
+from amint_mpc.transport.channel import Channel, ChannelStats
 
 POLL_S = 0.25
 INSTALL = "pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11"
 
 
-SAID = "the head is computed under SPU (CHEETAH), not CrypTen: no dealer, nobody but the two parties"
+ENGINE_NOTICE = "the head is computed under SPU (CHEETAH), not CrypTen: no dealer, nobody but the two parties"
 
 
 def check_installed() -> None:

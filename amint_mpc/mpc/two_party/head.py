@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError, UsageError
-from amint_mpc.mpc import fixed_point as fp
-from amint_mpc.mpc.channel import Channel, ChannelStats
-from amint_mpc.mpc.correlations.base import AUDITOR, DEVELOPER, Plan
-from amint_mpc.mpc.optimizers import Optimizer, Rate
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.dense.descent import GradientDescent, Optimizer
+from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.mpc.two_party.engine import SpuEngine
 from amint_mpc.mpc.two_party.program import DX_BITS, FRACTION_BITS
+from amint_mpc.transport.channel import Channel, ChannelStats
 
 WEIGHT_BITS, LOGIT_BITS = 16, 20
 """Of weights and logits that are opened: the low bits never leave the developer."""
@@ -59,7 +60,7 @@ class SpuHead:
         return self._step
 
     @property
-    def aside(self) -> ChannelStats:
+    def extra_traffic(self) -> ChannelStats:
         """What SPU sent."""
         return self._engine.stats
 
@@ -135,13 +136,13 @@ class SpuHead:
             raise RuntimeError("share the weights first")
 
 
-def plain_descent(optimizer: Optimizer) -> Rate:
+def plain_descent(optimizer: Optimizer) -> GradientDescent:
     """The rate of plain gradient descent.
 
     Raises:
         UsageError: another optimizer, which this head has not, or a rate below its fixed point.
     """
-    if type(optimizer) is not Rate:
+    if type(optimizer) is not GradientDescent:
         raise UsageError("a head between two parties alone is trained by sgd", "set head.optimizer to sgd")
     if optimizer.shift > FRACTION_BITS:
         raise UsageError(

@@ -28,9 +28,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.two_party import program
 
-DEVELOPER, AUDITOR = 0, 1  # as in mpc.correlations.base, which would load torch into this process
 Array = NDArray[Any]
 LENGTH = struct.Struct("!I")
 LIMIT = 2**30

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from amint_mpc.errors import AmintError, ProtocolError
-from amint_mpc.mpc.channel import Channel
+from amint_mpc.transport.channel import Channel
 
 TAG = "spu"
 PIECE = 2**18

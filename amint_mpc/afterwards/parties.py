@@ -1,0 +1,209 @@
+"""The three parties of a private query (`roles.query`), connected as in a run, and the query without a peer.
+
+Each starts from the folder of its own part in the finished run, whose evidence is verified first; the dealer's folder
+tells the experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from amint_mpc import identity
+from amint_mpc.afterwards import query
+from amint_mpc.afterwards.common import OnProgress, Side
+from amint_mpc.afterwards.proving import Prover, read_image
+from amint_mpc.amint.schedule import SCORE_BATCH
+from amint_mpc.amint.trainer import pick_device
+from amint_mpc.config import Experiment, Party, load_experiment
+from amint_mpc.data.registry import dataset
+from amint_mpc.data.split import SETS
+from amint_mpc.errors import DataError, UsageError
+from amint_mpc.evidence.files import EXPERIMENT
+from amint_mpc.evidence.verify import Verified, verify
+from amint_mpc.models.classifier import Classifier, build_classifier
+from amint_mpc.models.head_weights import seeded_normal
+from amint_mpc.mpc.correlations.supply import serve
+from amint_mpc.roles.backends import Connected, auditors_supply, developers_supply
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.links import Links, name_lost_third_party
+from amint_mpc.roles.seeds import hand_out_seeds
+from amint_mpc.runlog.expected import ExpectedEntries
+from amint_mpc.transport.tls import Listener, connect
+
+MAX_SHOWN = 5
+
+
+def auditor(
+    run: Path,
+    party: Party,
+    images: Tensor,
+    canaries: int,
+    on_notice: Callable[[str], None],
+    on_progress: OnProgress,
+) -> tuple[query.Asked, Verified]:
+    """Ask about images, uint8 [n, C, H, W]. See `query.ask`."""
+    if party.listen is None or party.dealer is None:
+        raise UsageError("the auditor's party file needs listen and dealer", "Add host and port of both")
+    found = finished(run)
+    head, recorded = head_of(found.experiment, run), scores(run)
+    own, wait = identity.load(party.keys, "auditor"), party.connect_timeout_s
+    with (
+        Listener(party.listen, own, ["developer"], on_notice=on_notice) as listener,
+        Links(found.experiment, "auditor", on_notice) as links,
+    ):
+        on_notice(f"waiting for the developer at {listener.address}")
+        developer = links.add(listener.accept("developer", wait, idle_timeout_s=party.idle_timeout_s))
+        supply = auditors_supply(Connected(found.experiment, party, own, links, developer, on_notice, listener))
+        agreed, certificate = links.sessions["developer"].id, identity.trusted(party.keys, "developer")
+        side = Side(run, found, own, certificate, agreed, developer, supply, on_progress)
+        query.tell_count(links.to["dealer"], len(images) + canaries)
+        with name_lost_third_party("auditor"):
+            return query.ask(side, images, head, recorded, canaries), found
+
+
+def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], None], on_progress: OnProgress) -> int:
+    """Answer one query. See `query.answer`."""
+    if party.auditor is None or party.dealer is None:
+        raise UsageError("the developer's party file needs auditor and dealer", "Add host and port of both")
+    found = finished(run)
+    on_notice("reading the images, for proofs")
+    prover = Prover.load(run, party.data)
+    model = classifier(found.experiment, run / "backbone.safetensors", party.device)
+    own, wait = identity.load(party.keys, "developer"), party.connect_timeout_s
+    with Links(found.experiment, "developer", on_notice) as links:
+        on_notice(f"connecting to the auditor at {party.auditor}")
+        limits = {"idle_timeout_s": party.idle_timeout_s}
+        auditor = links.add(connect(party.auditor, own, "auditor", wait, on_notice, **limits))
+        supply = developers_supply(Connected(found.experiment, party, own, links, auditor, on_notice))
+        agreed, certificate = links.sessions["auditor"].id, identity.trusted(party.keys, "auditor")
+        side = Side(run, found, own, certificate, agreed, auditor, supply, on_progress)
+        with name_lost_third_party("developer"):
+            return query.answer(side, model, prover, opens, partial(query.tell_count, links.to["dealer"]))
+
+
+def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
+    """Deal for one query. Returns how many images it had."""
+    if party.listen is None:
+        raise UsageError("the dealer's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
+    experiment = load_experiment(run / EXPERIMENT)
+    own, wait = identity.load(party.keys, "dealer"), party.connect_timeout_s
+    with (
+        Listener(party.listen, own, ["developer", "auditor"], on_notice=on_notice) as listener,
+        Links(experiment, "dealer", on_notice) as links,
+    ):
+        on_notice(f"waiting for developer and auditor at {listener.address}")
+        limits: dict[str, Any] = {"idle_timeout_s": party.idle_timeout_s}
+        auditor = links.add(listener.accept("auditor", wait, **limits))
+        developer = links.add(listener.accept("developer", wait, **limits))
+        streams = hand_out_seeds(developer, auditor)
+        with name_lost_third_party("dealer"):
+            count = query.agreed_count(experiment, {"auditor": auditor, "developer": developer})
+            on_notice(f"dealing for {count} images")
+            serve(developer, streams, query.plans(experiment, count))
+        return count
+
+
+def local(run: Path, backbone: Path, images: Tensor) -> tuple[Tensor, Verified]:
+    """The auditor holds both models: scores of images, float64 [n], in plaintext. No peer, and nothing is logged."""
+    found = finished(run)
+    model = classifier(found.experiment, backbone, "cpu")
+    head = head_kind(found.experiment).plaintext(head_of(found.experiment, run), found.experiment.head)
+    scored = [head.score(query.features_of(model, batch)) for batch in torch.split(images, SCORE_BATCH)]
+    return torch.cat([each for each in scored if each is not None]), found
+
+
+def finished(run: Path) -> Verified:
+    """The evidence of a finished run, verified.
+
+    Raises:
+        UsageError: it cannot be queried.
+    """
+    found = verify(run, ExpectedEntries)
+    if found.experiment.insecure:
+        raise UsageError("this run gave up a security claim, so a query would, too", "use --local")
+    return found
+
+
+def read_images(experiment: Experiment, folder: Path, on_progress: OnProgress) -> tuple[list[Path], Tensor]:
+    """All files of a folder, sorted by name, as the experiment has images: uint8 [n, C, H, W].
+
+    Raises:
+        DataError: there is none, or some cannot be read or have another size; names them.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}", "give --images a folder of image files")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise DataError(f"{folder} has no files", "put the images to be asked about there")
+    pixels, wrong = [], []
+    for number, file in enumerate(files, start=1):
+        try:
+            pixels.append(read_image(experiment, file))
+        except DataError as error:
+            wrong.append(error.message)
+        if number % 500 == 0 or number == len(files):
+            on_progress("files read", number, len(files))
+    if wrong:
+        more = f"\nand {len(wrong) - MAX_SHOWN} more" if len(wrong) > MAX_SHOWN else ""
+        raise DataError("\n".join(wrong[:MAX_SHOWN]) + more, "Nothing was asked. Remove or replace these files.")
+    return files, torch.stack(pixels)
+
+
+def tensors(file: Path) -> dict[str, Tensor]:
+    """Of a safetensors file.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {error}", "name the folder of a finished run") from None
+
+
+def head_of(experiment: Experiment, run: Path) -> dict[str, Tensor]:
+    """The weights of a run's head by name, as they are shared.
+
+    Raises:
+        DataError: the file is not a head of this experiment.
+    """
+    file = run / "head.safetensors"
+    wanted, found = head_kind(experiment).first_weights(seeded_normal(0)), tensors(file)
+    if any(name not in found or found[name].shape != value.shape for name, value in wanted.items()):
+        raise DataError(f"{file} is not a head of this experiment", "name an auditor's run folder")
+    return {name: found[name].double() for name in wanted}
+
+
+def scores(run: Path) -> dict[str, Tensor]:
+    """Of the five sets at the run's end.
+
+    Raises:
+        DataError: they are missing or are not those of five sets.
+    """
+    found = tensors(run / "scores.safetensors")
+    if set(found) != set(SETS) or any(value.dim() != 1 or not len(value) for value in found.values()):
+        raise DataError(f"{run}/scores.safetensors does not hold the scores of a run", "name an auditor's run folder")
+    return found
+
+
+def classifier(experiment: Experiment, file: Path, device: str) -> Classifier:
+    """A trained classifier.
+
+    Raises:
+        DataError: the file is not this experiment's.
+    """
+    kind = dataset(experiment.data)
+    model = build_classifier(experiment, kind.shape, kind.classes)
+    try:
+        model.load_state_dict(tensors(file))
+    except RuntimeError:
+        raise DataError(f"{file} does not hold this experiment's classifier", "name a run of this experiment") from None
+    return model.to(pick_device(device)).eval()

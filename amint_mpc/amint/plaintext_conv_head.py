@@ -1,0 +1,77 @@
+"""The convolutional head in this process, the twin of the secure one: torch's autograd, float64, gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amint_mpc.amint.plaintext_head import _check_forward, _refuse
+from amint_mpc.models.conv_head_weights import ConvWeights
+from amint_mpc.models.head_weights import GRADIENT_LIMIT, HIDDEN_LIMIT
+from amint_mpc.models.rate import representable_rate
+
+
+class PlaintextConvHead:
+    """See `amint_mpc.amint.plaintext_head.MintHead`.
+
+    Args:
+        weights: first weights; not changed.
+        learning_rate: one for all tensors; the rate used is the nearest one that the secure head applies exactly.
+        fresh: draws the head of the sealed epochs.
+    """
+
+    def __init__(
+        self, weights: ConvWeights, learning_rate: float, fresh: Callable[[], PlaintextConvHead] | None = None
+    ) -> None:
+        self.fresh = fresh
+        self.weights = weights
+        self.learning_rate = learning_rate
+        self.loss = float("nan")  # L_mint of the last step
+
+    def step(self, features: Tensor, members: int) -> Tensor:
+        """See `MintHead.step`.
+
+        Raises:
+            ProtocolError: a value has left the range in which the secure head is exact.
+        """
+        with torch.enable_grad():
+            x = features.to(torch.float64).requires_grad_()
+            leaves = {name: value.clone().requires_grad_() for name, value in self.weights.values.items()}
+            z = self._forward(ConvWeights(self.weights.taps, leaves), x)
+            loss = F.softplus(-z[:members]).mean() + F.softplus(z[members:]).mean()
+            gx, *gradients = torch.autograd.grad(loss, [x, *leaves.values()])
+        self.loss = float(loss.detach())
+        _refuse("gradient row", gx * max(members, len(features) - members), GRADIENT_LIMIT)
+        a, k = representable_rate(self.learning_rate / members)
+        rate = members * a / 2**k
+        old = self.weights.values
+        new = {name: old[name] - rate * gradient for name, gradient in zip(old, gradients, strict=True)}
+        self.weights = ConvWeights(self.weights.taps, new)
+        return gx.to(torch.float32)
+
+    def restart(self) -> None:
+        """See `MintHead.restart`."""
+        if self.fresh is None:
+            raise ValueError("this head does not know how a fresh one is drawn")
+        self.weights = self.fresh().weights
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `MintHead.fit`."""
+        self.step(features, members)
+
+    @torch.no_grad()
+    def score(self, features: Tensor) -> Tensor:
+        """See `MintHead.score`."""
+        return self._forward(self.weights, features.to(torch.float64)).sigmoid()
+
+    @staticmethod
+    def _forward(weights: ConvWeights, x: Tensor) -> Tensor:
+        maps, hidden = weights.pre_activations(x)
+        z = weights.output(hidden)
+        _check_forward(x, hidden, z)
+        for each in maps:
+            _refuse("convolution", each, HIDDEN_LIMIT)
+        return z

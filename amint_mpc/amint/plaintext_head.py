@@ -1,0 +1,160 @@
+"""The one seam: what the training loop asks of a membership head, and the head in plaintext.
+
+`PlaintextHead` is the twin that every secure head is compared with: the same function, gradient and update, in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amint_mpc.amint.optimizers import Descent, HeadOptimizer
+from amint_mpc.errors import ProtocolError
+from amint_mpc.models.features import FEATURE_LIMIT
+from amint_mpc.models.head_weights import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, W2_GRADIENT_LIMIT, HeadWeights
+
+
+class MintHead(Protocol):
+    """A membership head as the developer meets it. Calls come one at a time, in the order of the schedule."""
+
+    def step(self, features: Tensor, members: int) -> Tensor:
+        """Take one training step and return what the classifier needs of it.
+
+        Args:
+            features: float32 [n, F] on the CPU, without a graph; rows 0..members-1 are members, the others external.
+            members: between 1 and n - 1.
+
+        Returns:
+            gradient of L_mint by `features`, float32 [n, F], by the weights before the step.
+        """
+
+    def restart(self) -> None:
+        """Begin again with a fresh head: sealed epochs follow."""
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """One step of gradient descent of which nothing is learned. Args: as `step`."""
+
+    def score(self, features: Tensor) -> Tensor | None:
+        """Membership probabilities, float64 [n], for features [n, F]; None on a party that may not learn them."""
+
+
+class Wrapped:
+    """A head that does what another one does; for those that watch it.
+
+    Args:
+        head: the other one.
+    """
+
+    def __init__(self, head: MintHead) -> None:
+        self._head = head
+
+    def step(self, features: Tensor, members: int) -> Tensor:
+        """See `MintHead.step`."""
+        return self._head.step(features, members)
+
+    def restart(self) -> None:
+        """See `MintHead.restart`."""
+        self._head.restart()
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `MintHead.fit`."""
+        self._head.fit(features, members)
+
+    def score(self, features: Tensor) -> Tensor | None:
+        """See `MintHead.score`."""
+        return self._head.score(features)
+
+
+class PlaintextHead:
+    """The head in this process.
+
+    Args:
+        weights: first weights; not changed.
+        optimizer: how they move, or the learning rate of plain gradient descent.
+        fresh: draws the head of the sealed epochs.
+    """
+
+    def __init__(
+        self, weights: HeadWeights, optimizer: HeadOptimizer | float, fresh: Callable[[], PlaintextHead] | None = None
+    ) -> None:
+        self.fresh = fresh
+        self.weights = weights.clone()
+        self._optimizer = Descent(optimizer) if isinstance(optimizer, float) else optimizer
+        self.loss = float("nan")  # L_mint of the last step; the secure head never computes it
+
+    def step(self, features: Tensor, members: int) -> Tensor:
+        """See `MintHead.step`.
+
+        Raises:
+            ProtocolError: a value has left the range in which the secure head is exact.
+        """
+        x, w = features.to(torch.float64), self.weights
+        y = w.hidden(x)
+        h = y.relu()
+        z = h @ w.w2 + w.b2
+        _check_forward(x, y, z)
+
+        # L_mint = mean over members of BCE(z, 1) + mean over external of BCE(z, 0)
+        self.loss = float(F.softplus(-z[:members]).mean() + F.softplus(z[members:]).mean())
+        rows = torch.full_like(z, len(z) - members)  # how many rows the mean of a row's class goes over
+        rows[:members] = members
+        label = torch.zeros_like(z)
+        label[:members] = 1
+        gz = (z.sigmoid() - label) / rows
+        gy = gz[:, None] * w.w2 * (y > 0)
+        gx = gy @ w.w1.T
+        _refuse("gradient row", gx * rows[:, None], GRADIENT_LIMIT)
+        _refuse("sum of the gradient by w2", h.T @ (gz * rows), W2_GRADIENT_LIMIT)
+
+        gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
+        self.weights = self._optimizer.step(w, gradients, members)
+        return gx.to(torch.float32)
+
+    def restart(self) -> None:
+        """See `MintHead.restart`."""
+        if self.fresh is None:
+            raise ValueError("this head does not know how a fresh one is drawn")
+        drawn = self.fresh()
+        self.weights, self._optimizer = drawn.weights, drawn._optimizer
+
+    def fit(self, features: Tensor, members: int) -> None:
+        """See `MintHead.fit`."""
+        self.step(features, members)
+
+    def score(self, features: Tensor) -> Tensor:
+        """See `MintHead.score`.
+
+        Raises:
+            ProtocolError: a value has left the range in which the secure head is exact.
+        """
+        x = features.to(torch.float64)
+        y = self.weights.hidden(x)
+        z = y.relu() @ self.weights.w2 + self.weights.b2
+        _check_forward(x, y, z)
+        return z.sigmoid()
+
+
+def _check_forward(x: Tensor, y: Tensor, z: Tensor) -> None:
+    if not bool((x.abs() <= FEATURE_LIMIT).all()):
+        if not bool(x.isfinite().all()):
+            raise ProtocolError(
+                f"a feature lies outside +-{FEATURE_LIMIT:g}: it is not finite, training diverged",
+                "Lower training.learning_rate.",
+            )
+        raise ProtocolError(
+            f"a feature lies outside +-{FEATURE_LIMIT:g}", "Clip features as amint_mpc.models.Features does."
+        )
+    _refuse("hidden pre-activation", y, HIDDEN_LIMIT)
+    _refuse("logit", z, LOGIT_LIMIT)
+
+
+def _refuse(name: str, values: Tensor, limit: float) -> None:
+    if not bool((values.abs() < limit).all()):  # written so that NaN is refused, too
+        raise ProtocolError(
+            f"a {name} of the head reached its limit of {limit:g}, beyond which the secure head is not exact",
+            "Lower head.learning_rate or train for fewer epochs.",
+        )

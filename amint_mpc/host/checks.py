@@ -1,0 +1,200 @@
+"""What must hold before a party can run: the checks behind `amint-mpc doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shlex
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from amint_mpc import identity
+from amint_mpc.amint.trainer import pick_device
+from amint_mpc.config import ROLES, Address, Experiment, Party, Role, load_experiment, load_party
+from amint_mpc.config import party_file as usual_party_file
+from amint_mpc.data.registry import dataset
+from amint_mpc.errors import AmintError
+from amint_mpc.evidence import software_digests
+from amint_mpc.models.rate import check_rate
+from amint_mpc.models.registry import check_backbone
+from amint_mpc.roles.backends import backend_of
+from amint_mpc.roles.secure_head import head_optimizer
+
+NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
+PEERS: dict[Role, tuple[Role, ...]] = {
+    "developer": ("auditor", "dealer"),
+    "auditor": ("developer", "dealer"),
+    "dealer": ("developer", "auditor"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """Args: what: the thing looked at; found: what was there; do: the next step when it is not ok."""
+
+    what: str
+    ok: bool
+    found: str
+    do: str = ""
+
+
+def examine(
+    role: Role | None,
+    experiment: str | None,
+    party_file: Path | None,
+    on_notice: Callable[[str], None] = lambda _: None,
+) -> list[Check]:
+    """Check the machine, then the party named, or each party whose file lies here (see `config.party_file`).
+
+    The developer's images are all read; `say` is told how far it is.
+    """
+    checks = [*_machine(), *_software(experiment)]
+    roles = [role] if role else [each for each in ROLES if usual_party_file(each)]
+    if not roles:
+        hint = "say which party this machine is: amint-mpc doctor --role developer"
+        checks.append(Check("party", False, "no party file under parties/ or here", hint))
+    for each in roles:
+        checks += _party(each, experiment, party_file, on_notice)
+    return checks
+
+
+def _machine() -> Iterator[Check]:
+    yield Check("python", sys.version_info >= (3, 10), platform.python_version(), "install Python 3.10 or newer")
+    for package in NEEDED:
+        try:
+            yield Check(package, True, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(package, False, "not installed", "pip install amint-mpc")
+
+
+def _software(experiment: str | None) -> Iterator[Check]:
+    """What the peers will be told, against what the experiment requires of every party."""
+    try:
+        found, required = software_digests.software(), load_experiment(experiment).security
+    except AmintError as error:
+        yield Check("software", False, error.message, error.hint)
+        return
+    do = "install what was agreed; amint-mpc attest shows what is here"
+    yield Check("code", not required.required_code or found.code in required.required_code, found.code, do)
+    if found.image or required.required_image:
+        fits = not required.required_image or found.image in required.required_image
+        yield Check("image", fits, found.image or "none told", do)
+
+
+def _party(
+    role: Role, experiment: str | None, party_file: Path | None, on_notice: Callable[[str], None]
+) -> Iterator[Check]:
+    try:
+        party = load_party(party_file, role)
+    except AmintError as error:
+        yield Check(f"{role} file", False, error.message, error.hint)
+        return
+    named = f" --party {shlex.quote(str(party_file))}" if party_file else ""
+    agreed_roles = _roles(experiment)
+    yield _own_keys(party, named)
+    for peer in PEERS[role]:
+        if peer in agreed_roles:
+            yield _trusted(party, peer, named)
+    if role in agreed_roles:
+        yield from _backend(experiment)
+    if party.listen is not None:
+        yield _port(role, party.listen)
+    if role == "developer":
+        yield _device(party)
+        yield _data(party, experiment, on_notice)
+
+
+def _roles(experiment: str | None) -> tuple[Role, ...]:
+    try:
+        return load_experiment(experiment).roles
+    except AmintError:
+        return ROLES  # what is wrong with it is told elsewhere
+
+
+def _backend(experiment: str | None) -> Iterator[Check]:
+    """What the head is computed with, where that is more than this package needs."""
+    try:
+        packages = backend_of(load_experiment(experiment)).packages
+    except AmintError:
+        return  # told elsewhere
+    for package, how in packages.items():
+        try:
+            yield Check(package, True, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(package, False, "not installed", how)
+
+
+def _device(party: Party) -> Check:
+    try:
+        device = pick_device(party.device)
+    except AmintError as error:
+        return Check("developer device", False, error.message, error.hint)
+    name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    return Check("developer device", True, f"{name}, threads: {party.threads or torch.get_num_threads()}")
+
+
+def _own_keys(party: Party, named: str) -> Check:
+    what = f"{party.role} keys"
+    try:
+        return Check(what, True, identity.load(party.keys, party.role).fingerprint[:23])
+    except AmintError as error:
+        missing = not (party.keys / f"{party.role}.key").exists()
+        make = f"amint-mpc keys new --role {party.role}{named}"
+        return Check(what, False, error.message, make if missing else error.hint)
+
+
+def _trusted(party: Party, peer: Role, named: str) -> Check:
+    what = f"{party.role} trusts"
+    try:
+        return Check(what, True, f"{peer} {identity.fingerprint(identity.trusted(party.keys, peer))[:23]}")
+    except AmintError:
+        do = f"get {peer}.pem, then: amint-mpc keys trust --role {party.role}{named} {peer} {peer}.pem"
+        return Check(what, False, f"{peer}: no certificate", do)
+
+
+def _port(role: Role, address: Address) -> Check:
+    what, where = f"{role} port", str(address)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the role itself listens
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            return Check(what, False, f"{where}: {error.strerror}", "end what uses it, or set another listen.port")
+    return Check(what, True, f"{where} is free")
+
+
+def _data(party: Party, experiment: str | None, on_notice: Callable[[str], None]) -> Check:
+    try:
+        agreed = load_experiment(experiment)
+        check_experiment(agreed)
+        if agreed.head.features is not None:
+            return Check("developer data", True, f"{agreed.data.dataset}, read by your own training loop")
+        kind = dataset(agreed.data)
+        if kind.to_download(party.data):
+            return Check("developer data", True, f"{kind.name} would be downloaded into {party.data}")
+        count = len(kind.read(party.data, on_notice).labels)
+    except AmintError as error:
+        return Check("developer data", False, error.message, error.hint)
+    needed = agreed.data.members + agreed.data.external + agreed.data.unseen
+    found = f"{agreed.data.dataset}, {count} images, {needed} needed"
+    return Check("developer data", count >= needed, found, "lower data.members, data.external or data.unseen")
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """What every party can see of an experiment before anything starts, beyond what its keys and values show.
+
+    Raises:
+        UsageError: no such dataset or backbone, images that this backbone does not take, or an optimizer's settings
+            that the secure head cannot apply.
+    """
+    if experiment.head.features is None:  # else both belong to the developer's own loop
+        check_backbone(experiment.model, dataset(experiment.data).shape)
+    if experiment.head.optimizer != "novograd":
+        check_rate(experiment.head.learning_rate, experiment.training.batch)
+    head_optimizer(experiment)

@@ -1,0 +1,232 @@
+"""The secure head: logits = ReLU(X W1 + b1) w2 + b2 on additive shares, seen from both parties.
+
+The developer brings X and learns the gradient by X; the auditor draws the weights, learns the logits of a score and,
+at the end, the weights; nobody holds the weights in between. Both run the same lines; where they differ, one of the
+two brings or takes a value.
+
+    train step    rounds 1 weights and input | 2 hidden values | 3 chunks | 4 sign | 5 logits | 6 sigmoid bits
+                  | 7 error | 8 dY | 9 input gradient and scaled dY, both to the developer alone
+    (sgd and momentum; for novograd, which has ten exchanges, see novograd.py)
+    score step    rounds 1 to 4, then the logits to the auditor
+
+The auditor waits for nothing in round 9 and goes on to round 1: the longest chain of messages has eight a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from amint_mpc.errors import ProtocolError
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Material, Plan
+from amint_mpc.mpc.crypten_compat import crypten
+from amint_mpc.mpc.dense.descent import Optimizer
+from amint_mpc.mpc.dense.layers import (
+    DX_REVEALED_BITS,
+    binary_cross_entropy_gradient,
+    score_plan,
+    shared,
+    train_plan,
+)
+from amint_mpc.mpc.dense.step import Step
+from amint_mpc.mpc.protocols.linear import REVEALED_BITS
+from amint_mpc.mpc.protocols.rounds import Rounds
+from amint_mpc.mpc.ring import fixed_point as fp
+from amint_mpc.mpc.shared_head import send_shares
+from amint_mpc.transport.channel import Channel
+
+LOGIT_BITS = fp.Z_BITS - (64 - REVEALED_BITS)
+WEIGHT_BITS = {"w1": fp.W1_BITS, "w2": fp.W2_BITS, "b2": fp.Z_BITS}
+OPENED_BITS = 16
+"""Fractional bits of a weight as it is opened, at most. Exact sums of a short run could be solved for its features."""
+
+
+class MaskSource(Protocol):
+    """Where a party takes the masks of a step from."""
+
+    def take(self, step: int, plan: Plan) -> Mapping[str, Material]: ...
+    def skip(self, step: int, plan: Plan) -> None: ...
+
+
+class HeadModule(crypten.nn.Module):  # type: ignore[misc,name-defined]
+    """The head as a CrypTen module. Its parameters are shared: w1 [f + 1, h] (the last row is b1), w2 [h], b2 []."""
+
+    def __init__(self, w1: Tensor, w2: Tensor, b2: Tensor) -> None:
+        super().__init__()
+        self.encrypted = True  # CrypTen: the parameters are shares already
+        self.register_parameter("w1", shared(w1, fp.W1_BITS))
+        self.register_parameter("w2", shared(w2, fp.W2_BITS))
+        self.register_parameter("b2", shared(b2, fp.Z_BITS))
+
+    def forward(self, x: Any, step: Step) -> Any:
+        return x.developers_linear(self.w1, step).relu_dot(self.w2, self.b2, step)
+
+    def update(self, step: Step) -> None:
+        """Gradient descent. The learning rate is in the gradients already (see `layers`)."""
+        assert step.optimizer is not None
+        drift = step.optimizer.drift(step)
+        for name, parameter in self.named_parameters():
+            parameter.share = parameter.share - parameter.grad.share + drift.get(name, 0)
+            parameter.grad = None
+
+
+class SecureHead:
+    """The head at one party, on a link to the other and with masks from the dealer.
+
+    Args:
+        channel: the link to the other party. party: DEVELOPER or AUDITOR.
+        supply: this party's masks, step by step.
+        inputs: features of an image. hidden: hidden units.
+    """
+
+    def __init__(self, channel: Channel, party: int, supply: MaskSource, inputs: int, hidden: int) -> None:
+        self.party, self.inputs, self.hidden = party, inputs, hidden
+        self._channel, self._supply = channel, supply
+        self._rounds = Rounds(channel, party)
+        self._step, self._trained = 0, 0
+        self._state: dict[str, Tensor] = {}  # of the optimizer
+        self._module: HeadModule | None = None
+
+    def __repr__(self) -> str:
+        return f"SecureHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
+
+    @property
+    def extra_traffic(self) -> None:
+        """See `SharedHead.aside`."""
+        return None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the shared parameters, in the order in which they travel. The last row of w1 is b1."""
+        return {"w1": (self.inputs + 1, self.hidden), "w2": (self.hidden,), "b2": ()}
+
+    def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
+        """Share the initial head, which the auditor alone knows: before the first step, or to begin again with it.
+
+        Args:
+            weights: w1 [f, h], b1 [h], w2 [h], b2 [] at the auditor; None at the developer.
+            masks: uniformly random int64 of the shapes of w1 [f + 1, h], w2 and b2 at the auditor, used once.
+        """
+        encoded = None
+        if weights is not None:
+            w1 = torch.cat([weights["w1"], weights["b1"][None]])
+            secret = {"w1": w1, "w2": weights["w2"], "b2": weights["b2"]}
+            encoded = {name: fp.encode(value, WEIGHT_BITS[name]) for name, value in secret.items()}
+        self._module = HeadModule(*send_shares(self._channel, self.party, self.shapes, encoded, masks))
+        self._trained = 0
+        self._state.clear()
+
+    def open_weights(self) -> dict[str, Tensor] | None:
+        """Open the head to the auditor alone, float64, within 2^-OPENED_BITS. None at the developer."""
+        dropped = {name: max(WEIGHT_BITS[name] - OPENED_BITS, 0) for name in self.shapes}
+        mine = {name: getattr(self._ready(), name).share >> bits for name, bits in dropped.items()}
+        if self.party == DEVELOPER:
+            self._channel.send("open", 0, *mine.values())
+            return None
+        theirs = self._channel.receive("open", 0, *((torch.int64, shape) for shape in self.shapes.values()))
+        opened = {}
+        for (name, bits), other in zip(dropped.items(), theirs, strict=True):
+            total = ((mine[name] + other) << bits) >> bits  # the sum of the kept bits, with its sign
+            opened[name] = fp.decode(total, WEIGHT_BITS[name] - bits)
+        return {"w1": opened["w1"][:-1], "b1": opened["w1"][-1], "w2": opened["w2"], "b2": opened["b2"]}
+
+    def train_step(
+        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
+    ) -> Tensor | None:
+        """One step of gradient descent on the sum over rows of the binary cross-entropy.
+
+        Args:
+            x: [n, f] at the developer, |x| <= fixed_point.X_LIMIT; None at the auditor.
+            targets: [n] of 0 and 1, public.
+            optimizer: what is done with the gradient; the same one in every step. Its rates are for the sum.
+            open_gradient: whether the developer learns the gradient by x; the auditor sends nothing of it otherwise.
+
+        Returns:
+            At the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.
+        """
+        module = self._ready()
+        plan = train_plan(len(targets), self.inputs + 1, self.hidden, optimizer, self._trained)
+        step = self._begin(plan, optimizer)
+        step.open_gradient = open_gradient
+        features = self._features(x, len(targets))
+        optimizer.begin(step, {name: parameter.share for name, parameter in module.named_parameters()})
+        module.train()
+        z = module(features, step)
+        z.backward(binary_cross_entropy_gradient(z, targets, step))
+        module.update(step)
+        self._trained += 1
+        if self.party == AUDITOR or not open_gradient:
+            return None
+        return fp.decode(features.grad.share, DX_REVEALED_BITS)
+
+    def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
+        """Score a batch; the logits go to the auditor alone.
+
+        Args:
+            x: [rows, f] at the developer; None at the auditor.
+
+        Returns:
+            [rows] float64 at the auditor, to 2^-LOGIT_BITS: the low bits, which would say more of an image than its
+            score, never leave the developer. None at the developer.
+        """
+        module = self._ready()
+        step = self._begin(score_plan(rows, self.inputs + 1, self.hidden), None)
+        module.eval()
+        z = module(self._features(x, rows), step).share
+        top = (z >> (64 - REVEALED_BITS)).to(torch.int32)
+        opened = step.rounds.hand_over(DEVELOPER, top if self.party == DEVELOPER else None, (rows,), torch.int32)
+        step.rounds.exchange()
+        return None if self.party == DEVELOPER else fp.decode((top + opened.value).long(), LOGIT_BITS)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """This party's shares of the parameters as they are now."""
+        return {name: parameter.share.clone() for name, parameter in self._ready().named_parameters()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Go back to shares that `snapshot` gave; both parties do, for the same step. No message.
+
+        The next opening of a weight is under a fresh mask, so it says nothing of the one before (`protocols.linear`).
+        """
+        for name, parameter in self._ready().named_parameters():
+            parameter.share = snapshot[name].clone()
+        self._state.clear()  # what the optimizer remembers is of other weights
+
+    @property
+    def done(self) -> int:
+        """Steps taken or passed over: the number of the next one."""
+        return self._step
+
+    def skip(self, plan: Plan) -> None:
+        """Pass over one step; both parties do. Its masks are never used."""
+        self._supply.skip(self._step, plan)
+        self._step += 1
+
+    def _ready(self) -> HeadModule:
+        if self._module is None:
+            raise RuntimeError("share the weights first")
+        return self._module
+
+    def _begin(self, plan: Plan, optimizer: Optimizer | None) -> Step:
+        material = self._supply.take(self._step, plan)
+        self._rounds.begin(self._step)
+        self._step += 1
+        return Step(self._rounds, plan, material, optimizer, self._state)
+
+    def _features(self, x: Tensor | None, rows: int) -> Any:
+        """X with its column of ones, as a shared tensor: X itself at the developer, nothing at the auditor."""
+        if self.party == AUDITOR:
+            return shared_input(torch.zeros(1, dtype=torch.int64))
+        if x is None or x.shape != (rows, self.inputs):
+            raise ProtocolError(f"the head takes features of shape ({rows}, {self.inputs})")
+        fp.check_features(x)
+        return shared_input(fp.encode(torch.cat([x.double(), torch.ones(rows, 1)], dim=1), fp.X_BITS))
+
+
+def shared_input(share: Tensor) -> Any:
+    tensor = shared(share, fp.X_BITS)
+    tensor.requires_grad = True
+    return tensor

@@ -1,0 +1,119 @@
+"""The plaintext twin: the same training with the head in this process. Nothing is hidden from anybody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from amint_mpc.amint.metrics import membership_figures, named_figures
+from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
+from amint_mpc.amint.trainer import Trainer
+from amint_mpc.config import Experiment, Party
+from amint_mpc.data.split import load_split
+from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.models.classifier import feature_count
+from amint_mpc.models.head_weights import seeded_normal
+from amint_mpc.roles.heads import PlainHead, head_kind
+from amint_mpc.runfolder import RunFolder
+
+FRESH = 2**31  # above all seeds: the head of the sealed epochs is another one than the first
+USUAL_DISTILLATION = 0.3  # for the baseline of an experiment that has none
+
+
+def run(
+    experiment: Experiment,
+    party: Party,
+    folder: RunFolder,
+    on_event: Callable[[Event], None],
+    first: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
+    """Train, and return the summary (it also goes to summary.json).
+
+    Args:
+        first: weights of the first head by name; None: drawn by the experiment's seed.
+
+
+    With `training.mint_weight` 0 there is no head: the classifier is trained on its task alone.
+    """
+    on_event(Notice(f"reading {experiment.data.dataset}"))
+    images = load_split(experiment, party.data, lambda text: on_event(Notice(text)))
+    head = None if experiment.training.mint_weight == 0 else _head(experiment, first)
+    stopper = None if head is None else head_stopping(head, experiment)
+    trainer = Trainer(experiment, images, head, party.device, stopper=stopper)
+    start, joint = time.perf_counter(), []
+    for event in trainer.run():
+        if isinstance(event, EpochEvent):  # what an interrupted run leaves
+            folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
+            if head is not None:
+                folder.save_tensors("head.safetensors", head.weights.tensors())
+        on_event(event)
+        if isinstance(event, StepEvent) and event.phase != "warm-up":
+            joint.append(event)
+    if trainer.stopped is not None:
+        on_event(Notice(f"no better for {experiment.training.patience} evaluations: training ended"))
+    seconds = time.perf_counter() - start
+    membership = None
+    if head is not None:
+        folder.save_tensors("scores.safetensors", trainer.scores)
+        membership = membership_figures(trainer.scores, experiment.seed)
+    summary = {
+        "steps": len(joint),
+        "seconds": seconds,
+        **told(experiment, trainer.stopped),
+        **({} if membership is None else {"threshold": membership.threshold}),
+        "seconds_per_step": sum(event.seconds for event in joint) / len(joint),
+        "head_seconds_per_step": sum(event.secure_seconds for event in joint) / len(joint),
+        **images.summary(),
+        "figures": named_figures(membership, trainer.task_accuracy()),
+    }
+    folder.finish(summary)
+    return folder.summary or summary
+
+
+def check(experiment: Experiment, party: Party) -> None:
+    """Read the images and size the head, before anything dear starts.
+
+    Raises:
+        UsageError, DataError: as a run would, later.
+    """
+    images = load_split(experiment, party.data)
+    feature_count(experiment, tuple(images.members.shape[1:]))
+
+
+def baselines(experiment: Experiment) -> dict[str, Experiment]:
+    """What the price of the head is measured against: the same classifier without it, without and with distillation."""
+    training = experiment.training
+    weight = training.distillation or USUAL_DISTILLATION
+    headless = {"mint_weight": 0.0, "patience": 0, "sealed_epochs": 0}  # without scores nothing ends them early
+    return {
+        "task-alone": _with(experiment, **headless, distillation=0.0),
+        "task-with-distillation": _with(
+            experiment, **headless, distillation=weight, warmup_epochs=max(1, training.warmup_epochs)
+        ),
+    }
+
+
+def head_stopping(head: PlainHead, experiment: Experiment) -> Stopping[Any]:
+    """Early stopping by the scores of a head in this process."""
+    patience = experiment.training.patience
+    rewind = Rewind(patience, lambda: head.weights, lambda weights: setattr(head, "weights", weights))
+    return Stopping(by_scores(patience), rewind)
+
+
+def _head(experiment: Experiment, first: Mapping[str, Tensor] | None = None) -> PlainHead:
+    kind = head_kind(experiment)
+
+    def drawn(seed: int) -> PlainHead:
+        return kind.plaintext(kind.first_weights(seeded_normal(seed)), experiment.head)
+
+    head = drawn(experiment.seed) if first is None else kind.plaintext(first, experiment.head)
+    head.fresh = partial(drawn, FRESH + experiment.seed)
+    return head
+
+
+def _with(experiment: Experiment, **changes: Any) -> Experiment:
+    return experiment.model_copy(update={"training": experiment.training.model_copy(update=changes)})

@@ -1,0 +1,67 @@
+"""What the auditor's part of a run tells the screen: its steps and evaluations, with clocks and counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from amint_mpc.amint.schedule import TrainStep
+from amint_mpc.config import Experiment
+from amint_mpc.events import EpochEvent, Event, Notice, Phase, StepEvent
+from amint_mpc.mpc.shared_head import SharedHead
+from amint_mpc.roles.secure_head import Meter, head_steps, joint_steps
+from amint_mpc.transport.channel import Channel
+
+
+class AuditorEvents:
+    """Events of one run, and the means over its steps.
+
+    Args:
+        developer: the link. head: whose steps they are. on_event: is given every event.
+
+    Attributes:
+        meter: counts rounds and bytes while it is entered.
+    """
+
+    def __init__(
+        self, experiment: Experiment, developer: Channel, head: SharedHead, on_event: Callable[[Event], None]
+    ) -> None:
+        self._experiment, self._developer, self._on_event = experiment, developer, on_event
+        self.meter = Meter(developer, head.extra_traffic)
+        self._steps: list[StepEvent] = []
+        self._total = head_steps(experiment)
+        self._start = self._epoch_start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Since the head was shared."""
+        return time.perf_counter() - self._start
+
+    @contextmanager
+    def step(self, item: TrainStep) -> Iterator[None]:
+        """Around one step of the head."""
+        start, waited = time.perf_counter(), self._developer.stats.seconds_waiting
+        yield
+        seconds = time.perf_counter() - start
+        if item.index == 0:  # it waited for the developer's warm-up
+            seconds -= self._developer.stats.seconds_waiting - waited
+        phase: Phase = "sealed" if item.sealed else "joint"
+        counted = self.meter.last_rounds, self.meter.last_bytes
+        self._steps.append(StepEvent(item.index + 1, self._total, item.epoch, phase, seconds, {}, seconds, *counted))
+        self._on_event(self._steps[-1])
+
+    def scored(self, epoch: int, figures: dict[str, float]) -> None:
+        """Sets have been scored after this epoch."""
+        now = time.perf_counter()
+        self._on_event(EpochEvent(epoch, self._experiment.last_epoch, "score", now - self._epoch_start, figures))
+        self._epoch_start = now
+
+    def stopped(self) -> None:
+        """Training ends early."""
+        patience = self._experiment.training.patience
+        self._on_event(Notice(f"no better for {patience} evaluations: training ends here"))
+
+    def summary(self) -> dict[str, Any]:
+        """Means over the steps."""
+        return {**joint_steps(self._steps), **self.meter.summary()}

@@ -1,0 +1,80 @@
+"""INSECURE: the auditor plays the dealer itself, for trials on one's own machine.
+
+The auditor then knows every mask and could read all that the developer shares: activations, gradients, scores. The
+messages and the computation are those of the secure run; only the protection is missing. The blocks travel on the
+link between the two, each before the step that uses it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from amint_mpc.config import Party
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Memory, Plan
+from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.correlations.supply import Supply, serve_step
+from amint_mpc.roles.backends.base import Connected, MakeHead
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.seeds import DEALT, as_tensor
+from amint_mpc.transport.channel import Channel
+
+
+class Embedded:
+    """See `Backend`."""
+
+    read_ahead_mb = 0.0
+    links_to_peer = 1
+    packages: Mapping[str, str] = {}
+
+    def check(self, party: Party) -> None:
+        """See `Backend.check`."""
+
+    @contextmanager
+    def developer(self, at: Connected) -> Iterator[MakeHead]:
+        """See `Backend.developer`."""
+        supply = developers_supply(at.peer)
+        yield lambda channel: head_kind(at.experiment).secure(channel, DEVELOPER, supply)
+
+    @contextmanager
+    def auditor(self, at: Connected) -> Iterator[MakeHead]:
+        """See `Backend.auditor`."""
+        supply = auditors_supply(at.peer)
+        yield lambda channel: head_kind(at.experiment).secure(channel, AUDITOR, supply)
+
+
+class EmbeddedDealer(Supply):
+    """The auditor's masks, with the dealer's work done before each step."""
+
+    def __init__(self, developer: Channel, seeds: tuple[bytes, bytes]) -> None:
+        super().__init__(SecretStream(seeds[AUDITOR], DEALT), AUDITOR)
+        self._developer = developer
+        self._streams = SecretStream(seeds[DEVELOPER], DEALT), SecretStream(seeds[AUDITOR], DEALT)
+        self._memory = Memory()
+
+    def take(self, step: int, plan: Plan) -> dict[str, dict[str, torch.Tensor]]:
+        """See `Supply.take`."""
+        serve_step(self._developer, self._streams, step, plan, self._memory)
+        return super().take(step, plan)
+
+    def skip(self, step: int, plan: Plan) -> None:
+        """See `Supply.skip`; the developer reads the block, as it would a dealer's."""
+        serve_step(self._developer, self._streams, step, plan, self._memory)
+        super().skip(step, plan)
+
+
+def auditors_supply(developer: Channel) -> Supply:
+    """Make both seeds and send the developer its own."""
+    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    developer.send("seed", 0, as_tensor(seeds[DEVELOPER]))
+    return EmbeddedDealer(developer, seeds)
+
+
+def developers_supply(auditor: Channel) -> Supply:
+    """Receive the seed; blocks come on the same link."""
+    (seed,) = auditor.receive("seed", 0, (torch.uint8, (SEED_BYTES,)))
+    return Supply(SecretStream(seed.numpy().tobytes(), DEALT), DEVELOPER, auditor)

@@ -1,0 +1,105 @@
+"""A head whose masks come from a dealer, a third party that sees no message between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from amint_mpc.config import Party
+from amint_mpc.errors import IdentityError, PeerError, UsageError
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.prg import SecretStream
+from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.roles.backends.base import Connected, MakeHead
+from amint_mpc.roles.backends.two_party import INSTALL
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.links import name_lost_third_party
+from amint_mpc.roles.seeds import check_same_session, receive_seed
+from amint_mpc.transport.channel import FramedChannel
+
+WATCHED_BYTES = 4096
+"""Read ahead of the auditor's link to the dealer, although nothing more will come: so its loss is noticed."""
+
+
+class WithDealer:
+    """See `Backend`."""
+
+    read_ahead_mb = 0.0
+    links_to_peer = 1
+    packages: Mapping[str, str] = {}
+
+    def check(self, party: Party) -> None:
+        """See `Backend.check`."""
+        if party.dealer is None:
+            raise UsageError(
+                "the party file has no address of a dealer",
+                "Add dealer: {host: ..., port: ...}; without one, give --set security.correlations=two-party to both,"
+                f" which needs SPU: {INSTALL}; for a trial, give --insecure-embedded-dealer to both",
+            )
+
+    @contextmanager
+    def developer(self, at: Connected) -> Iterator[MakeHead]:
+        """See `Backend.developer`."""
+        supply, kind = developers_supply(at), head_kind(at.experiment)
+        with name_lost_third_party("developer"):
+            yield lambda channel: kind.secure(channel, DEVELOPER, supply)
+
+    @contextmanager
+    def auditor(self, at: Connected) -> Iterator[MakeHead]:
+        """See `Backend.auditor`."""
+        supply, kind = auditors_supply(at), head_kind(at.experiment)
+        with name_lost_third_party("auditor"):
+            yield lambda channel: kind.secure(channel, AUDITOR, supply)
+
+
+def developers_supply(at: Connected) -> Supply:
+    """Connect to the dealer. Returns this session's masks of the developer."""
+    with hint_without_dealer():
+        dealer = at.to_dealer(at.party.idle_timeout_s, int(at.party.dealer_memory_mb * 2**20))
+    number, stream = receive_seed(dealer)
+    check_same_session(at.peer, number)
+    return Supply(stream, DEVELOPER, dealer)
+
+
+def auditors_supply(at: Connected) -> Supply:
+    """Connect to the dealer. Returns this session's masks of the auditor."""
+    with hint_without_dealer():
+        dealer = at.to_dealer(None, WATCHED_BYTES)
+    number, stream = receive_seed(dealer)
+    check_same_session(at.peer, number)
+    return WatchedSupply(stream, dealer)
+
+
+class WatchedSupply(Supply):
+    """The auditor's masks. Nothing comes from the dealer's link after the seed; a loss of it ends the run."""
+
+    def __init__(self, stream: SecretStream, dealer: FramedChannel) -> None:
+        super().__init__(stream, AUDITOR)
+        self._dealer = dealer
+
+    def take(self, step: int, plan: Plan) -> dict[str, dict[str, Tensor]]:
+        """See `Supply.take`.
+
+        Raises:
+            PeerError: the dealer was lost before it had dealt everything.
+        """
+        self._dealer.check()
+        return super().take(step, plan)
+
+
+@contextmanager
+def hint_without_dealer() -> Iterator[None]:
+    """Around connecting to a dealer: who has none is told of the ways without one."""
+    try:
+        yield
+    except IdentityError:
+        raise  # there is a dealer
+    except PeerError as error:
+        hint = (
+            f"{error.hint}\nWithout a dealer, give --set security.correlations=two-party to developer and auditor; it "
+            f"needs SPU: {INSTALL}\nFor a trial without one, give --insecure-embedded-dealer to developer and auditor"
+        )
+        raise PeerError(error.message, hint) from None

@@ -1,0 +1,63 @@
+"""What the log of a run must hold, entry by entry: it follows from the agreed experiment, as the run itself does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amint_mpc.amint.schedule import ScheduleCursor, TrainStep
+from amint_mpc.config import Experiment
+from amint_mpc.data.order import epoch_orders
+from amint_mpc.evidence.canonical import Value
+from amint_mpc.evidence.entries import ExpectedEntry, batch_digest
+from amint_mpc.runfolder import INSECURE
+
+
+class ExpectedEntries(Iterator[ExpectedEntry]):
+    """The entries of a run that goes to its last epoch; `stop` leaves out what an early stop does."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment, self._cursor = experiment, ScheduleCursor(experiment)
+        self._entries = self._walk()
+
+    def __next__(self) -> ExpectedEntry:
+        return next(self._entries)
+
+    def stop(self) -> None:
+        """The checkpoint that was next said stop: what follows its signatures begins with the final scoring."""
+        self._cursor.stop()
+
+    def _walk(self) -> Iterator[ExpectedEntry]:
+        experiment = self._experiment
+        insecure = INSECURE if experiment.insecure else None
+        yield ExpectedEntry("begin", {"insecure": insecure}, "the beginning")
+        batches, warm = joint_batches(experiment), experiment.training.warmup_epochs
+        yield from _checkpoint(warm, f"the checkpoint before step 0 (after {warm} epochs of warm-up)")
+        for item in self._cursor:
+            if isinstance(item, TrainStep):
+                fields: dict[str, Value] = {"step": item.index, "epoch": item.epoch, "batch": next(batches)}
+                yield ExpectedEntry("step", fields, f"step {item.index} (epoch {item.epoch})")
+                continue
+            kind = "final" if item.final else f"epoch {item.epoch}"
+            yield ExpectedEntry("score", {"epoch": item.epoch, "final": item.final}, f"the scoring ({kind})")
+            if not item.final:
+                yield from _checkpoint(item.epoch, f"the checkpoint of epoch {item.epoch}")
+        yield ExpectedEntry("end", {}, "the end")
+        yield ExpectedEntry("signed", {}, "the signed head of the end")
+
+
+def joint_batches(experiment: Experiment) -> Iterator[str]:
+    """The digest of each joint step's batch, in order."""
+    for members, external in joint_positions(experiment):
+        yield batch_digest(members, external)
+
+
+def joint_positions(experiment: Experiment) -> Iterator[tuple[list[int], list[int]]]:
+    """The images of each joint step's batch, in order: positions among the members, and among the external images."""
+    for epoch, (members, external) in enumerate(epoch_orders(experiment), start=1):
+        if epoch > experiment.training.warmup_epochs:
+            yield from zip(members.tolist(), external.tolist(), strict=True)
+
+
+def _checkpoint(epoch: int, place: str) -> Iterator[ExpectedEntry]:
+    yield ExpectedEntry("checkpoint", {"epoch": epoch}, place)
+    yield ExpectedEntry("signed", {}, f"the signed head after {place}")

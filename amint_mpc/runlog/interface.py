@@ -1,0 +1,63 @@
+"""What a party's run tells of itself while it goes on; `roles.record` writes it into a log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from amint_mpc.transport.channel import Channel
+
+Figures = Mapping[str, float]
+Intervals = Mapping[str, Mapping[str, float]]
+
+
+class RunLog(Protocol):
+    """What a party's run calls. Of a run without a log, `Unlogged`."""
+
+    channel: Channel
+    """The link to the other party for the head: what crosses it is what the digests of frames cover."""
+
+    def step(self) -> None:
+        """The head has taken its next training step."""
+
+    def scored(self) -> None:
+        """The sets that the schedule names next have been scored."""
+
+    def checkpoint(
+        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+    ) -> None:
+        """Before the first step and after each evaluation.
+
+        Args:
+            backbone: None at the auditor. replay: at the developer the digest of what it keeps, with `evidence.replay`.
+        """
+
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
+        """The head has been opened.
+
+        Args:
+            tensors: the classifier, or at the auditor the head, as it was saved. replay: as `checkpoint`.
+        """
+
+
+class NullRunLog:
+    """A run that keeps no log."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def step(self) -> None:
+        """See `Pen`."""
+
+    def scored(self) -> None:
+        """See `Pen`."""
+
+    def checkpoint(
+        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+    ) -> None:
+        """See `Pen`."""
+
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
+        """See `Pen`."""

@@ -1,0 +1,280 @@
+"""One party's pen: joins the log (`amint_mpc.evidence`) to a run, at the same places at developer and auditor.
+
+1. begin       The developer sends its commitment to the images. Both write the first entry.
+2. checkpoint  Before the first step, and after each evaluation: the developer sends the digest of its classifier, both
+               write it down, and each sends the other its signature over the log so far (RFC 6962 head).
+3. step        Each of the two works out alone which images the batch has, and hashes the frames of the step in a
+               thread beside it; no message.
+4. end         The developer sends the digest of the last classifier, the auditor its commitment to the head. Both sign
+               the log, and then the statement.
+
+Who learns what: the auditor learns digests of the classifier, the developer a salted hash of the head; no value.
+Rounds: two or three a checkpoint, none in a step. Bytes: a few hundred a checkpoint.
+
+Guarantees
+    Both files are equal, byte for byte. Where they would differ, both parties stop at the next checkpoint with an error
+    that says since where.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import ValidationError
+from torch import Tensor
+
+from amint_mpc import identity
+from amint_mpc.config import Experiment, Role
+from amint_mpc.errors import EvidenceError, ProtocolError
+from amint_mpc.evidence import signing
+from amint_mpc.evidence.canonical import Value, figure, tensors_digest
+from amint_mpc.evidence.commitments import DataCommitment
+from amint_mpc.evidence.entries import SALT_BYTES, ExpectedEntry, head_commitment
+from amint_mpc.evidence.files import CERTIFICATES, LOG, SALT, STATEMENT, write_new
+from amint_mpc.evidence.log import VERSION, Log
+from amint_mpc.evidence.session import AgreedSession
+from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
+from amint_mpc.identity import Identity
+from amint_mpc.runfolder import RunFolder
+from amint_mpc.runlog.countersigning import (
+    DIGEST_SPEC,
+    SIGNATURE_SPEC,
+    as_bytes,
+    as_tensor,
+    check_signature,
+    countersign,
+)
+from amint_mpc.runlog.expected import ExpectedEntries
+from amint_mpc.runlog.interface import Figures, Intervals, NullRunLog, RunLog
+from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.hashing import Digests, HashingChannel
+
+BEGIN, DIGEST, SIGNATURE = "log-begin", "log-digest", "log-statement"
+
+SIGNERS: tuple[Role, ...] = ("developer", "auditor")
+
+
+@contextmanager
+def keep_log(
+    experiment: Experiment,
+    own: Identity,
+    keys: Path,
+    session: AgreedSession,
+    link: Channel,
+    folder: RunFolder | None,
+    data: DataCommitment | None = None,
+) -> Iterator[RunLog]:
+    """The log of a run for as long as the context lasts; `Unlogged` where the experiment wants none.
+
+    Args:
+        own: who signs. keys: this party's folder of keys, with the certificate of the other one.
+        link: to the other party.
+        folder: of this party's run; gets evidence/ and, at the auditor, the salt of its commitment. None: no log.
+        data: at the developer, its commitment to its images.
+    """
+    if not experiment.evidence.log or folder is None:
+        yield NullRunLog(link)
+        return
+    peer = identity.trusted(keys, session.peer)
+    hashing = HashingChannel(link)
+    try:
+        with Log.create(folder.path / LOG) as log:
+            recorder = LogRecorder(experiment, own, peer, session, link, hashing, log, folder.path)
+            recorder.begin(data)
+            yield recorder
+    finally:
+        hashing.end()
+
+
+class LogRecorder:
+    """The pen of a run with a log; see `Pen`.
+
+    Args:
+        own, peer: who signs, and whose signature is expected.
+        link, observed: to the other party, and the same observed. folder: of this party's run.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        own: Identity,
+        peer: x509.Certificate,
+        session: AgreedSession,
+        link: Channel,
+        hashing: HashingChannel,
+        log: Log,
+        folder: Path,
+    ) -> None:
+        self.channel: Channel = hashing
+        self._experiment, self._own, self._session = experiment, own, session
+        self._link, self._hashing, self._log, self._folder = link, hashing, log, folder
+        self._certificates: dict[Role, x509.Certificate] = {own.role: own.certificate, session.peer: peer}
+        self._plan = ExpectedEntries(experiment)
+        self._agreed = 0  # entries under the last head that both signed
+        self._digests = 0  # messages with one, so far
+        self._begin: dict[str, Value] = {}
+
+    def begin(self, data: DataCommitment | None) -> None:
+        """Write the first entry."""
+        if self._own.role == "developer":
+            if data is None:
+                raise ValueError("the developer commits to its images")
+            self._link.send_json(BEGIN, data.model_dump())
+        else:
+            data = self._commitment(self._link.receive_json(BEGIN))
+        for role in SIGNERS:
+            pem = self._certificates[role].public_bytes(Encoding.PEM)
+            write_new(self._folder / CERTIFICATES / f"{role}.pem", pem)
+        self._begin = {
+            **self._next("begin").fields,
+            "version": VERSION,
+            "experiment": self._experiment.digest(),
+            "session": self._session.id.hex(),
+            "certificates": {role: identity.fingerprint(self._certificates[role]) for role in SIGNERS},
+            "software": {role: self._session.software[role].record() for role in SIGNERS},
+            "data": data.model_dump(),
+        }
+        self._log.append("begin", self._begin)
+
+    def step(self) -> None:
+        """See `Pen`."""
+        self._append_with_frames(self._next("step"))
+
+    def scored(self) -> None:
+        """See `Pen`."""
+        self._append_with_frames(self._next("score"))
+
+    def checkpoint(
+        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+    ) -> None:
+        """See `Pen`.
+
+        Raises:
+            ProtocolError: the other party's log differs, or its signature is wrong.
+        """
+        self._hashing.drain()
+        fields = self._next("checkpoint").fields
+        evaluated = self._agreed > 0  # the first one is before any score
+        told = evaluated and self._experiment.disclosure.epoch_figures
+        record: dict[str, Value] = {
+            **fields,
+            "backbone": self._developers_digest(backbone),
+            "figures": {name: figure(value) for name, value in figures.items()} if told else None,
+            "stop": stop,
+            "replay": self._developers_word(replay),
+        }
+        self._log.append("checkpoint", record)
+        self._countersign()
+        if stop:
+            self._plan.stop()
+
+    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
+        """See `Pen`; writes the statement.
+
+        Raises:
+            ProtocolError: as `checkpoint`.
+        """
+        shown = {name: {key: figure(value) for key, value in each.items()} for name, each in figures.items()}
+        backbone = self._developers_digest(tensors if self._own.role == "developer" else None)
+        head = self._auditors_commitment(tensors if self._own.role == "auditor" else None)
+        record: dict[str, Value] = {
+            "backbone": backbone,
+            "head": head,
+            "figures": shown if self._experiment.disclosure.final_figures else None,
+            "replay": self._developers_word(replay),
+        }
+        expected_end = self._next("end")
+        self._append_with_frames(ExpectedEntry("end", record, expected_end.place))
+        self._hashing.drain()
+        self._countersign()
+        self._sign_statement(record)
+
+    def _commitment(self, told: object) -> DataCommitment:
+        """What the developer said of its images."""
+        try:
+            data = DataCommitment.model_validate(told)
+        except ValidationError:
+            raise ProtocolError(
+                "the developer's commitment to its images is malformed", "use the same version on both sides"
+            ) from None
+        try:
+            data.check_sizes(self._experiment.data)
+        except EvidenceError as error:
+            raise ProtocolError(error.message, "the developer's split is not the agreed one") from None
+        return data
+
+    def _next(self, kind: str) -> ExpectedEntry:
+        """The entry that the experiment has next."""
+        found = next(self._plan)
+        if found.kind != kind:
+            raise RuntimeError(f"the log is at {found.place}, and was told of a {kind}")
+        return found
+
+    def _append_with_frames(self, entry: ExpectedEntry) -> None:
+        """Append it once the frames up to here have been hashed; nobody waits."""
+
+        def append(digests: Digests) -> None:
+            frames: dict[str, Value] = dict(zip((self._own.role, self._session.peer), digests, strict=True))
+            self._log.append(entry.kind, {**entry.fields, "frames": frames})
+
+        self._hashing.mark(append)
+
+    def _developers_digest(self, backbone: Mapping[str, Tensor] | None) -> str:
+        if self._own.role == "developer":
+            if backbone is None:
+                raise ValueError("the developer says what its classifier is")
+            return self._send_digest(tensors_digest(backbone))
+        return self._receive_digest()
+
+    def _developers_word(self, replay: str | None) -> str | None:
+        """The digest of what the developer keeps, with `evidence.replay`."""
+        if not self._experiment.evidence.replay:
+            return None
+        if self._own.role == "auditor":
+            return self._receive_digest()
+        if replay is None:
+            raise ValueError("the developer says what it keeps")
+        return self._send_digest(replay)
+
+    def _auditors_commitment(self, head: Mapping[str, Tensor] | None) -> str:
+        if self._own.role == "developer":
+            return self._receive_digest()
+        if head is None:
+            raise ValueError("the auditor says what its head is")
+        salt = os.urandom(SALT_BYTES)
+        write_new(self._folder / SALT, salt.hex().encode() + b"\n", mode=0o600)
+        return self._send_digest(head_commitment(salt, head))
+
+    def _send_digest(self, digest: str) -> str:
+        self._link.send(DIGEST, self._digests, as_tensor(bytes.fromhex(digest)))
+        self._digests += 1
+        return digest
+
+    def _receive_digest(self) -> str:
+        (digest,) = self._link.receive(DIGEST, self._digests, DIGEST_SPEC)
+        self._digests += 1
+        return as_bytes(digest).hex()
+
+    def _countersign(self) -> None:
+        """Both sign the log as it is, and write both signatures down."""
+        self._next("signed")
+        peer = self._certificates[self._session.peer]
+        number = self._agreed
+        self._agreed = countersign(self._log, self._own, peer, self._session.peer, self._link, number, number)
+
+    def _sign_statement(self, end: Mapping[str, Any]) -> None:
+        payload = statement(self._begin, end, self._log.head())
+        mine = signing.sign(self._own, PAYLOAD_TYPE, payload)
+        self._link.send(SIGNATURE, 0, as_tensor(mine))
+        (signature,) = self._link.receive(SIGNATURE, 0, SIGNATURE_SPEC)
+        peer = self._session.peer
+        check_signature(self._certificates[peer], peer, PAYLOAD_TYPE, payload, as_bytes(signature), "the statement")
+        by_role = {self._own.role: mine, self._session.peer: as_bytes(signature)}
+        signatures = [(identity.fingerprint(self._certificates[role]), by_role[role]) for role in SIGNERS]
+        write_new(self._folder / STATEMENT, signing.seal(PAYLOAD_TYPE, payload, signatures))

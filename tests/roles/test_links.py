@@ -1,0 +1,127 @@
+"""What peers tell each other beside the computation: figures and the number of a session."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from amint_mpc.errors import PeerError, ProtocolError
+from amint_mpc.mpc import AUDITOR
+from amint_mpc.mpc.correlations.prg import SecretStream
+from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.roles import links, seeds
+from amint_mpc.roles.backends.with_dealer import WatchedSupply
+from amint_mpc.roles.secure_head import check_figures
+from amint_mpc.transport.channel import memory_pair
+
+GOOD = {"value": 0.5, "low": 0.4, "high": 0.6}
+
+
+def test_figures_are_taken_as_they_are() -> None:
+    assert check_figures({}) == {}
+    assert check_figures({"mint_auc": GOOD, "mint_accuracy": {"value": 0, "low": 0, "high": 1}}) == {
+        "mint_auc": GOOD,
+        "mint_accuracy": {"value": 0.0, "low": 0.0, "high": 1.0},
+    }
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        "0.5",
+        {"mint_auc": 0.5},
+        {"mint_auc": {**GOOD, "value": "0.5"}},
+        {"mint_auc": {**GOOD, "value": None}},
+        {"mint_auc": {**GOOD, "value": 1.01}},
+        {"mint_auc": {**GOOD, "low": -0.1}},
+        {"mint_auc": {**GOOD, "high": float("nan")}},
+        {"mint_auc": {**GOOD, "high": 10**400}},
+        {"mint_auc": {"value": 0.5, "low": 0.4}},
+        {"mint_auc": {**GOOD, "more": 0.5}},
+        {"task_accuracy": GOOD},  # the developer's own
+        {"\x1b[31mred": GOOD},
+        {"x": GOOD},
+        {1: GOOD},
+    ],
+)
+def test_malformed_figures_are_refused(told: object) -> None:
+    with pytest.raises(ProtocolError, match="not what was agreed") as caught:
+        check_figures(told)
+    assert "\x1b" not in caught.value.message
+
+
+def pair_of_numbers(mine: bytes, theirs: bytes) -> list[BaseException | None]:
+    ends = memory_pair()
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(seeds.check_same_session, end, n) for end, n in zip(ends, (mine, theirs), strict=True)]
+    for end in ends:
+        end.close()
+    return [future.exception() for future in futures]
+
+
+def test_one_session_of_one_dealer() -> None:
+    assert pair_of_numbers(b"a" * 16, b"a" * 16) == [None, None]
+
+
+def test_another_dealers_number_is_refused_at_both() -> None:
+    errors = pair_of_numbers(b"a" * 16, b"a" * 15 + b"b")
+    for error, peer in zip(errors, ("auditor", "developer"), strict=True):
+        assert isinstance(error, PeerError)
+        assert error.message.startswith(f"the {peer} is connected to another dealer")
+
+
+def test_the_dealer_gives_each_a_seed_of_its_own_and_both_one_number() -> None:
+    (to_developer, developer), (to_auditor, auditor) = memory_pair("dealer", "x"), memory_pair("dealer", "y")
+    streams = seeds.hand_out_seeds(to_developer, to_auditor)
+    (first, mine), (second, theirs) = seeds.receive_seed(developer), seeds.receive_seed(auditor)
+    assert first == second
+    drawn = [stream.draw(0, [(torch.int64, (4,))])[0].tolist() for stream in (*streams, mine, theirs)]
+    assert drawn[:2] == drawn[2:]
+    assert drawn[0] != drawn[1]
+    again = seeds.hand_out_seeds(to_developer, to_auditor)
+    assert seeds.receive_seed(developer)[0] != first
+    assert again[0].draw(0, [(torch.int64, (4,))])[0].tolist() != drawn[0]
+    for end in (to_developer, developer, to_auditor, auditor):
+        end.close()
+
+
+def test_a_loss_that_a_peer_reports_names_the_third() -> None:
+    with (
+        pytest.raises(PeerError, match=r"^the developer lost the dealer$") as caught,
+        links.name_lost_third_party("auditor"),
+    ):
+        raise PeerError("whatever the text is", peer="developer", reason="peer")
+    assert caught.value.hint.startswith("look at the dealer's screen")
+    with pytest.raises(PeerError, match=r"^the developer was lost$"), links.name_lost_third_party("auditor"):
+        raise PeerError("the developer was lost")
+
+
+def test_the_auditor_takes_no_masks_once_the_dealer_is_lost() -> None:
+    ours, dealers = memory_pair("auditor", "dealer", prefetch_bytes=4096)
+    supply = WatchedSupply(SecretStream(b"s" * 32, seeds.DEALT), ours)
+    assert supply.party == AUDITOR
+    assert supply.take(0, {}) == {}
+    dealers.abort("interrupted")
+
+    def go_on() -> None:
+        for step in range(1, 1_000_000):
+            supply.take(step, {})
+
+    with pytest.raises(PeerError, match="the dealer was stopped by its user"):
+        go_on()
+    ours.close()
+
+
+def test_the_auditor_goes_on_when_the_dealer_has_dealt_everything() -> None:
+    ours, dealers = memory_pair("auditor", "dealer", prefetch_bytes=4096)
+    supply = WatchedSupply(SecretStream(b"s" * 32, seeds.DEALT), ours)
+    dealers.close()
+    assert [supply.take(step, {}) for step in range(1000)] == [{}] * 1000
+    ours.close()
+
+
+def test_supplies_say_whose_they_are() -> None:
+    with pytest.raises(ValueError, match="the auditor has none"):
+        Supply(SecretStream(b"s" * 32, seeds.DEALT), AUDITOR, memory_pair()[0])
