@@ -184,9 +184,9 @@ def test_a_share_alone_says_nothing_of_the_weights(steps: dict[str, Any]) -> Non
 
 
 def test_the_twins_limits_lie_within_the_engines() -> None:
-    assert head.HIDDEN_LIMIT * 2**PRECISION * 2**PRECISION < 2**62
-    assert head.LOGIT_LIMIT < 2 ** (31 - PRECISION)
-    assert head.GRADIENT_LIMIT < 2 ** (31 - GRADIENT_BITS)
+    assert head_weights.HIDDEN_LIMIT * 2**PRECISION * 2**PRECISION < 2**62
+    assert head_weights.LOGIT_LIMIT < 2 ** (31 - PRECISION)
+    assert head_weights.GRADIENT_LIMIT < 2 ** (31 - GRADIENT_BITS)
 
 
 def test_features_that_do_not_fit_are_refused() -> None:
