@@ -303,7 +303,7 @@ def load_experiment(source: str | Path | None = None, overrides: Sequence[str] =
     named = str(source) if source is not None else "quickstart"
     values = read_mapping(_find(named))
     if "grid" in values:
-        raise UsageError(f"{named} is a study, not an experiment", f"amint-mpc study --config {named}")
+        raise UsageError(f"{named} is a study, not an experiment", f"Run amint-mpc study --config {named}")
     for assignment in overrides:
         put(values, assignment)
     try:
@@ -329,9 +329,7 @@ def _find(source: str) -> Path:
     if source in list_studies():
         return list_studies()[source]
     if source not in known:
-        raise UsageError(
-            f'there is no experiment "{source[:60]}"', "amint-mpc config list names them: " + ", ".join(known)
-        )
+        raise UsageError(f'there is no experiment "{source[:60]}"', "Known experiments: " + ", ".join(known))
     return known[source]
 
 
@@ -367,7 +365,7 @@ def load_party(path: Path | None, role: Role) -> Party:
     file = found or _usual_file(role)
     values = read_mapping(found) if found else dict(LOOPBACK[role])
     if values.setdefault("role", role) != role:
-        raise UsageError(f"{file} is for the {values['role']}, not for the {role}", f"pass --role {values['role']}")
+        raise UsageError(f"{file} is for the {values['role']}, not for the {role}", f"Pass --role {values['role']}")
     try:
         party = Party.model_validate(values)
     except ValidationError as error:

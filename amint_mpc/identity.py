@@ -80,7 +80,7 @@ def create(folder: Path, role: Role) -> Identity:
     key_file, certificate_file = folder / f"{role}.key", folder / f"{role}.pem"
     for file in (key_file, certificate_file):
         if file.exists():
-            raise UsageError(f"{file} exists already", "keys are never overwritten; move the old ones away first")
+            raise UsageError(f"{file} exists already", "Keys are never overwritten; move the old ones away first")
     key = Ed25519PrivateKey.generate()
     certificate = _self_signed(key, role)
     secret = key.private_bytes(
@@ -132,7 +132,7 @@ def trust(folder: Path, role: Role, certificate_file: Path, show: Callable[[str]
     if target.exists():
         raise UsageError(
             f"another certificate of the {role} is trusted already",
-            f"if the {role} really has new keys, compare fingerprints and remove {target} first",
+            f"If the {role} really has new keys, compare fingerprints and remove {target} first",
         )
     show(mark)
     try:
@@ -152,7 +152,7 @@ def read_certificate(file: Path, role: Role) -> x509.Certificate:
     """
     certificate = _read_certificate(file)
     if certificate is None:
-        raise UsageError(f"{file} is no certificate", "take the .pem file that the peer's keys came with")
+        raise UsageError(f"{file} is no certificate", "Take the .pem file that the peer's keys came with")
     try:
         names = [name.value for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         key = certificate.public_key()
@@ -171,7 +171,7 @@ def create_for_one_machine(folders: Mapping[Role, Path]) -> None:
     """
     for role, folder in folders.items():
         if (folder / f"{role}.key").exists():
-            raise UsageError(f"there are keys of the {role} in {folder}", "use them, or move them away first")
+            raise UsageError(f"there are keys of the {role} in {folder}", "Use them, or move them away first")
     for role, folder in folders.items():
         create(folder, role)
     for role, folder in folders.items():
@@ -189,7 +189,7 @@ def trusted(folder: Path, role: Role) -> x509.Certificate:
     if certificate is None:
         raise IdentityError(
             f"no certificate of the {role} is trusted in {folder}",
-            f"ask the {role} for its {role}.pem, then: amint-mpc keys trust --role {_owner(folder, role)} "
+            f"Ask the {role} for its {role}.pem, then: amint-mpc keys trust --role {_owner(folder, role)} "
             f"--keys {shlex.quote(str(folder))} {role} {role}.pem, and compare the fingerprint",
         )
     return certificate
@@ -216,7 +216,7 @@ def _self_signed(key: Ed25519PrivateKey, role: Role) -> x509.Certificate:
 def _check_folder(folder: Path) -> None:
     """Who can write to the folder can exchange a certificate."""
     if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & 0o022:
-        raise IdentityError(f"others can write to the folder of keys {folder}", f"chmod 700 {folder}")
+        raise IdentityError(f"others can write to the folder of keys {folder}", f"Chmod 700 {folder}")
 
 
 def _write_new(file: Path, data: bytes, mode: int) -> None:
@@ -233,7 +233,7 @@ def _own_certificate(folder: Path, role: Role) -> x509.Certificate:
 
 def _no_keys(folder: Path, role: Role) -> IdentityError:
     command = f"amint-mpc keys new --role {role} --keys {shlex.quote(str(folder))}"
-    return IdentityError(f"no keys of the {role} in {folder}", f"make them: {command}")
+    return IdentityError(f"no keys of the {role} in {folder}", f"Make them: {command}")
 
 
 def _own_key(identity: Identity) -> Ed25519PrivateKey:
@@ -244,14 +244,14 @@ def _own_key(identity: Identity) -> Ed25519PrivateKey:
         with identity.key_file.open("rb") as file:
             if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise IdentityError(
-                    f"the private key {identity.key_file} can be read by others", f"chmod 600 {identity.key_file}"
+                    f"the private key {identity.key_file} can be read by others", f"Run chmod 600 {identity.key_file}"
                 )
             key = serialization.load_pem_private_key(file.read(_MAX_PEM), password=None)
     except OSError:
         raise _no_keys(identity.folder, identity.role) from None
     except (ValueError, TypeError):
         raise IdentityError(
-            f"{identity.key_file} is no private key", f"make new keys for the {identity.role}"
+            f"{identity.key_file} is no private key", f"Make new keys for the {identity.role}"
         ) from None
     if not isinstance(key, Ed25519PrivateKey) or key.public_key() != identity.certificate.public_key():
         raise IdentityError(f"{identity.certificate_file} belongs to another key than {identity.key_file}")

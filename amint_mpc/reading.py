@@ -63,11 +63,11 @@ def parse(text: str, source: str) -> Any:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(
             f"{source}{line}: {error.problem or 'this is no YAML'}",
-            "a file is `key: value` lines; nested keys are indented by two spaces",
+            "A file is `key: value` lines; nested keys are indented by two spaces",
         ) from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise UsageError(
-            f"{source}: this is no YAML we read ({type(error).__name__})", "see configs/ for examples"
+            f"{source}: this is no YAML we read ({type(error).__name__})", "See configs/ for examples"
         ) from None
 
 
@@ -81,17 +81,17 @@ def read_mapping(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}", "check the path") from None
+        raise UsageError(f"cannot read {path}: {error.strerror or error}", "Check the path") from None
     if len(raw) > MAX_BYTES:
-        raise UsageError(f"{path} is longer than {MAX_BYTES} bytes", "is this the right file?")
+        raise UsageError(f"{path} is longer than {MAX_BYTES} bytes", "Is this the right file?")
     try:
         value = parse(raw.decode("utf-8"), str(path))
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text", "is this the right file?") from None
+        raise UsageError(f"{path} is not UTF-8 text", "Is this the right file?") from None
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise UsageError(f"{path} holds no `key: value` lines", "see configs/ for examples")
+        raise UsageError(f"{path} holds no `key: value` lines", "See configs/ for examples")
     return value
 
 
@@ -100,7 +100,7 @@ def put(values: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise UsageError(f"--set {shown(assignment)} is not KEY=VALUE", "for example --set training.epochs=10")
+        raise UsageError(f"--set {shown(assignment)} is not KEY=VALUE", "For example --set training.epochs=10")
     place(values, key.strip(), parse(text, f"--set {shown(assignment)}"), f"--set {shown(assignment)}")
 
 
@@ -114,7 +114,7 @@ def place(values: dict[str, Any], key: str, value: Any, source: str) -> None:
     for part in folders:
         inner = values.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"{source}: {part} holds a value, not keys", "for example --set seed=2")
+            raise UsageError(f"{source}: {part} holds a value, not keys", "For example --set seed=2")
         values = inner
     values[last] = value
 
@@ -150,7 +150,7 @@ def sentences(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]
     if len(details) > MAX_COMPLAINTS:
         lines.append(f"and {len(details) - MAX_COMPLAINTS} more")
     hints = [_suggest(detail, model) for detail in details if detail["type"] == "extra_forbidden"]
-    hint = hints[0] if hints else "amint-mpc config show prints every key with its value"
+    hint = hints[0] if hints else "Run amint-mpc config show, which prints every key with its value"
     return "\n".join(lines), hint
 
 

@@ -63,15 +63,15 @@ class RunFolder:
         if experiment.insecure and not name.endswith("-insecure"):
             name += "-insecure"
         if not _NAME.fullmatch(name):
-            raise UsageError(f"{name[:60]!r} is no name for a run", "letters, digits, dots, dashes; no folders")
+            raise UsageError(f"{name[:60]!r} is no name for a run", "Letters, digits, dots, dashes; no folders")
         path = root / name
         if path.exists():
-            raise UsageError(f"{path} exists already", "give another --name; a run never writes over another")
+            raise UsageError(f"{path} exists already", "Give another --name; a run never writes over another")
         try:
             root.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700)  # fails when another run has made it meanwhile
         except OSError as error:
-            raise UsageError(f"cannot make {path}: {error.strerror}", "give another place with --runs") from None
+            raise UsageError(f"cannot make {path}: {error.strerror}", "Give another place with --runs") from None
         return cls(path, experiment, role)
 
     def record(self, event: Event) -> None:

@@ -69,7 +69,7 @@ def train(experiment: Experiment, party: Party) -> None:
             logits, features = net(images[torch.cat([members, others])])  # members first, in one forward pass
             gradient = head.step(features.detach(), len(members))
             task = F.cross_entropy(logits[:batch], labels[members])
-            mint = (features * gradient).sum()  # its gradient by the features is the head's
+            mint = (features * gradient).sum()  # its gradient with respect to the features is the head's
             loss = task + experiment.training.mint_weight * mint / MINT_START
             optimizer.zero_grad()
             loss.backward()

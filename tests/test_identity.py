@@ -52,7 +52,7 @@ def test_key_that_others_can_read_is_refused(tmp_path: Path, open_to: int) -> No
     made.key_file.chmod(open_to)
     with pytest.raises(IdentityError, match="can be read by others") as caught:
         identity.load(made.folder, "auditor")
-    assert caught.value.hint == f"chmod 600 {made.key_file}"
+    assert caught.value.hint == f"Run chmod 600 {made.key_file}"
 
 
 def test_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:

@@ -89,5 +89,5 @@ def check_canaries(logits: Tensor, expected: Tensor) -> None:
         raise ProtocolError(
             f"{wrong} of {len(logits)} canaries do not score as they did in the run: their logits are off by up to "
             f"{float(off.max()):.3g}, where {CANARY_TOLERANCE} is allowed",
-            "the developer answered with another classifier or other features; these scores say nothing",
+            "The developer answered with another classifier or other features; these scores say nothing",
         )

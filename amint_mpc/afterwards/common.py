@@ -112,7 +112,7 @@ def read(model: type[_Told], value: object, what: str) -> _Told:
     try:
         return model.model_validate(value)
     except ValidationError:
-        raise ProtocolError(f"a malformed {what} came", "use the same version on both sides") from None
+        raise ProtocolError(f"a malformed {what} came", "Use the same version on both sides") from None
 
 
 def clean(text: str) -> str:

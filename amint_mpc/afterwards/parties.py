@@ -128,7 +128,7 @@ def finished(run: Path) -> Verified:
     """
     found = verify(run, ExpectedEntries)
     if found.experiment.insecure:
-        raise UsageError("this run gave up a security claim, so a query would, too", "use --local")
+        raise UsageError("this run gave up a security claim, so a query would, too", "Use --local")
     return found
 
 
@@ -139,10 +139,10 @@ def read_images(experiment: Experiment, folder: Path, on_progress: OnProgress) -
         DataError: there is none, or some cannot be read or have another size; names them.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}", "give --images a folder of image files")
+        raise DataError(f"there is no folder {folder}", "Give --images a folder of image files")
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
-        raise DataError(f"{folder} has no files", "put the images to be asked about there")
+        raise DataError(f"{folder} has no files", "Put the images to be asked about there")
     pixels, wrong = [], []
     for number, file in enumerate(files, start=1):
         try:
@@ -166,7 +166,7 @@ def tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}", "name the folder of a finished run") from None
+        raise DataError(f"{file} cannot be read: {error}", "Name the folder of a finished run") from None
 
 
 def head_of(experiment: Experiment, run: Path) -> dict[str, Tensor]:
@@ -178,7 +178,7 @@ def head_of(experiment: Experiment, run: Path) -> dict[str, Tensor]:
     file = run / "head.safetensors"
     wanted, found = head_kind(experiment).first_weights(seeded_normal(0)), tensors(file)
     if any(name not in found or found[name].shape != value.shape for name, value in wanted.items()):
-        raise DataError(f"{file} is not a head of this experiment", "name an auditor's run folder")
+        raise DataError(f"{file} is not a head of this experiment", "Name an auditor's run folder")
     return {name: found[name].double() for name in wanted}
 
 
@@ -190,7 +190,7 @@ def scores(run: Path) -> dict[str, Tensor]:
     """
     found = tensors(run / "scores.safetensors")
     if set(found) != set(SETS) or any(value.dim() != 1 or not len(value) for value in found.values()):
-        raise DataError(f"{run}/scores.safetensors does not hold the scores of a run", "name an auditor's run folder")
+        raise DataError(f"{run}/scores.safetensors does not hold the scores of a run", "Name an auditor's run folder")
     return found
 
 
@@ -205,5 +205,5 @@ def classifier(experiment: Experiment, file: Path, device: str) -> Classifier:
     try:
         model.load_state_dict(tensors(file))
     except RuntimeError:
-        raise DataError(f"{file} does not hold this experiment's classifier", "name a run of this experiment") from None
+        raise DataError(f"{file} does not hold this experiment's classifier", "Name a run of this experiment") from None
     return model.to(pick_device(device)).eval()

@@ -58,13 +58,13 @@ class Prover:
         found = verify(run, ExpectedEntries)
         if not (run / SECRET).is_file():
             raise UsageError(
-                f"{run} has no {SECRET}, which opens the commitment to the images", "it lies in the developer's folder"
+                f"{run} has no {SECRET}, which opens the commitment to the images", "It lies in the developer's folder"
             )
         images = load_split(found.experiment, data)
         commitments = Commitments(images, _secret(run / SECRET))
         if commitments.public() != _committed(found):
             raise DataError(
-                "these are not the images that the run committed to", "another data set, version or decoder of files"
+                "these are not the images that the run committed to", "Another data set, version or decoder of files"
             )
         return cls(run, found, images, commitments)
 
@@ -85,7 +85,7 @@ class Prover:
     def picture(self, name: SetName, position: int, file: Path) -> None:
         """Write an image as PNG, pixel for pixel."""
         if file.suffix.lower() != ".png":
-            raise UsageError(f"{file.name}: a picture is written as .png", "other formats may change pixels")
+            raise UsageError(f"{file.name}: a picture is written as .png", "Other formats may change pixels")
         pixels: torch.Tensor = getattr(self.images, name)[position]
         shown = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
         Image.fromarray(shown.contiguous().numpy()).save(file)
@@ -118,11 +118,11 @@ def check_file(file: Path, run: Path, image: Path | None, trust: Path | None) ->
     committed, claim = _committed(found), proof.proof
     if isinstance(claim, Reopened):
         if image is not None:
-            raise UsageError("this proof is about a step, not about one image", "leave out --image")
+            raise UsageError("this proof is about a step, not about one image", "Leave out --image")
         check_step(claim, committed, *positions(found.experiment, claim.step))
     else:
         if image is None:
-            raise UsageError("this proof is about an image", "give it with --image")
+            raise UsageError("this proof is about an image", "Give it with --image")
         check(claim, committed, image_digest(found.experiment, image))
     return proof, found
 

@@ -98,7 +98,7 @@ def ask(side: Side, images: Tensor, head: Mapping[str, Tensor], recorded: Mappin
     """
     total = len(images) + canaries
     if too_many := side.refuses(total):
-        raise UsageError(too_many, "evidence.max_queries of the experiment is the limit, and both count")
+        raise UsageError(too_many, "The limit is evidence.max_queries of the experiment, and both count")
     side.link.send_json(ASK, {"run": side.run_id, "images": total, "canaries": canaries})
     answer = read(_Answer, side.link.receive_json(ANSWER), "answer")
     if answer.refused is not None:

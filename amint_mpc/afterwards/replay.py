@@ -183,7 +183,7 @@ def _points(found: Verified) -> list[Point]:
     experiment, log = found.experiment, found.log
     if not experiment.evidence.replay:
         raise UsageError(
-            "this run kept nothing to replay its steps with", "set evidence.replay to true before such a run"
+            "this run kept nothing to replay its steps with", "Set evidence.replay to true before such a run"
         )
     joint = [item for item in schedule(experiment) if isinstance(item, TrainStep) and not item.sealed]
     ends = [(entry, False) for entry in log.checkpoints]
@@ -223,7 +223,7 @@ def _gradients(run: Path, point: Point, steps: int) -> Tensor:
 def _check(point: Point, found: str) -> None:
     if found != point.kept:
         where = "the end" if point.last else f"the checkpoint of epoch {point.epoch}"
-        raise EvidenceError(f"replay: what was kept for {where} is not what the log names", "a file was changed")
+        raise EvidenceError(f"replay: what was kept for {where} is not what the log names", "A file was changed")
 
 
 def _difference(run: Path, point: Point, mine: dict[str, Tensor]) -> float:
@@ -252,7 +252,7 @@ def _difference(run: Path, point: Point, mine: dict[str, Tensor]) -> float:
     if not worst <= TOLERANCE:
         raise EvidenceError(
             f"replay: {where} does not follow: it differs by up to {worst:.2g} of a tensor's largest weight",
-            f"on another machine {TOLERANCE:g} is allowed; the images, the order or a gradient were others",
+            f"On another machine {TOLERANCE:g} is allowed; the images, the order or a gradient were others",
         )
     return worst
 

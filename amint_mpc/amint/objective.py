@@ -2,9 +2,10 @@
 
     L = L_task / L_task(first batch) + mint_weight * L_mint / (2 ln 2) + distillation * L_soft
 
-L_task is the cross-entropy of the members' labels. L_mint enters only through its gradient by the features, which the
-head hands over; its divisor is what it starts at when the head's first logits are near 0, a public constant, so that
-no loss has to be opened. L_soft is the cross-entropy of the external images' logits to a frozen teacher's soft labels.
+L_task is the cross-entropy of the members' labels. L_mint enters only through its gradient with respect to the
+features, which the head hands over; its divisor is what it starts at when the head's first logits are near 0, a public
+constant, so that no loss has to be opened. L_soft is the cross-entropy of the external images' logits to a frozen
+teacher's soft labels.
 """
 
 from __future__ import annotations

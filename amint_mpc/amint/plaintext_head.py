@@ -108,7 +108,7 @@ class PlaintextHead:
         gy = gz[:, None] * w.w2 * (y > 0)
         gx = gy @ w.w1.T
         _refuse("gradient row", gx * rows[:, None], GRADIENT_LIMIT)
-        _refuse("sum of the gradient by w2", h.T @ (gz * rows), W2_GRADIENT_LIMIT)
+        _refuse("sum of the gradient with respect to w2", h.T @ (gz * rows), W2_GRADIENT_LIMIT)
 
         gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
         self.weights = self._optimizer.step(w, gradients, members)

@@ -2,8 +2,9 @@
 
 Its own communicator (gloo) and its default provider of randomness: the first party makes every mask and so could read
 everything; nothing is encrypted or authenticated. `mpc.crypten_compat` is not used, for it changes more than the
-import. The step is that of our head: Linear, ReLU, Linear; gradients by input and weights; SGD; the gradient by the
-input is revealed to rank 0, who brings the input. Rank 1 brings the weights. Two ways to write it:
+import. The step is that of our head: Linear, ReLU, Linear; gradients with respect to input and weights; SGD; the
+gradient with respect to the input is revealed to rank 0, who brings the input. Rank 1 brings the weights. Two ways to
+write it:
 
     stock   as its tutorials do, with BCEWithLogitsLoss and the default arguments
     lean    by hand, from sigmoid(z) - y and without the comparison by which it limits gradients, so that nothing is

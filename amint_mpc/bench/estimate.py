@@ -53,7 +53,7 @@ def estimate(
         rounds, seconds and MB (a million bytes) of the whole run and of a training step, and what is left out.
     """
     if experiment.security.correlations != "dealer":
-        raise UsageError("the estimate is of a run with a dealer", "leave security.correlations as it is")
+        raise UsageError("the estimate is of a run with a dealer", "Leave security.correlations as it is")
     if rtt_ms < 0 or repeats < 1:
         raise UsageError("a round trip takes 0 ms or more")
     on_progress("counting", 0, 3)

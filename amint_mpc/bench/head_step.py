@@ -55,13 +55,13 @@ class Setup:
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.batch % 2:
-            raise UsageError("half of a batch are members", "give --batch an even number")
+            raise UsageError("half of a batch are members", "Give --batch an even number")
         if min(self.features, self.hidden, self.steps, self.threads) < 1:
             raise UsageError("sizes, steps and threads are 1 or more")
         if self.against and self.link is not None:
             raise UsageError(
                 "the delay is put into our own link; that of others cannot be delayed, so the two would not compare",
-                "leave out --against, or --rtt-ms and --mbit",
+                "Leave out --against, or --rtt-ms and --mbit",
             )
 
     def experiment(self, steps: int) -> Experiment:
@@ -114,7 +114,7 @@ def measure(setup: Setup, links: Sequence[float] = (), on_progress: OnProgress =
         UsageError: SPU is to be measured and is not installed.
     """
     if setup.against == "spu" and importlib.util.find_spec("spu") is None:
-        raise UsageError("SPU is not installed", "pip install 'amint-mpc[two-party]' on Python 3.10 or 3.11")
+        raise UsageError("SPU is not installed", "Run pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11")
     delayed = setup.link is not None or bool(links)
     total = WARM_UP + ours.LEAD + 2 * setup.steps + len(links) * (LINK_STEPS + 1)
     with tempfile.TemporaryDirectory(prefix="amint-mpc-bench-") as name:

@@ -3,7 +3,7 @@
     own        A head of its own: trained on its own features with its own knowledge of who is a member, just as the
                auditor's head is. Needs nothing.
     gradients  The same head, then fitted to the gradients that were opened to it in the last joint epochs: weights such
-               that each row's gradient by the features is the one that came, in direction and size.
+               that each row's gradient with respect to the features is the one that came, in direction and size.
     sealed     Both of these against the head of sealed epochs, of which no gradient was opened.
 
 How near each comes is measured on the report images, where the developer knows everything but the head:
@@ -154,7 +154,7 @@ def own_head(experiment: Experiment, features: Mapping[str, Tensor], seed: int, 
 
 
 def fit_to_gradients(start: HeadWeights, seen: Sequence[Seen]) -> tuple[HeadWeights, dict[str, float]]:
-    """Weights near `start` whose gradients by the features are those that were seen, row by row.
+    """Weights near `start` whose gradients with respect to the features are those that were seen, row by row.
 
     Returns:
         the weights, and the relative squared error of the rows' gradients before and after.

@@ -38,7 +38,7 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
 
 
 class TorchHead:
-    """The head as anybody would write it: float32, autograd, SGD; the gradient by the logits is sigmoid(z) - y."""
+    """The head as anybody would write it: float32, autograd, SGD; dL/dz is sigmoid(z) - y."""
 
     def __init__(self, experiment: Experiment) -> None:
         assert experiment.head.features is not None

@@ -7,7 +7,8 @@ bits: every input secret, labels public, nothing told about who owns what. Two o
     cheetah   two parties and nobody else: homomorphic encryption and oblivious transfer
 
 Both over SPU's own link (brpc) on loopback, which is neither encrypted nor authenticated. Rank 0 brings the input, new
-shares of it for each step, and is opened the gradient by it; rank 1 brings the weights. One thread in each process.
+shares of it for each step, and is opened the gradient with respect to it; rank 1 brings the weights. One thread in
+each process.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def step(x: Any, y: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> tuple[Any, ...]:
     """The program: Linear, ReLU, Linear; gradients of the summed binary cross-entropy; plain gradient descent.
 
     Returns:
-        the new weights, and the gradient by the input (`OUTPUTS`).
+        the new weights, and the gradient with respect to the input (`OUTPUTS`).
     """
     import jax
     import jax.numpy as jnp
@@ -134,7 +135,7 @@ class Party:
             self._share(name, 1)
 
     def step(self) -> Floats | None:
-        """One step; rank 0 is opened the gradient by the input."""
+        """One step; rank 0 is opened the gradient with respect to the input."""
         self._share("x", 0)
         self._runtime.run(self._program)
         own = self._runtime.get_var("dx")

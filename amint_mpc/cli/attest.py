@@ -52,7 +52,7 @@ def attest(other: Path | None, as_json: bool) -> None:
     if wrong:
         raise PeerError(
             f"the software here is not that of {other}: " + "; ".join(f"{it.what}: {it.named}" for it in wrong),
-            "install the same version on both machines, from the same lock file",
+            "Install the same version on both machines, from the same lock file",
         )
 
 

@@ -103,7 +103,7 @@ def _ask(
         raise UsageError("canaries are 0 or more, and there are none with --local")
     folder = out or run / "audits" / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     if folder.exists():
-        raise UsageError(f"{folder} exists already", "give --out a new folder")
+        raise UsageError(f"{folder} exists already", "Give --out a new folder")
     calibrated = Calibrated.of(parties.scores(run))
     start = time.perf_counter()
     with progress(console) as on_progress:

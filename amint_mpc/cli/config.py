@@ -55,7 +55,7 @@ def check(sources: tuple[str, ...], overrides: tuple[str, ...]) -> None:
             from amint_mpc.study.plan import load_study, make_plan
 
             if overrides:
-                raise UsageError("--set changes an experiment, not a study", "write it under `set:` in the study file")
+                raise UsageError("--set changes an experiment, not a study", "Write it under `set:` in the study file")
             study, path = load_study(source)
             plan = make_plan(study, path.parent)
             check_study(plan, None, images=False)

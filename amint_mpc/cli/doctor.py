@@ -29,7 +29,7 @@ def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file
     Ends with code 0 only when everything is well.
     """
     if party_file and not role:
-        raise UsageError("--party names one party's file", "say whose: add --role")
+        raise UsageError("--party names one party's file", "Say whose: add --role")
 
     from amint_mpc.host.checks import examine  # loads torch
 

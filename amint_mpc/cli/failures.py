@@ -23,7 +23,7 @@ class ExplainingGroup(click.Group):
         except BrokenPipeError:
             raise  # the reader of our output left; click ends quietly
         except OSError as error:
-            failure = AmintError(f"the system refused: {error}", "is the disk full, or a folder not yours?")
+            failure = AmintError(f"the system refused: {error}", "Is the disk full, or a folder not yours?")
         explain(failure)
         return ctx.exit(failure.exit_code)
 

@@ -57,12 +57,12 @@ def run(
     extra = ("security.correlations=insecure-embedded-dealer",) if insecure_embedded_dealer else ()
     experiment = load_experiment(source, overrides + extra)
     if experiment.insecure and not insecure_embedded_dealer:
-        raise UsageError("this experiment gives up a security claim", f"if that is what you want, add {INSECURE_FLAG}")
+        raise UsageError("this experiment gives up a security claim", f"If that is what you want, add {INSECURE_FLAG}")
     if experiment.insecure and role == "dealer":
-        raise UsageError("an insecure embedded dealer leaves nothing for a dealer to do", "run developer and auditor")
+        raise UsageError("an insecure embedded dealer leaves nothing for a dealer to do", "Run developer and auditor")
     if experiment.two_party and role == "dealer":
         raise UsageError(
-            "this experiment has no dealer (security.correlations: two-party)", "run developer and auditor"
+            "this experiment has no dealer (security.correlations: two-party)", "Run developer and auditor"
         )
     party = load_party(party_file, role)
 

@@ -120,7 +120,7 @@ def _failed(results: Results, folder: StudyFolder, plan: Plan) -> AmintError:
     messages = [f"{row['run']}: {row['message']}" for row in results.rows if row["status"] == "failed"]
     shown = messages[:5] + ([f"and {len(messages) - 5} more, in study.md"] if len(messages) > 5 else [])
     error = AmintError(
-        f"{len(messages)} of {len(results.rows)} runs failed\n" + "\n".join(shown), "the same command tries them again"
+        f"{len(messages)} of {len(results.rows)} runs failed\n" + "\n".join(shown), "The same command tries them again"
     )
     codes = {record["code"] for record in records}
     error.exit_code = codes.pop() if len(codes) == 1 else 1

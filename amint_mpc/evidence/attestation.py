@@ -69,8 +69,8 @@ def read(path: Path) -> Attestation:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}", "check the path") from None
-    hint = "make one on the other machine: amint-mpc attest --json > software.json"
+        raise UsageError(f"cannot read {path}: {error.strerror or error}", "Check the path") from None
+    hint = "Make one on the other machine: amint-mpc attest --json > software.json"
     if len(raw) > MAX_BYTES:
         raise UsageError(f"{path} is longer than {MAX_BYTES} bytes", hint)
     try:

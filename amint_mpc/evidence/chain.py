@@ -92,7 +92,7 @@ class Walker:
         if left := sorted(self._anchors):
             raise EvidenceError(
                 f"log: it ends after {self._tree.size} entries, and a head of {left[0]} entries was published",
-                "entries have been cut off since",
+                "Entries have been cut off since",
             )
         return self._found
 
@@ -101,14 +101,14 @@ class Walker:
         if entry is None:
             raise EvidenceError(
                 f"log: it ends after {self._tree.size} entries, where {expected.place} should follow",
-                "the run was not finished, or the log was cut",
+                "The run was not finished, or the log was cut",
             )
         if entry.index == 0:
             _check_version(entry)
         model = self._model(entry, expected)
         if entry.kind != expected.kind or _number(entry) not in (None, expected.fields.get("step")):
             self._wrong(
-                entry, f"should be {expected.place}, and is {_place(entry)}", "entries are missing or were moved"
+                entry, f"should be {expected.place}, and is {_place(entry)}", "Entries are missing or were moved"
             )
         for key, value in expected.fields.items():
             if entry.record.get(key) != value:
@@ -118,7 +118,7 @@ class Walker:
     def _model(self, entry: Entry, expected: ExpectedEntry | None) -> BaseModel:
         place = f", {expected.place}" if expected and expected.kind == entry.kind else ""
         if entry.kind not in KINDS:
-            self._wrong(entry, f"{place[2:] or 'it'} is of the unknown kind {entry.kind!r}", "use a newer amint-mpc")
+            self._wrong(entry, f"{place[2:] or 'it'} is of the unknown kind {entry.kind!r}", "Use a newer amint-mpc")
         try:
             return KINDS[entry.kind].model_validate(entry.record)
         except ValidationError as error:
@@ -153,14 +153,14 @@ class Walker:
         head = self._head()
         if (signed.size, signed.root) != head:
             since = f"entries {self._agreed} to {entry.index - 1}"
-            self._wrong(entry, f"{place}: what was signed is not the log before it", f"one of {since} was changed")
+            self._wrong(entry, f"{place}: what was signed is not the log before it", f"One of {since} was changed")
         for role in SIGNERS:
             signature = bytes.fromhex(getattr(signed.signatures, role))
             if signing.verify(self._certificates[role], HEAD_TYPE, signed_payload(head), signature):
                 continue
             other = next(each for each in SIGNERS if each != role)
             swapped = signing.verify(self._certificates[other], HEAD_TYPE, signed_payload(head), signature)
-            hint = f"it is the {other}'s" if swapped else f"another key, or a changed byte since entry {self._agreed}"
+            hint = f"It is the {other}'s" if swapped else f"Another key, or a changed byte since entry {self._agreed}"
             self._wrong(entry, f"{place}: the signature of the {role} is not by its certificate", hint)
         self._found.signed += 1
 
@@ -187,7 +187,7 @@ def _check_version(first: Entry) -> None:
     if first.kind == "begin" and type(version) is int and version > VERSION:
         raise EvidenceError(
             f"log: it is of version {str(version)[:9]}, this program reads {VERSION}",
-            "verify it with a newer version of amint-mpc",
+            "Verify it with a newer version of amint-mpc",
         )
 
 

@@ -27,6 +27,6 @@ def export(run: Path, folder: Path) -> None:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run / file, folder / file)
     except FileExistsError:
-        raise UsageError(f"{folder} exists already", "give --export a new folder") from None
+        raise UsageError(f"{folder} exists already", "Give --export a new folder") from None
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}") from None

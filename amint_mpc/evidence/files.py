@@ -33,7 +33,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            raise UsageError(f"{path} exists already", "evidence is never written over")
+            raise UsageError(f"{path} exists already", "Evidence is never written over")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()

@@ -72,7 +72,7 @@ class Log:
             path.parent.mkdir(parents=True, exist_ok=True)
             return cls(path, path.open("xb", buffering=0))
         except FileExistsError:
-            raise UsageError(f"{path} exists already", "a log is only ever added to") from None
+            raise UsageError(f"{path} exists already", "A log is only ever added to") from None
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
@@ -152,7 +152,7 @@ def read(path: Path) -> Iterator[Entry]:
                 previous = entry.leaf
                 yield entry
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", "is this the folder of a run with a log?") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}", "Is this the folder of a run with a log?") from None
     raise EvidenceError(f"the log has more than {MAX_ENTRIES} entries")
 
 

@@ -163,7 +163,7 @@ def check(proof: Included | Absent, commitment: DataCommitment, pixels: bytes) -
     positions = [each.position for each in proof.neighbours]
     keys = [bytes.fromhex(each.key) for each in proof.neighbours]
     if key in keys:
-        raise EvidenceError(f"proof: the image is one of the {proof.images}", "its key stands in the index")
+        raise EvidenceError(f"proof: the image is one of the {proof.images}", "Its key stands in the index")
     below = [position for position, each in zip(positions, keys, strict=True) if each < key]
     above = [position for position, each in zip(positions, keys, strict=True) if each > key]
     first, last = not below and above == [0], not above and below == [committed.keys - 1]
@@ -171,7 +171,7 @@ def check(proof: Included | Absent, commitment: DataCommitment, pixels: bytes) -
     if not (first or last or between):
         raise EvidenceError(
             f"proof: its neighbours do not stand around this image's place in the index of the {proof.images}",
-            "it is a proof about another image, or no proof at all",
+            "It is a proof about another image, or no proof at all",
         )
 
 
@@ -206,7 +206,7 @@ def decode_file(raw: bytes) -> ProofFile:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])[:80] or "the file"
         if key == "version":
-            raise EvidenceError("proof: it is of another version", "use the version that made it") from None
+            raise EvidenceError("proof: it is of another version", "Use the version that made it") from None
         raise EvidenceError(f"proof: {key} is not as a proof has it") from None
 
 
@@ -234,5 +234,5 @@ def _check_leaf(leaf: Leaf, name: SetName, commitment: DataCommitment, pixels: b
     if _root(data, leaf.position, committed.size, leaf.path) != committed.root:
         raise EvidenceError(
             f"proof: this image is not number {leaf.position} of the {name}",
-            "it is a proof about another image, set or run, or it was changed",
+            "It is a proof about another image, set or run, or it was changed",
         )

@@ -110,12 +110,12 @@ def unseal(raw: bytes, payload_type: str, name: str) -> tuple[bytes, list[bytes]
         payload = envelope.content
         signatures = [_decode(each.sig) for each in envelope.signatures]
     except (ValidationError, ValueError, RecursionError):
-        raise EvidenceError(f"{name} is no DSSE envelope", "is it the file of a run, unchanged?") from None
+        raise EvidenceError(f"{name} is no DSSE envelope", "Is it the file of a run, unchanged?") from None
     if envelope.payloadType != payload_type:
         raise EvidenceError(f"{name} holds another type of payload than {payload_type}")
     keys = [each.keyid for each in envelope.signatures]
     if seal(payload_type, payload, list(zip(keys, signatures, strict=True))) != raw:
-        raise EvidenceError(f"{name} is not written as this program writes it", "is it the file of a run, unchanged?")
+        raise EvidenceError(f"{name} is not written as this program writes it", "Is it the file of a run, unchanged?")
     return payload, signatures
 
 

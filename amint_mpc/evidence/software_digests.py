@@ -171,7 +171,7 @@ def image_digest() -> str | None:
         with IMAGE_FILE.open("rb") as file:
             told, source = file.read(1024).decode("ascii", "replace").strip(), str(IMAGE_FILE)
     if told and not _IMAGE.fullmatch(told):
-        raise UsageError(f"{source} holds no digest of an image", "it is sha256: and 64 hex digits; or leave it out")
+        raise UsageError(f"{source} holds no digest of an image", "It is sha256: and 64 hex digits; or leave it out")
     return told or None
 
 

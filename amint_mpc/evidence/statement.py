@@ -66,12 +66,12 @@ def compare(payload: bytes, expected: bytes) -> None:
     if kind.startswith(PREDICATE) and version.isdecimal() and int(version[:9]) > PREDICATE_VERSION:
         raise EvidenceError(
             f"statement: it is of version {version[:9]}, this program reads {PREDICATE_VERSION}",
-            "verify it with a newer version of amint-mpc",
+            "Verify it with a newer version of amint-mpc",
         )
     ours = dict(_flat(json.loads(expected)))
     wrong = next((key for key in sorted({*found, *ours}) if found.get(key) != ours.get(key)), "its form")
     raise EvidenceError(
-        f"statement: {_clean(wrong)} is not what the log says", "it is of another run, or one of the two was changed"
+        f"statement: {_clean(wrong)} is not what the log says", "It is of another run, or one of the two was changed"
     )
 
 

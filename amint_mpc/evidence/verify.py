@@ -83,7 +83,7 @@ def verify(
     """
     if not (run / LOG).is_file():
         raise UsageError(
-            f"there is no log in {run}", f"a run with a log has {LOG} in its folder; dealer's runs have none"
+            f"there is no log in {run}", f"A run with a log has {LOG} in its folder; dealer's runs have none"
         )
     experiment, digest = _experiment(run / EXPERIMENT)
     certificates = _certificates(run / CERTIFICATES, pinned or {})
@@ -115,11 +115,11 @@ def compare_logs(mine: Path, other: Path) -> None:
                     return
                 number += 1
     except OSError as error:
-        raise UsageError(f"cannot read a log: {error.strerror}", "give the folders of two runs") from None
+        raise UsageError(f"cannot read a log: {error.strerror}", "Give the folders of two runs") from None
     what = "they disagree" if line and there else f"{mine if there else other} ends"
     raise EvidenceError(
         f"the logs of {mine} and {other} have {number} entries in common; at entry {number} {what}",
-        "each that verifies was signed by both keys: somebody who holds both has signed two logs",
+        "Each that verifies was signed by both keys: somebody who holds both has signed two logs",
     )
 
 
@@ -137,7 +137,7 @@ def pinned_in(folder: Path) -> dict[Role, x509.Certificate]:
             found[role] = identity.read_certificate(file, role)
     if not found:
         raise UsageError(
-            f"there are no certificates in {folder}", "name a folder of keys, as `amint-mpc keys` makes it"
+            f"there are no certificates in {folder}", "Name a folder of keys, as `amint-mpc keys` makes it"
         )
     return found
 
@@ -165,7 +165,7 @@ def _certificates(folder: Path, pinned: Mapping[Role, x509.Certificate]) -> dict
         if marks[0] != marks[1]:
             raise EvidenceError(
                 f"certificates: the {role}'s is not the one that you trust\nhere    {marks[0]}\ntrusted {marks[1]}",
-                "the evidence was signed with another key",
+                "The evidence was signed with another key",
             )
     return found
 

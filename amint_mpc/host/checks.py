@@ -56,7 +56,7 @@ def examine(
     checks = [*_machine(), *_software(experiment)]
     roles = [role] if role else [each for each in ROLES if usual_party_file(each)]
     if not roles:
-        hint = "say which party this machine is: amint-mpc doctor --role developer"
+        hint = "Say which party this machine is: amint-mpc doctor --role developer"
         checks.append(Check("party", False, "no party file under parties/ or here", hint))
     for each in roles:
         checks += _party(each, experiment, party_file, on_notice)

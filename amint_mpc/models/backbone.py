@@ -140,5 +140,5 @@ class StagedBackbone(Backbone):
         if min(height, width) < cls.smallest:
             raise UsageError(
                 f"images of {height} x {width} pixels are too small for this backbone",
-                f"it takes {cls.smallest} x {cls.smallest} or more",
+                f"It takes {cls.smallest} x {cls.smallest} or more",
             )

@@ -54,5 +54,5 @@ def check_rate(learning_rate: float, batch: int) -> None:
         least = batch * 2.0 ** (_MANTISSA_BITS - 1 - MAX_SHIFT)
         raise UsageError(
             f"head.learning_rate {learning_rate:g} is too small for the secure head with batches of {batch}",
-            f"the smallest is {math.ceil(least * 1e9) / 1e9:g}: training.batch / 2^{MAX_SHIFT + 1 - _MANTISSA_BITS}",
+            f"The smallest is {math.ceil(least * 1e9) / 1e9:g}: training.batch / 2^{MAX_SHIFT + 1 - _MANTISSA_BITS}",
         )

@@ -67,7 +67,7 @@ class ViT(StagedBackbone):
         if height % PATCH or width % PATCH or not height or not width:
             raise UsageError(
                 f"images of {height} x {width} pixels cannot be cut into patches of {PATCH} x {PATCH}",
-                f"both sides must be multiples of {PATCH}",
+                f"Both sides must be multiples of {PATCH}",
             )
         if spec.width % HEAD:
-            raise UsageError(f"a width of {spec.width} cannot be cut into heads", f"take a multiple of {HEAD}")
+            raise UsageError(f"a width of {spec.width} cannot be cut into heads", f"Take a multiple of {HEAD}")

@@ -2,8 +2,8 @@
 
 `SecureHead` has protocols of its own (head.py); `GenericHead` runs any `crypten.nn` module through CrypTen's
 (generic_head.py); `SpuHead` needs no dealer and no CrypTen (two_party/). The developer, party 0, brings the features
-and learns the gradient by them; the auditor, party 1, brings the weights, learns logits and in the end the weights.
-Calls come one at a time, in the same order at both.
+and learns the gradient with respect to them; the auditor, party 1, brings the weights, learns logits and in the end
+the weights. Calls come one at a time, in the same order at both.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def gather(path: Path, comparison: Path | None = None, beside: Sequence[Path] = 
     if audit.main.experiment.training.mint_weight == 0:
         raise UsageError(
             f"the run in {path} has no membership head: nothing was audited",
-            "name the run with the head; with --beside this one is shown there for comparison",
+            "Name the run with the head; with --beside this one is shown there for comparison",
         )
     others = {name: run for name, run in _siblings(home).items() if name not in parties and _alike(audit.main, run)}
     others |= _named(beside, audit.main)
@@ -101,7 +101,7 @@ def gather(path: Path, comparison: Path | None = None, beside: Sequence[Path] = 
 def _parties(path: Path) -> tuple[Side, dict[str, Run], Path]:
     """From whose side it is told, the parties' runs, and the folder in which others may lie beside them."""
     if not path.is_dir():
-        raise UsageError(f"{path} is no folder", "name the run folder that amint-mpc run, train or demo printed")
+        raise UsageError(f"{path} is no folder", "Name the run folder that amint-mpc run, train or demo printed")
     if (path / "comparison.json").is_file() and is_run(path / "joint"):
         return "twin", {"twin": _told(path / "joint", "twin")}, path
     if not is_run(path):
@@ -111,7 +111,7 @@ def _parties(path: Path) -> tuple[Side, dict[str, Run], Path]:
                 return "all", _together(found), home
         raise UsageError(
             f"{path} holds no run and no study",
-            "a run folder has experiment.yaml and versions.json, a study's folder study.csv",
+            "A run folder has experiment.yaml and versions.json, a study's folder study.csv",
         )
     run = read_run(path)
     role = run.summary.role
@@ -119,7 +119,7 @@ def _parties(path: Path) -> tuple[Side, dict[str, Run], Path]:
         return role, {role: run}, path.parent
     raise UsageError(
         f"{path} is the {role}'s folder, which holds no result of an audit",
-        "name the folder of the auditor, of the developer, or of a twin",
+        "Name the folder of the auditor, of the developer, or of a twin",
     )
 
 
@@ -128,7 +128,7 @@ def _together(folders: dict[str, Path]) -> dict[str, Run]:
     digests = {run.summary.digest for run in runs.values()}
     if len(digests) > 1:
         raise DataError(
-            f"{', '.join(map(str, folders.values()))} are of different experiments", "name one of these folders alone"
+            f"{', '.join(map(str, folders.values()))} are of different experiments", "Name one of these folders alone"
         )
     return runs
 
@@ -136,7 +136,7 @@ def _together(folders: dict[str, Path]) -> dict[str, Run]:
 def _told(folder: Path, role: str) -> Run:
     run = read_run(folder)
     if run.summary.role != role:
-        raise DataError(f"{folder} is the {run.summary.role}'s folder, not the {role}'s", "was it renamed?")
+        raise DataError(f"{folder} is the {run.summary.role}'s folder, not the {role}'s", "Was it renamed?")
     return run
 
 
@@ -162,7 +162,7 @@ def _named(folders: Sequence[Path], main: Run) -> dict[str, Run]:
         if not _alike(main, run):
             raise UsageError(
                 f"{folder} is no training in the clear on the same images with the same classifier and seed",
-                "compare runs that differ in nothing but the head",
+                "Compare runs that differ in nothing but the head",
             )
         training = run.experiment.training
         found[TWIN if training.mint_weight else DISTILLED if training.distillation else ALONE] = run
@@ -187,5 +187,5 @@ def _layers(run: Run) -> dict[str, object]:
 def _comparison(path: Path, main: Run) -> Comparison:
     found = read_comparison(path)
     if found.digest not in (None, main.summary.digest):
-        raise DataError(f"{path} is of another experiment than {main.path}", "name the run that it was made from")
+        raise DataError(f"{path} is of another experiment than {main.path}", "Name the run that it was made from")
     return found

@@ -19,7 +19,7 @@ from amint_mpc.errors import DataError
 MAX_RECORD_BYTES = 2**20  # summary.json of a thousand classes has some 20 kB
 MAX_LINE_BYTES = 2**16
 MAX_METRICS_BYTES = 2**28  # a million steps
-_HINT = "was the folder copied whole? ask whoever made it for a fresh copy"
+_HINT = "Was the folder copied whole? Ask whoever made it for a fresh copy"
 
 
 def printable(text: str) -> str:

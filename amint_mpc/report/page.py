@@ -45,7 +45,7 @@ def make(path: Path, comparison: Path | None = None, beside: Sequence[Path] = ()
     """
     if is_study(path):
         if comparison is not None or beside:
-            raise UsageError("--comparison and --beside are for a run, and this is a study", "leave them out")
+            raise UsageError("--comparison and --beside are for a run, and this is a study", "Leave them out")
         return _filled("study.html", study_contents(read_study(path), path))
     return _filled("run.html", run_contents(gather(path, comparison, beside)))
 
@@ -57,9 +57,9 @@ def check_place(out: Path, force: bool) -> None:
         UsageError: there is a file already and no `force`; a folder of that name, or no folder to write into.
     """
     if out.is_dir() or not out.absolute().parent.is_dir():
-        raise UsageError(f"{out} is no place for a page", "name a file in a folder that exists")
+        raise UsageError(f"{out} is no place for a page", "Name a file in a folder that exists")
     if os.path.lexists(out) and not force:
-        raise UsageError(f"{out} exists already", "give another --out, or --force to replace it")
+        raise UsageError(f"{out} exists already", "Give another --out, or --force to replace it")
 
 
 def write(page: str, out: Path, force: bool) -> None:

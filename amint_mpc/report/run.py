@@ -104,13 +104,14 @@ def read_run(path: Path) -> Run:
     """
     if not is_run(path):
         raise UsageError(
-            f"{path} is no run folder", "a run folder has experiment.yaml and versions.json; amint-mpc train makes one"
+            f"{path} is no run folder", "A run folder has experiment.yaml and versions.json; amint-mpc train makes one"
         )
     versions = known_versions(read_record(path / "versions.json", Versions).root, path)
     settings, experiment = _experiment(path / "experiment.yaml")
     if not regular(path / "summary.json"):
         raise UsageError(
-            f"the run in {path} has no summary: it goes on, or was cut short", "log.txt in it says how it ended"
+            f"the run in {path} has no summary: it goes on, or was cut short",
+            "The file log.txt in it says how it ended",
         )
     summary = read_record(path / "summary.json", Summary)
     if summary.digest != _digest(settings, path / "experiment.yaml"):
@@ -126,7 +127,7 @@ def known_versions(found: Mapping[str, object], path: Path) -> dict[str, str]:
     theirs = versions.get("amint-mpc", "")
     if _number(theirs) > _number(__version__):
         raise DataError(
-            f"{path} was made by amint-mpc {theirs}, and this is {__version__}", "install that version, or a later one"
+            f"{path} was made by amint-mpc {theirs}, and this is {__version__}", "Install that version, or a later one"
         )
     return versions
 
@@ -139,12 +140,12 @@ def _experiment(path: Path) -> tuple[dict[str, Any], Experiment]:
     try:
         settings = read_mapping(path)
     except UsageError as error:
-        raise DataError(error.message, "was the folder copied whole?") from None
+        raise DataError(error.message, "Was the folder copied whole?") from None
     try:
         return settings, Experiment.model_validate(settings)
     except ValidationError as error:
         raise DataError(
-            complain(error, Experiment, str(path)).message, "it may be of a newer amint-mpc, or was changed by hand"
+            complain(error, Experiment, str(path)).message, "It may be of a newer amint-mpc, or was changed by hand"
         ) from None
 
 

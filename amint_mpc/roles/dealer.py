@@ -30,7 +30,7 @@ from amint_mpc.transport.tls import Listener
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> dict[str, Any]:
     """Serve one run. Returns the summary."""
     if party.listen is None:
-        raise UsageError("the dealer's party file has no address to listen on", "add listen: {host: ..., port: ...}")
+        raise UsageError("the dealer's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
     own = identity.load(party.keys, "dealer")
 
     def on_notice(text: str) -> None:

@@ -92,7 +92,7 @@ def handshake(
     theirs = _read_hello(channel.receive_json("hello"), peer)
     if theirs.role != peer:
         raise PeerError(
-            f"expected the {peer} and met a party with the role {theirs.role}", "check the addresses in the party file"
+            f"expected the {peer} and met a party with the role {theirs.role}", "Check the addresses in the party file"
         )
     _check_versions(ours.versions, theirs.versions, peer)
     _check_experiments(ours, theirs, peer)
@@ -116,7 +116,7 @@ def _read_hello(value: JsonValue, peer: Role) -> _Hello:
     if (protocol := value.get("protocol")) != PROTOCOL:  # first, for another version's hello may look different
         raise PeerError(
             f"protocol: here {PROTOCOL}, {peer} {_clean(json.dumps(protocol))}",
-            "install the same version on both machines",
+            "Install the same version on both machines",
         )
     try:
         return _Hello.model_validate(value)
@@ -135,7 +135,7 @@ def _check_versions(ours: _Versions, theirs: _Versions, peer: Role) -> None:
     ]
     wrong = [f"{name}: here {a}, {peer} {_clean(b)}" for name, a, b, fits in rows if not fits]
     if wrong:
-        raise PeerError("versions differ: " + "; ".join(wrong), "install the same version on both machines")
+        raise PeerError("versions differ: " + "; ".join(wrong), "Install the same version on both machines")
 
 
 def _check_experiments(ours: _Hello, theirs: _Hello, peer: Role) -> None:
@@ -152,7 +152,7 @@ def _check_experiments(ours: _Hello, theirs: _Hello, peer: Role) -> None:
     more = [f"and {len(different) - _SHOWN_KEYS} more"] if len(different) > _SHOWN_KEYS else []
     raise PeerError(
         "the experiments differ: " + "; ".join(shown + more),
-        "agree on one experiment file and start all parties with it",
+        "Agree on one experiment file and start all parties with it",
     )
 
 
@@ -171,7 +171,7 @@ def _check_software(ours: Software, theirs: Software, peer: Role, security: Secu
     if wrong:
         raise PeerError(
             "the experiment requires certain software\n" + "\n".join(wrong),
-            "install what was agreed (amint-mpc attest shows what is here), or agree on another digest",
+            "Install what was agreed (amint-mpc attest shows what is here), or agree on another digest",
         )
 
 

@@ -56,7 +56,7 @@ class Links:
         number = self.sessions[cast(Role, channel.peer)].id.hex()
         channel.send_json(SECOND, number)
         if channel.receive_json(SECOND) != number:
-            raise PeerError(f"the {channel.peer}'s second link is of another run", "start both parties again")
+            raise PeerError(f"the {channel.peer}'s second link is of another run", "Start both parties again")
         return channel
 
     def __enter__(self) -> Links:
@@ -83,5 +83,5 @@ def name_lost_third_party(role: Role) -> Iterator[None]:
         if error.reason != "peer":
             raise
         (third,) = set(ROLES) - {role, error.peer}
-        hint = f"look at the {third}'s screen or log, then start all parties again"
+        hint = f"Look at the {third}'s screen or log, then start all parties again"
         raise PeerError(f"the {error.peer} lost the {third}", hint) from None

@@ -141,10 +141,10 @@ class SecureMintHead:
         if members != agreed or len(features) != 2 * members:
             raise UsageError(
                 f"a step takes {agreed} members and as many external images, as agreed",
-                "set training.batch to the batches of your loop",
+                "Set training.batch to the batches of your loop",
             )
         if self.meter.steps == self.steps:
-            raise UsageError(f"all {self.steps} steps of the experiment are done", "end your loop after `steps` steps")
+            raise UsageError(f"all {self.steps} steps of the experiment are done", "End your loop after `steps` steps")
         with self.meter:
             gradient = self._head.train_step(
                 features.double(), targets(members), self._optimizer, open_gradient=open_gradient
@@ -168,7 +168,7 @@ class SecureMintHead:
         if self.meter.steps != self.steps:
             raise UsageError(
                 f"the loop took {self.meter.steps} of the {self.steps} steps of the experiment",
-                "take all of them before the sets are scored; the number is `steps`",
+                "Take all of them before the sets are scored; the number is `steps`",
             )
         found = {name: len(rows) for name, rows in features.items()}
         if found != dict(final.sets):
@@ -225,7 +225,7 @@ def check_figures(told: Any) -> dict[str, dict[str, float]]:
         for figure in told.values()
     )
     if not good:
-        raise ProtocolError("the auditor's figures are not what was agreed", "use the same version on both sides")
+        raise ProtocolError("the auditor's figures are not what was agreed", "Use the same version on both sides")
     return {name: {key: float(figure[key]) for key in keys} for name, figure in told.items()}
 
 
@@ -237,7 +237,7 @@ def check_values(told: Any) -> dict[str, float]:
     """
     good = isinstance(told, dict) and told.keys() <= SHARED_FIGURES
     if not (good and all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in told.values())):
-        raise ProtocolError("the auditor's figures are not what was agreed", "use the same version on both sides")
+        raise ProtocolError("the auditor's figures are not what was agreed", "Use the same version on both sides")
     return {name: float(value) for name, value in told.items()}
 
 

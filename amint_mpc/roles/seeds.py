@@ -47,7 +47,7 @@ def check_same_session(peer: Channel, number: bytes) -> None:
     if not torch.equal(mine, theirs):
         raise PeerError(
             f"the {peer.peer} is connected to another dealer, or to another session of it",
-            "start all three parties again, with the same dealer",
+            "Start all three parties again, with the same dealer",
         )
 
 

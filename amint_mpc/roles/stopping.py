@@ -56,7 +56,7 @@ def developers(
         (bit,) = auditor.receive(TAG, number, SPEC)
         number += 1
         if int(bit) not in (0, 1):
-            raise ProtocolError("the auditor said neither stop nor go on", "use the same version on both sides")
+            raise ProtocolError("the auditor said neither stop nor go on", "Use the same version on both sides")
         if bit:
             on_notice("the auditor ends the training here: passing over the masks of the steps that are left")
         return bool(bit)

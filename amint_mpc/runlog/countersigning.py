@@ -47,7 +47,7 @@ def countersign(
         raise ProtocolError(
             f"the logs differ: {head.size} entries and root {head.root[:16]} here, {theirs.size} entries and root "
             f"{theirs.root[:16]} at the {peer}; they were the same up to entry {agreed - 1}",
-            "lay the two folders side by side: amint-mpc verify RUN --other RUN names the first entry that differs",
+            "Lay the two folders side by side: amint-mpc verify RUN --other RUN names the first entry that differs",
         )
     check_signature(certificate, peer, HEAD_TYPE, signed_payload(head), as_bytes(signature), "the log")
     signatures: dict[str, Value] = {own.role: mine.hex(), peer: as_bytes(signature).hex()}
@@ -61,7 +61,7 @@ def check_signature(
 ) -> None:
     """Raises: ProtocolError: it is not the peer's over this payload."""
     if not signing.verify(certificate, kind, payload, signature):
-        raise ProtocolError(f"the {peer}'s signature under {what} is not its own", f"ask the {peer} which key it uses")
+        raise ProtocolError(f"the {peer}'s signature under {what} is not its own", f"Ask the {peer} which key it uses")
 
 
 def as_tensor(data: bytes) -> Tensor:

@@ -201,12 +201,12 @@ class LogRecorder:
             data = DataCommitment.model_validate(told)
         except ValidationError:
             raise ProtocolError(
-                "the developer's commitment to its images is malformed", "use the same version on both sides"
+                "the developer's commitment to its images is malformed", "Use the same version on both sides"
             ) from None
         try:
             data.check_sizes(self._experiment.data)
         except EvidenceError as error:
-            raise ProtocolError(error.message, "the developer's split is not the agreed one") from None
+            raise ProtocolError(error.message, "The developer's split is not the agreed one") from None
         return data
 
     def _next(self, kind: str) -> ExpectedEntry:

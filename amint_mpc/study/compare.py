@@ -123,9 +123,9 @@ def workers(shadows: int) -> list[str]:
 def check(experiment: Experiment, party: Party, shadows: int, finished: Path | None) -> None:
     """Refuse what `compare` would refuse later, before anything dear starts. Raises as it does."""
     if experiment.training.mint_weight == 0:
-        raise UsageError("this experiment has no head: there is nothing to compare", "set training.mint_weight")
+        raise UsageError("this experiment has no head: there is nothing to compare", "Set training.mint_weight")
     if experiment.head.features is not None:
-        raise UsageError("this experiment is for a training loop of your own", "leave head.features out")
+        raise UsageError("this experiment is for a training loop of your own", "Leave head.features out")
     images = load_split(experiment, party.data)
     halves(len(images.members) + len(images.unseen), shadows, experiment.seed)
     if finished is not None:

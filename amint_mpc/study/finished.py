@@ -16,7 +16,7 @@ from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import HeadWeights, load_head
 
 MAX_SUMMARY_BYTES = 2**20
-_HINT = "name the run folder of a finished amint-mpc train"
+_HINT = "Name the run folder of a finished amint-mpc train"
 
 
 def load_classifier(folder: Path, experiment: Experiment, images: SplitImages, device: str = "auto") -> Classifier:
@@ -30,10 +30,10 @@ def load_classifier(folder: Path, experiment: Experiment, images: SplitImages, d
     if summary.get("digest") != experiment.digest():
         raise UsageError(
             f"{folder} is a run of another experiment than {experiment.name} as it is given here",
-            "leave --config and --set out: the run folder knows its experiment",
+            "Leave --config and --set out: the run folder knows its experiment",
         )
     if summary.get("images") != images.digest():
-        raise DataError(f"{folder} was trained on other images than these", "name the same --data as for that run")
+        raise DataError(f"{folder} was trained on other images than these", "Name the same --data as for that run")
     path = folder / "backbone.safetensors"
     try:
         with safe_open(path, "pt") as file:

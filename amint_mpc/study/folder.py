@@ -72,19 +72,19 @@ class StudyFolder:
             UsageError: another process does, the folder is something else, or it cannot be written.
         """
         if self.path.exists() and any(self.path.iterdir()) and not (self.path / "study.json").is_file():
-            raise UsageError(f"{self.path} holds something else than a study", "give a new folder with --out")
+            raise UsageError(f"{self.path} holds something else than a study", "Give a new folder with --out")
         if (other := self.name()) not in (None, plan.study.name):
-            raise UsageError(f"{self.path} holds the study {other}", "give another folder with --out")
+            raise UsageError(f"{self.path} holds the study {other}", "Give another folder with --out")
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
         except OSError as error:
-            raise UsageError(f"cannot write {self.path}: {error.strerror}", "give another folder with --out") from None
+            raise UsageError(f"cannot write {self.path}: {error.strerror}", "Give another folder with --out") from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
             except OSError:
-                raise UsageError(f"another process runs the study in {self.path}", "wait for it, or end it") from None
+                raise UsageError(f"another process runs the study in {self.path}", "Wait for it, or end it") from None
             yield
 
     def name(self) -> str | None:

@@ -130,7 +130,7 @@ def find_study(source: str) -> Path:
         return path
     known = list_studies()
     if source not in known:
-        raise UsageError(f'there is no study "{source[:60]}"', "studies: " + ", ".join(known))
+        raise UsageError(f'there is no study "{source[:60]}"', "Studies: " + ", ".join(known))
     return known[source]
 
 
@@ -209,15 +209,15 @@ def _combinations(study: Study) -> Iterator[tuple[Variant, ...]]:
     for variants in study.grid.values():
         runs *= len(variants)
     if runs > MAX_RUNS:
-        raise UsageError(f"{study.name} asks for {runs} runs", f"the most is {MAX_RUNS}")
+        raise UsageError(f"{study.name} asks for {runs} runs", f"The most is {MAX_RUNS}")
     return itertools.product(*study.grid.values())
 
 
 def _usable(experiment: Experiment) -> Experiment:
     if experiment.head.features is not None:
-        raise UsageError("head.features is for a training loop of your own", "leave it out: a study uses the program's")
+        raise UsageError("head.features is for a training loop of your own", "Leave it out: a study uses the program's")
     if experiment.security.correlations != "dealer":
-        raise UsageError("a study's secure runs always have a dealer", "leave security.correlations as it is")
+        raise UsageError("a study's secure runs always have a dealer", "Leave security.correlations as it is")
     return experiment
 
 
@@ -236,7 +236,7 @@ def _with_seeds(
                 baseline_of |= {(cell.name, kind): name for cell in own}
             for cell in own:
                 if cell.name in cells:
-                    raise UsageError(f"{study.name}: two cells are named {cell.name}", "give variants other names")
+                    raise UsageError(f"{study.name}: two cells are named {cell.name}", "Give variants other names")
                 cells[cell.name] = cell
     return tuple(cells.values()), baseline_of
 

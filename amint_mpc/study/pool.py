@@ -131,7 +131,7 @@ class Pool:
         self._children.remove(child)
         code = child.process.exitcode
         if child.error is None and self._folder.summary(child.cell) is None:
-            child.error = AmintError(f"its process ended with code {code}", "was there too little memory?")
+            child.error = AmintError(f"its process ended with code {code}", "Was there too little memory?")
         if child.error is not None:
             self._folder.fail(child.cell, child.error)
         return Ended(child.cell, time.monotonic() - child.start, child.error)

@@ -49,7 +49,7 @@ _CODE_OF = {dtype: code for code, dtype in enumerate(DTYPES, start=1)}
 _DTYPE_OF = dict(enumerate(DTYPES, start=1))
 _MAX_SHAPES = MAX_TENSORS * (2 + 4 * MAX_DIMENSIONS)
 _TAG = re.compile(rb"[A-Za-z0-9_.:/+-]{1,24}")
-_HINT = "the peer runs another version of the protocol, or a message was damaged"
+_HINT = "The peer runs another version of the protocol, or a message was damaged"
 
 
 class FrameHeader(NamedTuple):
@@ -246,7 +246,7 @@ def _unexpected(expected: str, head: FrameHeader) -> NoReturn:
     what = f"JSON of {head.data} bytes" if head.kind == JSON else f"step {head.step} with {_describe(head.specs)}"
     raise ProtocolError(
         f"expected {expected}; received '{head.tag}', {what}",
-        "the two programs are not at the same place: compare the versions and the experiment of both parties",
+        "The two programs are not at the same place: compare the versions and the experiment of both parties",
     )
 
 

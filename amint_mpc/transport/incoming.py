@@ -234,7 +234,7 @@ class Incoming:
         if head.size > limit:
             raise ProtocolError(
                 f"the {self.link.peer} sends '{head.tag}' of {head.size} bytes; this link takes {limit}",
-                "raise dealer_memory_mb in the party file, or use smaller batches",
+                "Raise dealer_memory_mb in the party file, or use smaller batches",
             )
 
     def _next_ahead(self) -> Frame:

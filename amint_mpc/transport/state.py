@@ -43,30 +43,30 @@ class LinkState:
         detail = f": {error.strerror or type(error).__name__}" if error else ""
         return PeerError(
             f"the {self.peer} was lost{detail}",
-            f"look at the {self.peer}'s screen or log, then start all parties again",
+            f"Look at the {self.peer}'s screen or log, then start all parties again",
         )
 
     def silent(self, seconds: float | None) -> SilenceError:
         return SilenceError(
             f"the {self.peer} was lost: silent for {seconds or 0:g} s",
-            f"see whether the {self.peer} still runs and can be reached; idle_timeout_s in the party file is the limit",
+            f"See whether the {self.peer} still runs and can be reached; idle_timeout_s in the party file is the limit",
         )
 
     def took_nothing(self, seconds: float | None) -> PeerError:
         return PeerError(
             f"the {self.peer} was lost: it took no data for {seconds or 0:g} s",
-            f"see whether the {self.peer} still runs and can be reached",
+            f"See whether the {self.peer} still runs and can be reached",
         )
 
     def stopped(self, code: str) -> PeerError:
         reason = code if code in REASONS else "unknown"
-        hint = f"the {self.peer}'s own screen or log says more"
+        hint = f"The {self.peer}'s own screen or log says more"
         return PeerError(f"the {self.peer} {REASONS[reason]}", hint, peer=self.peer, reason=reason)
 
     def ended(self, tag: str) -> PeerError:
         return PeerError(
             f"the {self.peer} ended the session while '{tag}' was expected",
-            f"look at what the {self.peer} last said, then start all parties again",
+            f"Look at what the {self.peer} last said, then start all parties again",
         )
 
 

@@ -158,7 +158,7 @@ class Listener:
             if not self._changed.wait_for(lambda: role in self._links or self._closed, timeout_s) or self._closed:
                 raise PeerError(
                     f"the {role} did not connect to {self.address}",
-                    f"start the {role} with this address, and see whether a refused connection was reported here",
+                    f"Start the {role} with this address, and see whether a refused connection was reported here",
                 )
             out, into = self._links.pop(role)
             if not more:
@@ -294,7 +294,7 @@ def connect(
             if "ALERT" in (error.reason or ""):
                 raise IdentityError(
                     f"the {peer} at {where} refused the certificate of this {identity.role}",
-                    f"have the {peer} trust it and compare {identity.fingerprint}; the {peer} shows the reason",
+                    f"Have the {peer} trust it and compare {identity.fingerprint}; the {peer} shows the reason",
                 ) from None
             failure: OSError = error
         except OSError as error:
@@ -302,7 +302,7 @@ def connect(
         if time.monotonic() + pause >= deadline:
             raise PeerError(
                 f"no {peer} at {where} within {timeout_s:g} s ({_reason(failure)})",
-                f"start the {peer} there, or correct its address in the party file",
+                f"Start the {peer} there, or correct its address in the party file",
             ) from None
         if not told:
             on_notice(f"waiting for the {peer} at {where}")
@@ -351,7 +351,7 @@ def _context(protocol: int, identity: Identity, peers: Sequence[Role]) -> tuple[
     pins = {identities.fingerprint(certificate).encode(): role for role, certificate in certificates.items()}
     own = identity.fingerprint.encode()
     if len(pins) < len(peers) or own in pins:
-        raise UsageError("one certificate is trusted for two roles", "each party needs keys of its own")
+        raise UsageError("one certificate is trusted for two roles", "Each party needs keys of its own")
     context = ssl.SSLContext(protocol)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # the pinned certificate is the name
@@ -370,7 +370,7 @@ def _listen(address: Address) -> socket.socket:
         taken = error.errno == errno.EADDRINUSE
         raise UsageError(
             f"cannot listen on {where}: {'the port is taken' if taken else _reason(error)}",
-            "stop the other program or set another port in the party file" if taken else "correct `listen`",
+            "Stop the other program or set another port in the party file" if taken else "Correct `listen`",
         ) from None
 
 
@@ -426,7 +426,7 @@ def _read_preamble(sock: ssl.SSLSocket, role: Role, own: Role) -> tuple[bytes, i
 def _not_the_peer(peer: Role, where: str) -> IdentityError:
     return IdentityError(
         f"who listens at {where} did not show the certificate that is pinned to the {peer}",
-        f"check the address; if the {peer} has new keys, compare fingerprints and trust the new certificate",
+        f"Check the address; if the {peer} has new keys, compare fingerprints and trust the new certificate",
     )
 
 

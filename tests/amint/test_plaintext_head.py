@@ -104,7 +104,7 @@ def test_values_just_in_range_are_taken() -> None:
 def test_too_large_a_sum_for_w2_is_refused() -> None:
     rows = 128  # each external row adds p relu(y) = relu(y) / 2 and more
     features = torch.full((rows, 1), 8.0)
-    with pytest.raises(ProtocolError, match="gradient by w2"):
+    with pytest.raises(ProtocolError, match="gradient with respect to w2"):
         PlaintextHead(fixed(1.0, 0.1), 0.1).step(features, 1)
 
 

@@ -1,4 +1,4 @@
-"""Mixed precision: the classifier's layers alone, both losses' gradients by the same factor."""
+"""Mixed precision: the classifier's layers alone, both losses' gradients with respect to the same factor."""
 
 from __future__ import annotations
 

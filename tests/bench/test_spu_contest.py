@@ -34,7 +34,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 
 
 def by_hand(x, y, w1, b1, w2, b2) -> np.ndarray:
-    """The gradient by the input."""
+    """The gradient with respect to the input."""
     a = x @ w1 + b1
     g = 1 / (1 + np.exp(-(np.maximum(a, 0) @ w2 + b2))) - y
     return (g[:, None] * w2 * (a > 0)) @ w1.T

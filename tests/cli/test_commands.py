@@ -125,7 +125,7 @@ def test_keys_are_made_shown_and_trusted(cli, tmp_path: Path) -> None:
     copied.mkdir()
     (copied / "party.yaml").write_text("role: dealer\n")
     told = cli("keys", "show", "--role", "dealer", "--party", "a folder/party.yaml").stderr
-    program, *command = shlex.split(told.rpartition("make them: ")[2])
+    program, *command = shlex.split(told.rpartition("Make them: ")[2])
     assert (program, cli(*command).exit_code) == ("amint-mpc", 0)
     assert (copied / "keys/dealer.key").is_file()  # where it was looked for
     checks = json.loads(cli("doctor", "--role", "dealer", "--party", "a folder/party.yaml", "--json").stdout)["checks"]
@@ -168,7 +168,7 @@ def test_doctor_is_content_when_all_is_there(cli, tmp_path: Path) -> None:
     (tmp_path / "keys/developer.key").chmod(0o644)
     bad = cli("doctor", "--role", "developer", "--party", "party.yaml", "--config", "smoke")
     assert bad.exit_code == 2
-    assert "chmod 600" in bad.output.replace("\n", " ")
+    assert "Run chmod 600" in bad.output.replace("\n", " ")
 
 
 def test_what_was_found_is_no_markup(cli) -> None:

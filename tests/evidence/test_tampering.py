@@ -191,7 +191,7 @@ def test_swapped_signatures(bundle: Bundle) -> None:
 
     bundle.edit(bundle.at("signed", 1), swap)
     error = bundle.refused("entry 7, .* the signature of the developer is not by its certificate")
-    assert error.hint == "it is the auditor's"
+    assert error.hint == "It is the auditor's"
 
 
 def test_a_signature_of_another_head(bundle: Bundle) -> None:

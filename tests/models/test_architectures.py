@@ -185,7 +185,7 @@ def test_images_that_do_not_fit_are_refused_before_anything_is_built(name: str) 
         return
     with pytest.raises(UsageError, match=f"^{name}: images of 14 x 14 pixels") as raised:
         check_backbone(model, shape)
-    assert raised.value.hint in ("it takes 17 x 17 or more", "both sides must be multiples of 4")
+    assert raised.value.hint in ("It takes 17 x 17 or more", "Both sides must be multiples of 4")
     check_backbone(model, (1, 28, 28))
 
 
@@ -201,4 +201,4 @@ def test_every_size_and_tap_passes_the_check_of_an_experiment(name: str) -> None
 def test_a_transformer_needs_a_width_of_whole_heads() -> None:
     with pytest.raises(UsageError, match="a width of 48 cannot be cut into heads") as raised:
         check_backbone(Model(backbone="vit", width=48), (1, 28, 28))
-    assert raised.value.hint == "take a multiple of 32"
+    assert raised.value.hint == "Take a multiple of 32"

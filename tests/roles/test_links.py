@@ -93,7 +93,7 @@ def test_a_loss_that_a_peer_reports_names_the_third() -> None:
         links.name_lost_third_party("auditor"),
     ):
         raise PeerError("whatever the text is", peer="developer", reason="peer")
-    assert caught.value.hint.startswith("look at the dealer's screen")
+    assert caught.value.hint.startswith("Look at the dealer's screen")
     with pytest.raises(PeerError, match=r"^the developer was lost$"), links.name_lost_third_party("auditor"):
         raise PeerError("the developer was lost")
 

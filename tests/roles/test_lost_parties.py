@@ -58,7 +58,7 @@ def test_a_killed_party(site: MakeSite, lost: Role) -> None:
     for role in set(ROLES) - {lost}:
         assert children[role].wait(30) == 3
         assert named.search(children[role].err), children[role].err
-        assert f"look at the {lost}'s screen" in children[role].err
+        assert f"Look at the {lost}'s screen" in children[role].err
         assert named.search((place.run_folder(role) / "log.txt").read_text())
     assert_kept(place)
 

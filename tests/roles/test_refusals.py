@@ -61,7 +61,7 @@ def test_no_dealer(site: MakeSite) -> None:
     for child in [place.fork("auditor"), place.fork("developer")]:
         assert child.wait(60) == 3
         assert f"no dealer at 127.0.0.1:{place.port('dealer')} within 8 s" in child.err
-        assert "start the dealer there" in child.err
+        assert "Start the dealer there" in child.err
 
 
 def test_no_auditor_and_no_developer(site: MakeSite) -> None:
@@ -69,9 +69,9 @@ def test_no_auditor_and_no_developer(site: MakeSite) -> None:
     developer, auditor, dealer = developers.fork("developer"), auditors.fork("auditor"), dealers.fork("dealer")
     assert [child.wait(60) for child in (developer, auditor, dealer)] == [3, 3, 3]
     assert f"no auditor at 127.0.0.1:{developers.port('auditor')} within 1 s" in developer.err
-    assert "start the auditor there" in developer.err
+    assert "Start the auditor there" in developer.err
     assert "the developer did not connect" in auditor.err
-    assert "start the developer" in auditor.err
+    assert "Start the developer" in auditor.err
     assert "the auditor did not connect" in dealer.err
 
 

@@ -173,7 +173,7 @@ def test_nobody_there_says_where_and_what_to_start(keys: Keys) -> None:
     notices: list[str] = []
     with pytest.raises(PeerError, match=f"no auditor at 127.0.0.1:{port} within 0.3 s") as caught:
         connect(Address(port=port), keys["developer"], "auditor", 0.3, notices.append)
-    assert "start the auditor" in caught.value.hint
+    assert "Start the auditor" in caught.value.hint
     assert notices == [f"waiting for the auditor at 127.0.0.1:{port}"]
 
 

@@ -46,7 +46,7 @@ def halves(count: int, shadows: int, seed: int) -> Tensor:
     if shadows < LEAST or shadows % 2:
         raise UsageError(
             f"{shadows} shadow models cannot have each image inside half of them",
-            f"an even number, at least {LEAST}, for example --shadows {LEAST}",
+            f"An even number, at least {LEAST}, for example --shadows {LEAST}",
         )
     random = np.random.Generator(np.random.PCG64([seed, 2]))  # beside the split's and the trainer's streams
     inside = torch.zeros(shadows, count, dtype=torch.bool)

@@ -69,7 +69,7 @@ class SecretStream:
         """
         if step < self._next:
             raise ProtocolError(
-                f"the masks of step {step} were used before", "start a new session; masks must never repeat"
+                f"the masks of step {step} were used before", "Start a new session; masks must never repeat"
             )
         self._next = step + 1
         sizes = [torch.Size(shape).numel() * dtype.itemsize for dtype, shape in specs]

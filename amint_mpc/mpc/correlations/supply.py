@@ -80,7 +80,7 @@ class Supply:
         if step != self._next:
             raise ProtocolError(
                 f"the dealer's block for step {step} was asked for, but the next one is {self._next}",
-                "the parties no longer agree on the step; start a new session",
+                "The parties no longer agree on the step; start a new session",
             )
         self._next = step + 1
 

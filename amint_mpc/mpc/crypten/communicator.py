@@ -229,7 +229,7 @@ def plain(value: Any) -> JsonValue:
         return {key: plain(item) for key, item in value.items()}
     raise ProtocolError(
         f"objects of type {type(value).__name__} are not sent to the other party",
-        "nothing is pickled here; send tensors, or plain values that fit JSON",
+        "Nothing is pickled here; send tensors, or plain values that fit JSON",
     )
 
 

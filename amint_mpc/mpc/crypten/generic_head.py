@@ -7,12 +7,15 @@ Steps of a training step
     2. The module computes the logits z; g = sigmoid(z) - y, the gradient of the sum over rows. No loss value.
     3. Backward from 2^GRADIENT_SHIFT g: gradients of single features are far below 1, and fixed point has
        `PRECISION` fractional bits.
-    4. All gradients by parameters, times the learning rate, are truncated together, in one opening.
-    5. The auditor sends 32 bits of its share of the gradient by the features, point to point; the developer has it.
-Who learns what: the developer the gradient by its features, to 2^-GRADIENT_BITS; the auditor logits, when it is a
-scoring, and the weights at the end. Every other message is an opening under a fresh mask (Beaver 1991) or such a share.
+    4. All gradients with respect to parameters, times the learning rate, are truncated together, in one opening.
+    5. The auditor sends 32 bits of its share of the gradient with respect to the features, point to point; the
+       developer has it.
+Who learns what: the developer the gradient with respect to its features, to 2^-GRADIENT_BITS; the auditor logits, when
+it is a scoring, and the weights at the end. Every other message is an opening under a fresh mask (Beaver 1991) or such
+a share.
 Exact to a few units of 2^-PRECISION, but for the sigmoid (about 1e-3); values before a truncation below 2^30, so
-gradients by parameters below 2^18; |gradient by a feature| < 2^(31 - GRADIENT_BITS); |logit| < 2^15.
+gradients with respect to parameters below 2^18; |gradient with respect to a feature| < 2^(31 - GRADIENT_BITS); |logit|
+< 2^15.
 
 CrypTen's state is a thread's: it is bound for each call anew, so calls may come from different threads.
 """
@@ -42,7 +45,7 @@ PRECISION = 16
 """Fractional bits of every shared value: CrypTen's default."""
 GRADIENT_SHIFT = 12
 REVEALED_SHIFT = 4
-"""Low bits of the gradient by the features that never leave the auditor."""
+"""Low bits of the gradient with respect to the features that never leave the auditor."""
 GRADIENT_BITS = PRECISION + GRADIENT_SHIFT - REVEALED_SHIFT
 
 
@@ -196,12 +199,12 @@ def plain_descent(optimizer: Optimizer) -> GradientDescent:
         UsageError: another optimizer, which this head has not.
     """
     if type(optimizer) is not GradientDescent:
-        raise UsageError("a head through CrypTen's layers is trained by sgd alone", "set head.optimizer to sgd")
+        raise UsageError("a head through CrypTen's layers is trained by sgd alone", "Set head.optimizer to sgd")
     return optimizer
 
 
 def _train(design: Design, module: Any, x: Tensor, targets: Tensor, rate: GradientDescent) -> Tensor:
-    """One step at one party. Returns its share of the gradient by x, [n, f]."""
+    """One step at one party. Returns its share of the gradient with respect to x, [n, f]."""
     module.train()
     inputs = _inputs(design, x, requires_grad=True)
     z = module(inputs)

@@ -102,7 +102,7 @@ class DealtProvider(Provider):
         if self._rest:
             raise ProtocolError(
                 f"the step ended before {len(self._rest)} of its {self._total} correlations were used",
-                "the step and the plan that was made of it must be the same computation",
+                "The step and the plan that was made of it must be the same computation",
             )
 
     def drop(self) -> None:
@@ -119,7 +119,7 @@ class DealtProvider(Provider):
         if wanted != planned:
             raise ProtocolError(
                 f"{wanted} was asked for where the plan has {planned} (number {at} of the step)",
-                "the step and the plan that was made of it must be the same computation",
+                "The step and the plan that was made of it must be the same computation",
             )
         self._rest.popleft()
         return shares

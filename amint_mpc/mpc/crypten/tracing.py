@@ -42,7 +42,7 @@ class _Nobody:
     def receive_json(self, tag: str) -> JsonValue:
         raise ProtocolError(
             "a step waits for an object of the other party, so that its plan cannot be known beforehand",
-            "give sizes in the experiment instead of sending them (no broadcast_size)",
+            "Give sizes in the experiment instead of sending them (no broadcast_size)",
         )
 
 

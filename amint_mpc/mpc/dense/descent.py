@@ -79,7 +79,7 @@ class GradientDescent:
             raise UsageError(
                 f"the secure head applies a learning rate a / 2^k with 1 <= a <= {MAX_NUMERATOR} and "
                 f"0 <= k <= {MAX_SHIFT}, not {self.numerator} / 2^{self.shift}",
-                f"take a learning rate over rows between 2^{1 - MAX_SHIFT} and 1",
+                f"Take a learning rate over rows between 2^{1 - MAX_SHIFT} and 1",
             )
 
     def masks(self, rows: int, inputs: int, hidden: int, number: int) -> dict[str, Correlation]:
@@ -132,7 +132,7 @@ class Momentum(GradientDescent):
             raise UsageError(
                 f"the secure head applies momentum a / 2^k with an odd a, 0 < a < 2^k and k <= {MAX_MOMENTUM_SHIFT}, "
                 f"not {a} / 2^{k}",
-                "take head.momentum between 1/128 and 127/128",
+                "Take head.momentum between 1/128 and 127/128",
             )
 
     def masks(self, rows: int, inputs: int, hidden: int, number: int) -> dict[str, Correlation]:

@@ -143,7 +143,8 @@ class SecureHead:
             x: [n, f] at the developer, |x| <= fixed_point.X_LIMIT; None at the auditor.
             targets: [n] of 0 and 1, public.
             optimizer: what is done with the gradient; the same one in every step. Its rates are for the sum.
-            open_gradient: whether the developer learns the gradient by x; the auditor sends nothing of it otherwise.
+            open_gradient: whether the developer learns the gradient with respect to x; the auditor sends nothing of it
+            otherwise.
 
         Returns:
             At the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.

@@ -1,7 +1,7 @@
 """The secure protocols as CrypTen autograd functions, so that the head is an ordinary `crypten.nn` module.
 
 A function gets, beside its shared tensors, the `Step` that carries the openings, this step's masks and the optimizer.
-Gradients by parameters come out multiplied by the learning rate, in the scale of the parameter.
+Gradients with respect to parameters come out multiplied by the learning rate, in the scale of the parameter.
 """
 
 from __future__ import annotations

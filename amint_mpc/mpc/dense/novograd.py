@@ -61,12 +61,12 @@ class NovoGrad:
             raise UsageError(
                 f"the secure head applies NovoGrad with a learning rate from {MIN_RATE:g} to {MAX_RATE:g}, "
                 f"not {self.learning_rate:g}",
-                "set head.learning_rate to something like 0.03: with novograd it is the length of a layer's step",
+                "Set head.learning_rate to something like 0.03: with novograd it is the length of a layer's step",
             )
         if not MIN_BETA <= self.beta2 <= MAX_BETA:
             raise UsageError(
                 f"the secure head applies NovoGrad with a beta2 from {MIN_BETA:g} to {MAX_BETA:g}, not {self.beta2:g}",
-                "set head.beta2 to something like 0.95",
+                "Set head.beta2 to something like 0.95",
             )
 
     def masks(self, rows: int, inputs: int, hidden: int, number: int) -> dict[str, Correlation]:

@@ -43,7 +43,7 @@ class Step:
         optimizer: of a training step; None where nothing is updated.
         state: what the optimizer keeps from step to step, at this party.
         opened: the weights under their masks, by parameter: put there by the layer that posts them.
-        open_gradient: whether the developer learns the gradient by the features.
+        open_gradient: whether the developer learns the gradient with respect to the features.
     """
 
     rounds: Rounds

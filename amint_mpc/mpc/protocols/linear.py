@@ -16,7 +16,7 @@ Steps
 Who learns what: both see c and d, the auditor X - A, the developer dY' - T, all uniform; the developer learns dX,
 rounded.
 A column of ones that carries a bias is part of X, but its gradient, dY b^T, would say more of the head than the
-gradient by the developer's own features: dX leaves such columns out, so its width f' is less than f.
+gradient with respect to the developer's own features: dX leaves such columns out, so its width f' is less than f.
 Exact: Y, X^T dY' in the ring; dX to one unit of its top 32 bits. The dealer sends [M]_0 down to those bits, too.
 Rounds: 1, 1, 1 and 1 (steps 3 and 4 share theirs).
 Bytes: developer 8 (f h + n f + n h), auditor 8 (f h + 2 n h) + 4 n f', dealer 8 (n h + f h) + 4 n f'.

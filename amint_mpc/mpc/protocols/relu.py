@@ -144,7 +144,7 @@ class ReluDot:
         return torch.where(self._v, x - beta_x, beta_x)
 
     def post_error(self, g: Tensor) -> None:
-        """Step 4. g: share of the gradient by z, [n], 12 fractional bits."""
+        """Step 4. g: share of the gradient with respect to z, [n], 12 fractional bits."""
         self._opened_g = self._rounds.open(g - self._m["gamma"])
 
     def gradients(self) -> tuple[Tensor, Tensor]:

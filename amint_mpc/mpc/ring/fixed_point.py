@@ -51,11 +51,11 @@ def check_features(x: Tensor) -> None:
     if not bool(x.isfinite().all()):
         raise ProtocolError(
             f"a feature lies outside [-{X_LIMIT:g}, {X_LIMIT:g}]: it is not finite, training diverged",
-            "lower training.learning_rate",
+            "Lower training.learning_rate",
         )
     raise ProtocolError(
         f"a feature lies outside [-{X_LIMIT:g}, {X_LIMIT:g}], where the head is exact",
-        "standardise and clip the features",
+        "Standardise and clip the features",
     )
 
 

@@ -28,7 +28,7 @@ from amint_mpc.mpc.two_party.relay import Relay
 from amint_mpc.transport.channel import Channel, ChannelStats
 
 POLL_S = 0.25
-INSTALL = "pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11"
+INSTALL = "Run pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11"
 
 
 ENGINE_NOTICE = "the head is computed under SPU (CHEETAH), not CrypTen: no dealer, nobody but the two parties"
@@ -153,15 +153,15 @@ class SpuEngine:
             message = process.read(self._child.stdout)
         if message is None:
             self._check()
-            raise ProtocolError("SPU's process ended unexpectedly", "start both parties again")
+            raise ProtocolError("SPU's process ended unexpectedly", "Start both parties again")
         header, found = message
         if "error" in header:
             self._check()
             if op == "start":
-                raise PeerError("SPU could not be joined with the other party's", "start both parties again")
+                raise PeerError("SPU could not be joined with the other party's", "Start both parties again")
             # SPU's own words, without its stack: shapes and places in its source, never values
             first = " ".join(str(header["error"]).split("tacktrace")[0].split())[:200]
-            raise ProtocolError(f"SPU could not compute: {first}", "start both parties again")
+            raise ProtocolError(f"SPU could not compute: {first}", "Start both parties again")
         return found
 
     def _check(self) -> None:

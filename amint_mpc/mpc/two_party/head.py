@@ -3,10 +3,12 @@
 Steps of a training step
     1. The developer's features become its own input to SPU; the auditor knows their shape.
     2. SPU takes the step (`program`) on them and on the shares of the weights, which stay inside it from step to step.
-    3. The auditor sends its share of the gradient by the features on our own link; the developer adds its own.
-Who learns what: the developer the gradient by its features, to 2^-DX_BITS; the auditor logits, when it is a scoring, to
-2^-LOGIT_BITS, and the weights at the end, to 2^-WEIGHT_BITS; nobody else anything, for there is nobody else.
-Security: two semi-honest parties; lattice-based homomorphic encryption and oblivious transfer as SPU implements them.
+    3. The auditor sends its share of the gradient with respect to the features on our own link; the developer adds its
+       own.
+Who learns what: the developer the gradient with respect to its features, to 2^-DX_BITS; the auditor logits, when it is
+a scoring, to 2^-LOGIT_BITS, and the weights at the end, to 2^-WEIGHT_BITS; nobody else anything, for there is nobody
+else. Security: two semi-honest parties; lattice-based homomorphic encryption and oblivious transfer as SPU implements
+them.
 Rounds and bytes: counted on the link that carries SPU's connections, with all that these add.
 Error: a truncation is off by at most one unit of 2^-FRACTION_BITS, for values below 2^62 before it (docs/two-party.md).
 """
@@ -143,10 +145,10 @@ def plain_descent(optimizer: Optimizer) -> GradientDescent:
         UsageError: another optimizer, which this head has not, or a rate below its fixed point.
     """
     if type(optimizer) is not GradientDescent:
-        raise UsageError("a head between two parties alone is trained by sgd", "set head.optimizer to sgd")
+        raise UsageError("a head between two parties alone is trained by sgd", "Set head.optimizer to sgd")
     if optimizer.shift > FRACTION_BITS:
         raise UsageError(
             f"head.learning_rate over training.batch is below 2^-{FRACTION_BITS}, too small between two parties alone",
-            "raise head.learning_rate",
+            "Raise head.learning_rate",
         )
     return optimizer

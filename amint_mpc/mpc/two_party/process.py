@@ -113,7 +113,7 @@ class Machine:
         return {}
 
     def get(self, name: str) -> Array:
-        """This party's share of a weight, of the logits, or, modulo 2^32, of the gradient by the features, int64."""
+        """This party's share, int64, of a weight, of the logits or, modulo 2^32, of dL/dX."""
         if name == "dx":
             return self._dx
         return self._share(self._runtime, name, np.int64).reshape(self._shapes.get(name, (len(self._x),)))

@@ -102,7 +102,7 @@ class Relay:
                 (head,) = self._link.receive(TAG, step, (torch.int64, (2,)))
                 number, size = head.tolist()
                 if not (0 <= size <= PIECE and number >= 0):
-                    raise ProtocolError("a piece of SPU's traffic is malformed", "use the same version on both sides")
+                    raise ProtocolError("a piece of SPU's traffic is malformed", "Use the same version on both sides")
                 if not size:
                     self._end(number)
                     continue
@@ -112,7 +112,7 @@ class Relay:
         except AmintError as error:
             self._fail(error)
         except OSError:
-            self._fail(ProtocolError("SPU of this party does not listen", "start both parties again"))
+            self._fail(ProtocolError("SPU of this party does not listen", "Start both parties again"))
 
     def _end(self, number: int) -> None:
         connection = self._connections.get(number)
@@ -125,7 +125,7 @@ class Relay:
         if number in self._connections:
             return self._connections[number]
         if number % 2 == self._party or len(self._connections) >= CONNECTIONS:
-            raise ProtocolError("a connection of SPU has a wrong number", "use the same version on both sides")
+            raise ProtocolError("a connection of SPU has a wrong number", "Use the same version on both sides")
         deadline = time.monotonic() + PATIENCE_S
         while True:
             connection = socket.socket(socket.AF_UNIX)

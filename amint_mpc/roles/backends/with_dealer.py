@@ -37,7 +37,7 @@ class WithDealer:
             raise UsageError(
                 "the party file has no address of a dealer",
                 "Add dealer: {host: ..., port: ...}; without one, give --set security.correlations=two-party to both,"
-                f" which needs SPU: {INSTALL}; for a trial, give --insecure-embedded-dealer to both",
+                f" which needs SPU ({INSTALL}); for a trial, give --insecure-embedded-dealer to both",
             )
 
     @contextmanager
@@ -100,6 +100,6 @@ def hint_without_dealer() -> Iterator[None]:
     except PeerError as error:
         hint = (
             f"{error.hint}\nWithout a dealer, give --set security.correlations=two-party to developer and auditor; it "
-            f"needs SPU: {INSTALL}\nFor a trial without one, give --insecure-embedded-dealer to developer and auditor"
+            f"needs SPU ({INSTALL}).\nFor a trial without one, give --insecure-embedded-dealer to developer and auditor"
         )
         raise PeerError(error.message, hint) from None

@@ -43,7 +43,7 @@ def encrypted(make: Callable[[], Any], weights: list[Tensor]) -> Any:
 
 
 def secure_step(make: Callable[[], Any], weights: list[Tensor], features: Tensor, labels: Tensor, loss: bool) -> Any:
-    """Logits, gradient by the features and weights after one step; opened, for the comparison."""
+    """Logits, gradient with respect to the features and weights after one step; opened, for the comparison."""
     head = encrypted(make, weights)
     x = crypten.cryptensor(features, src=DEVELOPER, requires_grad=True)
     optimizer = crypten.optim.SGD(head.parameters(), lr=RATE)

@@ -241,8 +241,8 @@ def test_auditors_view_of_a_score_says_nothing_below_the_rounding() -> None:
 
 
 def test_developers_view_of_training_leaves_the_biases_open() -> None:
-    """The gradient by the column of ones (dY b1) is no gradient by a feature and is not opened: where every unit
-    fires, b1 + d and b2 - d w2 are the same head on the batch and look the same."""
+    """The gradient with respect to the column of ones (dY b1) is no gradient with respect to a feature and is not
+    opened: where every unit fires, b1 + d and b2 - d w2 are the same head on the batch and look the same."""
     _, masks = random_head(INPUTS, HIDDEN, 1)
     heads = []
     for move in (0.0, 8.0):
