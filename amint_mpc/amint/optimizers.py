@@ -11,16 +11,20 @@ from typing import Protocol
 
 from amint_mpc.config import Head
 from amint_mpc.errors import ProtocolError
+from amint_mpc.limits import (
+    B2_VELOCITY_LIMIT,
+    CLIP,
+    MAX_OCTAVES,
+    SCALED_ROWS_LIMIT,
+    SEARCH,
+    SEARCH_BETA,
+    SQUARE_LIMIT,
+    SQUARE_LIMIT_RATIO,
+    START_OCTAVES,
+    representable_momentum,
+    representable_rate,
+)
 from amint_mpc.models.head_weights import HeadWeights
-from amint_mpc.models.rate import representable_momentum, representable_rate
-
-START_OCTAVES, MAX_OCTAVES = 24.0, 40.0
-SEARCH, SEARCH_BETA = 8, 1 / 8
-CLIP = 16.0
-SQUARE_LIMIT, SQUARE_LIMIT_RATIO = 8.0, 2.0**13
-SCALED_ROWS_LIMIT = 16.0
-B2_VELOCITY_LIMIT = 2.0**10
-"""Limits of the secure head (`amint_mpc.mpc.dense.novograd`, `.optimizers`)."""
 
 
 class HeadOptimizer(Protocol):
@@ -36,7 +40,7 @@ class Descent:
 
     Args:
         learning_rate: for all four tensors, below 1; the rate used is the nearest one that the secure head can apply
-            exactly (`amint_mpc.models.rate`).
+            exactly (`amint_mpc.limits`).
     """
 
     def __init__(self, learning_rate: float) -> None:
@@ -81,13 +85,13 @@ class NovoGrad:
     """NovoGrad (Ginsburg et al. 2019) without a first moment, with the second moment of the step before.
 
     Two layers, (w1, b1) and w2; b2 moves with the rate of w2. A layer's rate, for sums over rows, is
-    s = learning_rate / sqrt(v), kept as octaves = -2 log2 s between 0 and 40; they follow the length of the layer's
-    last step, as `amint_mpc.mpc.protocols.novograd` says, where the constants and their reasons are, too.
+    s = learning_rate / sqrt(v), kept as octaves = -2 log2 s between 0 and MAX_OCTAVES; they follow the length of the
+    layer's last step, as `amint_mpc.mpc.protocols.novograd` says. The constants: `amint_mpc.limits`.
     """
 
     def __init__(self, learning_rate: float, beta2: float) -> None:
         self.learning_rate, self.beta2 = learning_rate, beta2
-        self.octaves = [START_OCTAVES, START_OCTAVES]
+        self.octaves = [float(START_OCTAVES)] * 2
         self._lengths: list[float] = []  # squared, of the last step
         self._taken = 0
 

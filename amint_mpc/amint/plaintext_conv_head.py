@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amint_mpc.amint.plaintext_head import _check_forward, _refuse
+from amint_mpc.limits import GRADIENT_LIMIT, HIDDEN_LIMIT, representable_rate
 from amint_mpc.models.conv_head_weights import ConvWeights
-from amint_mpc.models.head_weights import GRADIENT_LIMIT, HIDDEN_LIMIT
-from amint_mpc.models.rate import representable_rate
 
 
 class PlaintextConvHead:

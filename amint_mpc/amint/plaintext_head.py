@@ -14,8 +14,8 @@ from torch import Tensor
 
 from amint_mpc.amint.optimizers import Descent, HeadOptimizer
 from amint_mpc.errors import ProtocolError
-from amint_mpc.models.features import FEATURE_LIMIT
-from amint_mpc.models.head_weights import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, W2_GRADIENT_LIMIT, HeadWeights
+from amint_mpc.limits import FEATURE_LIMIT, GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, W2_GRADIENT_LIMIT
+from amint_mpc.models.head_weights import HeadWeights
 
 
 class MintHead(Protocol):

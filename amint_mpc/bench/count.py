@@ -102,7 +102,7 @@ def kinds(experiment: Experiment) -> list[int]:
 
 def record(experiment: Experiment) -> Tapes:
     """Run each part of a run once, on zeros."""
-    kind_of_head, optimizer = head_kind(experiment), secure_head.head_optimizer(experiment)
+    kind_of_head = head_kind(experiment)
     inputs = kind_of_head.inputs
     labels = secure_head.targets(experiment.training.batch)
     taped: list[_Taped] = []
@@ -118,14 +118,14 @@ def record(experiment: Experiment) -> Tapes:
         return Tape(*moves)
 
     start = _agreement(experiment)
-    with parties(kind_of_head, wrap) as three:
+    with parties(kind_of_head, secure_head.head_optimizer(experiment), wrap) as three:
         start += take()
         step = {}
         for kind in sorted(set(kinds(experiment))):
             if kind == TRAIN:
-                three.train(zeros(len(labels), inputs), labels, optimizer)
+                three.train(zeros(len(labels), inputs), labels)
             elif kind == SEALED:
-                three.train(zeros(len(labels), inputs), labels, optimizer, open_gradient=False)
+                three.train(zeros(len(labels), inputs), labels, open_gradient=False)
             else:
                 three.score(zeros(kind, inputs))
             step[kind] = take()

@@ -122,14 +122,13 @@ def _passes(experiment: Experiment, numbers: Counter[int]) -> int:
 
 def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     """Seconds of each kind of step of the head, all three parties in this process."""
-    inputs, optimizer = secure_head.head_inputs(experiment), secure_head.head_optimizer(experiment)
-    labels = secure_head.targets(experiment.training.batch)
+    inputs, labels = secure_head.head_inputs(experiment), secure_head.targets(experiment.training.batch)
     found = {}
-    with parties(head_kind(experiment)) as three:
+    with parties(head_kind(experiment), secure_head.head_optimizer(experiment)) as three:
         for kind in sorted(set(count.kinds(experiment))):
             x = zeros(kind if kind > TRAIN else len(labels), inputs)
             if kind <= TRAIN:
-                step = partial(three.train, x, labels, optimizer, open_gradient=kind == TRAIN)
+                step = partial(three.train, x, labels, open_gradient=kind == TRAIN)
                 found[kind] = _timed(step, repeats)
             else:
                 found[kind] = _timed(partial(three.score, x), repeats)

@@ -18,7 +18,7 @@ from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Memory, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve_step
-from amint_mpc.mpc.dense.descent import Optimizer
+from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.auditor import draw_and_share
 from amint_mpc.roles.heads import Kind
@@ -37,6 +37,7 @@ class Parties:
     """
 
     kind: Kind
+    optimizer: Optimizer
     developer: SharedHead
     auditor: SharedHead
     to_auditor: Channel
@@ -52,14 +53,14 @@ class Parties:
         self.together(lambda: self.developer.share_weights(None, None), lambda: draw_and_share(self.auditor, self.kind))
         self._trained = 0
 
-    def train(self, x: Tensor, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True) -> Tensor | None:
+    def train(self, x: Tensor, targets: Tensor, open_gradient: bool = True) -> Tensor | None:
         """One training step of all three. x: [n, f]. Returns the gradient of the sum by x, [n, f], if it is opened."""
-        plan = self.kind.train_plan(len(targets), optimizer, self._trained)
+        plan = self.kind.train_plan(len(targets), self.optimizer, self._trained)
         self._trained += 1
         gradient = self._step(
             plan,
-            lambda: self.developer.train_step(x, targets, optimizer, open_gradient),
-            lambda: self.auditor.train_step(None, targets, optimizer, open_gradient),
+            lambda: self.developer.train_step(x, targets, open_gradient),
+            lambda: self.auditor.train_step(None, targets, open_gradient),
         )[0]
         assert gradient is None or isinstance(gradient, Tensor)
         return gradient
@@ -92,11 +93,13 @@ class Parties:
 
 
 @contextmanager
-def parties(kind: Kind, wrap: Callable[[Channel], Channel] = lambda channel: channel) -> Iterator[Parties]:
+def parties(
+    kind: Kind, optimizer: Optimizer, wrap: Callable[[Channel], Channel] = lambda channel: channel
+) -> Iterator[Parties]:
     """Three parties with a fresh head. Only one process, so nothing is hidden from anybody.
 
     Args:
-        kind: of the head.
+        kind: of the head. optimizer: of the head.
         wrap: is given each end of a link that is sent on, and gives what is used in its place.
     """
     to_auditor, to_developer = map(wrap, memory_pair())
@@ -108,9 +111,9 @@ def parties(kind: Kind, wrap: Callable[[Channel], Channel] = lambda channel: cha
         return SecretStream(seeds[DEVELOPER], "in process"), SecretStream(seeds[AUDITOR], "in process")
 
     own = streams()
-    developer = kind.secure(to_auditor, DEVELOPER, Supply(own[DEVELOPER], DEVELOPER, to_dealer))
-    auditor = kind.secure(to_developer, AUDITOR, Supply(own[AUDITOR], AUDITOR))
-    found = Parties(kind, developer, auditor, to_auditor, to_developer, from_dealer, streams())
+    developer = kind.secure(to_auditor, DEVELOPER, Supply(own[DEVELOPER], DEVELOPER, to_dealer), optimizer)
+    auditor = kind.secure(to_developer, AUDITOR, Supply(own[AUDITOR], AUDITOR), optimizer)
+    found = Parties(kind, optimizer, developer, auditor, to_auditor, to_developer, from_dealer, streams())
     try:
         found.together(lambda: developer.share_weights(None, None), lambda: draw_and_share(auditor, kind))
         yield found

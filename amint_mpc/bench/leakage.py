@@ -44,7 +44,7 @@ from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.split import SETS, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent
-from amint_mpc.models.features import FEATURE_LIMIT
+from amint_mpc.limits import FEATURE_LIMIT
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.plaintext_run import FRESH
 

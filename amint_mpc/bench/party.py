@@ -27,7 +27,7 @@ from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
-from amint_mpc.models.features import FEATURE_LIMIT
+from amint_mpc.limits import FEATURE_LIMIT
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.supply import serve_step
 from amint_mpc.mpc.shared_head import SharedHead
@@ -116,14 +116,14 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
         head = make_head(run_log.channel)
         auditor.draw_and_share(head, head_kind(experiment))
         wire = slow_down(to_developer) if delayed else None
-        labels, optimizer = secure_head.targets(experiment.training.batch), secure_head.head_optimizer(experiment)
+        labels = secure_head.targets(experiment.training.batch)
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
             clock, sent = to_developer.stats.rounds, bytes_sent(to_developer, head)
             peer, run_log.on = to_developer.stats.seconds_waiting, command["log"]
             for _ in range(command["steps"]):
-                head.train_step(None, labels, optimizer)
+                head.train_step(None, labels)
                 run_log.step()
             run_log.drain()
             return {

@@ -20,7 +20,7 @@ from amint_mpc.config import party_file as usual_party_file
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import AmintError
 from amint_mpc.evidence import software_digests
-from amint_mpc.models.rate import check_rate
+from amint_mpc.limits import check_rate
 from amint_mpc.models.registry import check_backbone
 from amint_mpc.roles.backends import backend_of
 from amint_mpc.roles.secure_head import head_optimizer

@@ -9,24 +9,12 @@ from amint_mpc.models import xception as xception
 from amint_mpc.models.backbone import TAPS, Backbone, Spec, StagedBackbone, Taps
 from amint_mpc.models.classifier import Classifier, build_classifier, feature_count
 from amint_mpc.models.conv_head_weights import ConvWeights, init_conv_head, load_conv_head
-from amint_mpc.models.features import FEATURE_LIMIT, Features
-from amint_mpc.models.head_weights import (
-    GRADIENT_LIMIT,
-    HIDDEN_LIMIT,
-    LOGIT_LIMIT,
-    HeadWeights,
-    init_head,
-    load_head,
-    seeded_normal,
-)
+from amint_mpc.models.features import Features
+from amint_mpc.models.head_weights import HeadWeights, init_head, load_head, seeded_normal
 from amint_mpc.models.registry import BACKBONES, check_backbone, register_backbone
 
 __all__ = [
     "BACKBONES",
-    "FEATURE_LIMIT",
-    "GRADIENT_LIMIT",
-    "HIDDEN_LIMIT",
-    "LOGIT_LIMIT",
     "TAPS",
     "Backbone",
     "Classifier",

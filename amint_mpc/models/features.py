@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from amint_mpc.limits import FEATURE_LIMIT
+
 Kind = Literal["pooled", "maps", "conv"]
-FEATURE_LIMIT = 8.0  # the secure engine holds features in fixed point and relies on |x| <= 8
 
 
 class Features(nn.Module):

@@ -20,17 +20,6 @@ from amint_mpc.errors import DataError
 Normal = Callable[..., Tensor]
 """normal(*shape) -> standard normal numbers of that shape, float64."""
 
-# The ranges in which the secure engine is exact. Beyond them it would give plausible garbage, so the plaintext head
-# refuses what leaves them. Features: `amint_mpc.models.features.FEATURE_LIMIT`.
-HIDDEN_LIMIT = 128.0
-"""|X w1 + b1| stays below."""
-LOGIT_LIMIT = 64.0
-"""|z| stays below."""
-GRADIENT_LIMIT = 32.0
-"""|rows of the class * gradient of L_mint by the features| stays below."""
-W2_GRADIENT_LIMIT = 256.0
-"""|sum over the rows of (sigmoid(z) - y) relu(Y)| stays below, for each hidden unit."""
-
 
 @dataclass(frozen=True, repr=False)
 class HeadWeights:

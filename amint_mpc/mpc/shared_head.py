@@ -1,9 +1,10 @@
 """A head on additive shares as the roles meet it, whichever protocols compute it.
 
-`SecureHead` has protocols of its own (head.py); `GenericHead` runs any `crypten.nn` module through CrypTen's
-(generic_head.py); `SpuHead` needs no dealer and no CrypTen (two_party/). The developer, party 0, brings the features
-and learns the gradient with respect to them; the auditor, party 1, brings the weights, learns logits and in the end
-the weights. Calls come one at a time, in the same order at both.
+`SecureHead` has protocols of its own (dense/head.py); `GenericHead` runs any `crypten.nn` module through CrypTen's
+(crypten/generic_head.py); `SpuHead` needs no dealer and no CrypTen (two_party/head.py). The developer, party 0, brings
+the features and learns the gradient with respect to them; the auditor, party 1, brings the weights, learns logits and
+in the end the weights. How the weights move is settled when a head is made. Calls come one at a time, in the same order
+at both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.dense.descent import Optimizer
 from amint_mpc.transport.channel import Channel, ChannelStats
 
 
@@ -40,13 +40,11 @@ class SharedHead(Protocol):
     def share_weights(self, weights: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor] | None) -> None:
         """Share the first weights. Both are the auditor's, None at the developer; masks: uniform int64 of `shapes`."""
 
-    def train_step(
-        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
-    ) -> Tensor | None:
+    def train_step(self, x: Tensor | None, targets: Tensor, open_gradient: bool = True) -> Tensor | None:
         """A step of gradient descent on the sum over rows of the binary cross-entropy.
 
         Args:
-            x: [n, f] at the developer. targets: [n] of 0 and 1, public. optimizer: the same one in every step.
+            x: [n, f] at the developer. targets: [n] of 0 and 1, public.
             open_gradient: whether the developer learns the gradient.
 
         Returns:

@@ -31,7 +31,7 @@ from amint_mpc.roles.auditor_events import AuditorEvents
 from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.heads import Kind, head_kind
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.secure_head import head_optimizer, targets
+from amint_mpc.roles.secure_head import targets
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
@@ -82,7 +82,7 @@ def take_part(
     Args:
         developer: the link. head: at this party, without weights. log: of this run.
     """
-    kind, labels, optimizer = head_kind(experiment), targets(experiment.training.batch), head_optimizer(experiment)
+    kind, labels = head_kind(experiment), targets(experiment.training.batch)
     folder.save_tensors(FIRST_HEAD, kind.stored(draw_and_share(head, kind)))
     events = AuditorEvents(experiment, developer, head, on_event)
     stopper, cursor = stopping.auditors(head, developer, experiment), ScheduleCursor(experiment)
@@ -94,7 +94,7 @@ def take_part(
                 if item.fresh_head:
                     draw_and_share(head, kind)
                 with events.meter:
-                    head.train_step(None, labels, optimizer, open_gradient=not item.sealed)
+                    head.train_step(None, labels, open_gradient=not item.sealed)
                 log.step()
             continue
         scores = score(head, item)

@@ -19,18 +19,19 @@ from amint_mpc.amint.plaintext_conv_head import PlaintextConvHead
 from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
 from amint_mpc.config import Experiment, Head
 from amint_mpc.data.registry import dataset
+from amint_mpc.limits import representable_momentum, representable_rate
 from amint_mpc.models.classifier import feature_count, tap_shapes
 from amint_mpc.models.conv_head_weights import ConvWeights, TapShapes, init_conv_head
 from amint_mpc.models.head_weights import HeadWeights, Normal, init_head
-from amint_mpc.models.rate import representable_momentum, representable_rate
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.mpc.crypten.conv_module import ConvModule
-from amint_mpc.mpc.crypten.generic_head import Design, GenericHead, plain_descent
-from amint_mpc.mpc.dense.descent import GradientDescent, Momentum, Optimizer
+from amint_mpc.mpc.crypten.generic_head import Design, GenericHead
+from amint_mpc.mpc.dense.descent import GradientDescent, Momentum, plain_descent
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.dense.layers import score_plan, train_plan
 from amint_mpc.mpc.dense.novograd import NovoGrad
+from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.transport.channel import Channel
 
@@ -55,7 +56,7 @@ class Kind(Protocol):
     def score_plan(self, rows: int) -> Plan:
         """What scoring so many rows needs from the dealer."""
 
-    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
+    def secure(self, channel: Channel, party: int, supply: Supply, optimizer: Optimizer) -> SharedHead:
         """The head at one party, without weights yet."""
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
@@ -81,8 +82,8 @@ class Dense:
     def score_plan(self, rows: int) -> Plan:
         return score_plan(rows, self.inputs + 1, self.hidden)
 
-    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
-        return SecureHead(channel, party, supply, self.inputs, self.hidden)
+    def secure(self, channel: Channel, party: int, supply: Supply, optimizer: Optimizer) -> SharedHead:
+        return SecureHead(channel, party, supply, self.inputs, self.hidden, optimizer)
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
         return init_head(self.inputs, self.hidden, normal).tensors()
@@ -112,13 +113,13 @@ class Convolutional:
         return self.design.inputs
 
     def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
-        return self.design.train_plan(rows, plain_descent(optimizer))
+        return self.design.train_plan(rows, _rate(optimizer))
 
     def score_plan(self, rows: int) -> Plan:
         return self.design.score_plan(rows)
 
-    def secure(self, channel: Channel, party: int, supply: Supply) -> SharedHead:
-        return GenericHead(channel, party, supply, self.design)
+    def secure(self, channel: Channel, party: int, supply: Supply, optimizer: Optimizer) -> SharedHead:
+        return GenericHead(channel, party, supply, self.design, _rate(optimizer))
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
         return dict(init_conv_head(self.taps, self.filters, self.hidden, normal).values)
@@ -128,6 +129,10 @@ class Convolutional:
 
     def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
         return PlaintextConvHead(ConvWeights(self.taps, weights), settings.learning_rate)
+
+
+def _rate(optimizer: Optimizer) -> GradientDescent:
+    return plain_descent(optimizer, "a head through CrypTen's layers")
 
 
 @lru_cache(maxsize=16)

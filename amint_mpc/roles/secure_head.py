@@ -118,7 +118,6 @@ class SecureMintHead:
         self._head, self._auditor, self._experiment = head, auditor, experiment
         self.stopper = stopper
         self.run_log: RunLog = run_log or NullRunLog(auditor)
-        self._optimizer = head_optimizer(experiment)
         self.meter = Meter(auditor, head.extra_traffic)
         self.steps = head_steps(experiment)
 
@@ -146,9 +145,7 @@ class SecureMintHead:
         if self.meter.steps == self.steps:
             raise UsageError(f"all {self.steps} steps of the experiment are done", "End your loop after `steps` steps")
         with self.meter:
-            gradient = self._head.train_step(
-                features.double(), targets(members), self._optimizer, open_gradient=open_gradient
-            )
+            gradient = self._head.train_step(features.double(), targets(members), open_gradient)
         self.run_log.step()
         return gradient
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from amint_mpc.models.rate import representable_momentum, representable_rate
 
 from amint_mpc.amint.optimizers import (
     CLIP,
@@ -22,7 +23,6 @@ from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.config import Head
 from amint_mpc.errors import ProtocolError
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
-from amint_mpc.models.rate import representable_momentum, representable_rate
 
 MEMBERS = 16
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from amint_mpc.models.rate import MAX_SHIFT, representable_rate
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from amint_mpc import __version__
 from amint_mpc.cli import main
 from amint_mpc.events import EpochEvent
-from amint_mpc.models.rate import MAX_SHIFT, representable_rate
 from amint_mpc.mpc.dense import descent
 from amint_mpc.runfolder import RunFolder
 

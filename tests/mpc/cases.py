@@ -11,15 +11,19 @@ from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.dense.descent import GradientDescent, Momentum, Optimizer
+from amint_mpc.mpc.dense.descent import GradientDescent, Momentum
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.dense.layers import score_plan, train_plan
 from amint_mpc.mpc.dense.novograd import NovoGrad
+from amint_mpc.mpc.dense.step import Optimizer
+from amint_mpc.mpc.protocols import linear as linear_layer
+from amint_mpc.mpc.protocols import relu as relu_layer
+from amint_mpc.mpc.protocols import sigmoid as sigmoid_tables
 from amint_mpc.mpc.protocols import truncate
-from amint_mpc.mpc.protocols.linear import Linear, LinearMasks
-from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
-from amint_mpc.mpc.protocols.rounds import Rounds
-from amint_mpc.mpc.protocols.sigmoid import Sigmoid, SigmoidTables
+from amint_mpc.mpc.protocols.linear import LinearMasks
+from amint_mpc.mpc.protocols.relu import ReluMasks
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
 from tests.mpc.views import Mask, Party
 
 USED_BITS = {"relu.gate_mask": 10, "sigmoid.flip": 16}
@@ -31,16 +35,15 @@ def linear(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """inputs: x or None, shares of w, dy and the scaled dy. Returns shares of Y and of the update, and dX or None."""
     x, w, dy, scaled = inputs
-    layer = Linear(rounds, masks, material)
-    layer.post(x, w)
-    rounds.exchange()
-    y = layer.product()
-    layer.post_gradient(dy)
-    rounds.exchange()
-    layer.post_input_gradient()
-    layer.post_update(scaled)
-    rounds.exchange()
-    return y, layer.input_gradient() if rounds.party == DEVELOPER else None, layer.update()
+    layer = rounds.run(linear_layer.forward(rounds, masks, material, x, w))
+    dx, update = rounds.run(linear_layer.backward(rounds, layer, dy, lambda _: next_round(scaled), True))
+    return layer.y, dx, update
+
+
+def next_round(scaled: Tensor) -> InRounds[Tensor]:
+    """The scaling of an optimizer that needs one round and opens nothing in it."""
+    yield
+    return scaled
 
 
 def relu(
@@ -48,36 +51,21 @@ def relu(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """inputs: shares of y, w2, g. Returns shares of z, dY, dw2, and the share of s as (opened v, flip)."""
     y, w2, g = inputs
-    layer = ReluDot(rounds, masks, material)
-    layer.post(y, w2)
-    rounds.exchange()
-    layer.post_chunks()
-    rounds.exchange()
-    layer.post_sign()
-    rounds.exchange()
-    z = layer.logits()
-    layer.post_error(g)
-    rounds.exchange()
-    dy, dw2 = layer.gradients()
-    public = layer._v if rounds.party == DEVELOPER else 0
-    return z, dy, dw2, public + (1 - 2 * layer._v) * material["beta"]
+    layer = rounds.run(relu_layer.forward(rounds, masks, material, y, w2))
+    dy, dw2 = rounds.run(relu_layer.backward(rounds, layer, g))
+    v = layer.v.long()
+    public = v if rounds.party == DEVELOPER else 0
+    return layer.z, dy, dw2, public + (1 - 2 * v) * material["beta"]
 
 
 def sigmoid(rounds: Rounds, masks: SigmoidTables, material: Any, inputs: Sequence[Any]) -> Tensor:
     """inputs: share of z. Returns the share of p."""
-    layer = Sigmoid(rounds, material)
-    layer.post(inputs[0])
-    rounds.exchange()
-    layer.post_bits()
-    rounds.exchange()
-    return layer.value()
+    return rounds.run(sigmoid_tables.sigmoid(rounds, material, inputs[0]))
 
 
 def truncation(rounds: Rounds, masks: truncate.TruncationMasks, material: Any, inputs: Sequence[Any]) -> Tensor:
     """inputs: share of x. Returns the share of x >> bits."""
-    opened = rounds.open(truncate.mask(inputs[0], material, rounds.party))
-    rounds.exchange()
-    return truncate.finish(opened.value, material, masks.bits, rounds.party)
+    return rounds.run(truncate.truncated(rounds, masks, material, inputs[0]))
 
 
 @dataclass(frozen=True)
@@ -158,11 +146,11 @@ def head_party(
 
     def run(party: int, channel: Any, supply: Any) -> Any:
         inputs, hidden = weights["w1"].shape
-        head = SecureHead(channel, party, supply, inputs, hidden)
+        head = SecureHead(channel, party, supply, inputs, hidden, rate)
         head.share_weights(*((weights, weight_masks) if party == AUDITOR else (None, None)))
         gradients, scores, shares = [], [], [shares_of(head)]
         for x in batches:
-            gradients.append(head.train_step(x if party == DEVELOPER else None, targets, rate))
+            gradients.append(head.train_step(x if party == DEVELOPER else None, targets))
             shares.append(shares_of(head))
         for x in scored:
             scores.append(head.logits(x if party == DEVELOPER else None, len(x)))

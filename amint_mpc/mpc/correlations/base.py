@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -107,6 +107,20 @@ Memory = dict[tuple[int, str, str], Tensor]
 
 Plan = Mapping[str, Correlation]
 """What one step needs, by the name under which the protocols ask for it. The order is part of the protocol."""
+
+C = TypeVar("C", bound=Correlation)
+
+
+@dataclass(frozen=True)
+class Slot(Generic[C]):
+    """A place in a plan: its name, and the kind of correlation that stands there."""
+
+    name: str
+    kind: type[C]
+
+    def mask(self, key: str) -> MaskRef:
+        """A mask that is drawn there in the same step."""
+        return MaskRef(self.name, key)
 
 
 Fields = tuple[tuple[str, str, Field], ...]

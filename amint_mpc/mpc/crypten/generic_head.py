@@ -3,7 +3,7 @@
 Slower than `SecureHead` by far, which has protocols for its one shape; for heads that have none.
 
 Steps of a training step
-    1. The developer's features become shares; nothing is sent (crypten_session.py).
+    1. The developer's features become shares; nothing is sent (session.py).
     2. The module computes the logits z; g = sigmoid(z) - y, the gradient of the sum over rows. No loss value.
     3. Backward from 2^GRADIENT_SHIFT g: gradients of single features are far below 1, and fixed point has
        `PRECISION` fractional bits.
@@ -28,14 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amint_mpc.errors import ProtocolError, UsageError
+from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.mpc.crypten.session import CryptenSession, current, open_session
 from amint_mpc.mpc.crypten.tracing import trace
 from amint_mpc.mpc.crypten_compat import crypten
-from amint_mpc.mpc.dense.descent import GradientDescent, Optimizer
+from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.layers import shared
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
@@ -105,10 +105,11 @@ class GenericHead:
     Args:
         channel: the link to the other party. party: DEVELOPER or AUDITOR.
         supply: this party's masks, step by step.
+        rate: of plain gradient descent, the only optimizer here.
     """
 
-    def __init__(self, channel: Channel, party: int, supply: Supply, design: Design) -> None:
-        self.party, self.design = party, design
+    def __init__(self, channel: Channel, party: int, supply: Supply, design: Design, rate: GradientDescent) -> None:
+        self.party, self.design, self.rate = party, design, rate
         self._channel, self._supply = channel, supply
         self._session: CryptenSession | None = None
         self._module: Any = None
@@ -118,7 +119,7 @@ class GenericHead:
 
     @property
     def extra_traffic(self) -> None:
-        """See `SharedHead.aside`."""
+        """See `SharedHead.extra_traffic`."""
         return None
 
     @property
@@ -135,15 +136,13 @@ class GenericHead:
         encoded = None if weights is None else {name: fp.encode(weights[name], PRECISION) for name in self.shapes}
         self._module = self.design.with_shares(send_shares(self._channel, self.party, self.shapes, encoded, masks))
 
-    def train_step(
-        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
-    ) -> Tensor | None:
-        """See `SharedHead.train_step`. Plain gradient descent alone."""
-        rows, rate = len(targets), plain_descent(optimizer)
+    def train_step(self, x: Tensor | None, targets: Tensor, open_gradient: bool = True) -> Tensor | None:
+        """See `SharedHead.train_step`."""
+        rows = len(targets)
         features = self._features(x, rows)
         number = self.done
-        with self._ready().step(self.design.train_plan(rows, rate)):
-            dx = _train(self.design, self._module, features, targets, rate)
+        with self._ready().step(self.design.train_plan(rows, self.rate)):
+            dx = _train(self.design, self._module, features, targets, self.rate)
         if not open_gradient:
             return None
         top = {"dx": (dx >> REVEALED_SHIFT).to(torch.int32)}
@@ -190,17 +189,6 @@ class GenericHead:
             raise ProtocolError(f"the head takes features of shape ({rows}, {self.design.inputs})")
         fp.check_features(x)
         return fp.decode(fp.encode(x, PRECISION), PRECISION)  # CrypTen's own encoder rounds towards zero
-
-
-def plain_descent(optimizer: Optimizer) -> GradientDescent:
-    """The rate of plain gradient descent.
-
-    Raises:
-        UsageError: another optimizer, which this head has not.
-    """
-    if type(optimizer) is not GradientDescent:
-        raise UsageError("a head through CrypTen's layers is trained by sgd alone", "Set head.optimizer to sgd")
-    return optimizer
 
 
 def _train(design: Design, module: Any, x: Tensor, targets: Tensor, rate: GradientDescent) -> Tensor:

@@ -24,7 +24,6 @@ from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Material, Plan
 from amint_mpc.mpc.crypten_compat import crypten
-from amint_mpc.mpc.dense.descent import Optimizer
 from amint_mpc.mpc.dense.layers import (
     DX_REVEALED_BITS,
     binary_cross_entropy_gradient,
@@ -32,9 +31,9 @@ from amint_mpc.mpc.dense.layers import (
     shared,
     train_plan,
 )
-from amint_mpc.mpc.dense.step import Step
+from amint_mpc.mpc.dense.step import Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols.linear import REVEALED_BITS
-from amint_mpc.mpc.protocols.rounds import Rounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import send_shares
 from amint_mpc.transport.channel import Channel
@@ -65,12 +64,12 @@ class HeadModule(crypten.nn.Module):  # type: ignore[misc,name-defined]
     def forward(self, x: Any, step: Step) -> Any:
         return x.developers_linear(self.w1, step).relu_dot(self.w2, self.b2, step)
 
-    def update(self, step: Step) -> None:
+    def update(self, step: TrainingStep) -> None:
         """Gradient descent. The learning rate is in the gradients already (see `layers`)."""
-        assert step.optimizer is not None
-        drift = step.optimizer.drift(step)
-        for name, parameter in self.named_parameters():
-            parameter.share = parameter.share - parameter.grad.share + drift.get(name, 0)
+        drift, (of_w2, of_b2) = step.updates.drift(step), step.output.result
+        of_w1 = self.w1.grad.share if drift is None else self.w1.grad.share - drift
+        for parameter, change in ((self.w1, of_w1), (self.w2, of_w2), (self.b2, of_b2)):
+            parameter.share = parameter.share - change
             parameter.grad = None
 
 
@@ -81,14 +80,17 @@ class SecureHead:
         channel: the link to the other party. party: DEVELOPER or AUDITOR.
         supply: this party's masks, step by step.
         inputs: features of an image. hidden: hidden units.
+        optimizer: how the weights move. Its rates are for the gradient of a sum over rows.
     """
 
-    def __init__(self, channel: Channel, party: int, supply: MaskSource, inputs: int, hidden: int) -> None:
+    def __init__(
+        self, channel: Channel, party: int, supply: MaskSource, inputs: int, hidden: int, optimizer: Optimizer
+    ) -> None:
         self.party, self.inputs, self.hidden = party, inputs, hidden
+        self._optimizer, self._updates = optimizer, optimizer.updates()
         self._channel, self._supply = channel, supply
         self._rounds = Rounds(channel, party)
         self._step, self._trained = 0, 0
-        self._state: dict[str, Tensor] = {}  # of the optimizer
         self._module: HeadModule | None = None
 
     def __repr__(self) -> str:
@@ -96,7 +98,7 @@ class SecureHead:
 
     @property
     def extra_traffic(self) -> None:
-        """See `SharedHead.aside`."""
+        """See `SharedHead.extra_traffic`."""
         return None
 
     @property
@@ -117,8 +119,7 @@ class SecureHead:
             secret = {"w1": w1, "w2": weights["w2"], "b2": weights["b2"]}
             encoded = {name: fp.encode(value, WEIGHT_BITS[name]) for name, value in secret.items()}
         self._module = HeadModule(*send_shares(self._channel, self.party, self.shapes, encoded, masks))
-        self._trained = 0
-        self._state.clear()
+        self._trained, self._updates = 0, self._optimizer.updates()
 
     def open_weights(self) -> dict[str, Tensor] | None:
         """Open the head to the auditor alone, float64, within 2^-OPENED_BITS. None at the developer."""
@@ -134,15 +135,12 @@ class SecureHead:
             opened[name] = fp.decode(total, WEIGHT_BITS[name] - bits)
         return {"w1": opened["w1"][:-1], "b1": opened["w1"][-1], "w2": opened["w2"], "b2": opened["b2"]}
 
-    def train_step(
-        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
-    ) -> Tensor | None:
+    def train_step(self, x: Tensor | None, targets: Tensor, open_gradient: bool = True) -> Tensor | None:
         """One step of gradient descent on the sum over rows of the binary cross-entropy.
 
         Args:
-            x: [n, f] at the developer, |x| <= fixed_point.X_LIMIT; None at the auditor.
+            x: [n, f] at the developer, |x| <= limits.FEATURE_LIMIT; None at the auditor.
             targets: [n] of 0 and 1, public.
-            optimizer: what is done with the gradient; the same one in every step. Its rates are for the sum.
             open_gradient: whether the developer learns the gradient with respect to x; the auditor sends nothing of it
             otherwise.
 
@@ -150,11 +148,10 @@ class SecureHead:
             At the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.
         """
         module = self._ready()
-        plan = train_plan(len(targets), self.inputs + 1, self.hidden, optimizer, self._trained)
-        step = self._begin(plan, optimizer)
-        step.open_gradient = open_gradient
+        plan = train_plan(len(targets), self.inputs + 1, self.hidden, self._optimizer, self._trained)
+        step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient)
         features = self._features(x, len(targets))
-        optimizer.begin(step, {name: parameter.share for name, parameter in module.named_parameters()})
+        self._updates.begin(step)
         module.train()
         z = module(features, step)
         z.backward(binary_cross_entropy_gradient(z, targets, step))
@@ -175,13 +172,12 @@ class SecureHead:
             score, never leave the developer. None at the developer.
         """
         module = self._ready()
-        step = self._begin(score_plan(rows, self.inputs + 1, self.hidden), None)
+        plan = score_plan(rows, self.inputs + 1, self.hidden)
+        step = Step(self._rounds, plan, self._begin(plan))
         module.eval()
         z = module(self._features(x, rows), step).share
-        top = (z >> (64 - REVEALED_BITS)).to(torch.int32)
-        opened = step.rounds.hand_over(DEVELOPER, top if self.party == DEVELOPER else None, (rows,), torch.int32)
-        step.rounds.exchange()
-        return None if self.party == DEVELOPER else fp.decode((top + opened.value).long(), LOGIT_BITS)
+        top = self._rounds.run(opened_logits(self._rounds, z))
+        return None if top is None else fp.decode(top.long(), LOGIT_BITS)
 
     def snapshot(self) -> dict[str, Tensor]:
         """This party's shares of the parameters as they are now."""
@@ -194,7 +190,7 @@ class SecureHead:
         """
         for name, parameter in self._ready().named_parameters():
             parameter.share = snapshot[name].clone()
-        self._state.clear()  # what the optimizer remembers is of other weights
+        self._updates = self._optimizer.updates()  # what these remember is of other weights
 
     @property
     def done(self) -> int:
@@ -211,11 +207,11 @@ class SecureHead:
             raise RuntimeError("share the weights first")
         return self._module
 
-    def _begin(self, plan: Plan, optimizer: Optimizer | None) -> Step:
+    def _begin(self, plan: Plan) -> Mapping[str, Material]:
         material = self._supply.take(self._step, plan)
         self._rounds.begin(self._step)
         self._step += 1
-        return Step(self._rounds, plan, material, optimizer, self._state)
+        return material
 
     def _features(self, x: Tensor | None, rows: int) -> Any:
         """X with its column of ones, as a shared tensor: X itself at the developer, nothing at the auditor."""
@@ -225,6 +221,14 @@ class SecureHead:
             raise ProtocolError(f"the head takes features of shape ({rows}, {self.inputs})")
         fp.check_features(x)
         return shared_input(fp.encode(torch.cat([x.double(), torch.ones(rows, 1)], dim=1), fp.X_BITS))
+
+
+def opened_logits(rounds: Rounds, z: Tensor) -> InRounds[Tensor | None]:
+    """The top REVEALED_BITS of z at the auditor, int32, [n]; None at the developer. z: share, [n]."""
+    top = (z >> (64 - REVEALED_BITS)).to(torch.int32)
+    theirs = rounds.hand_over(DEVELOPER, top if rounds.party == DEVELOPER else None, tuple(z.shape), torch.int32)
+    yield
+    return None if rounds.party == DEVELOPER else top + theirs.value
 
 
 def shared_input(share: Tensor) -> Any:

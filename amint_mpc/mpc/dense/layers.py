@@ -1,11 +1,14 @@
 """The secure protocols as CrypTen autograd functions, so that the head is an ordinary `crypten.nn` module.
 
-A function gets, beside its shared tensors, the `Step` that carries the openings, this step's masks and the optimizer.
-Gradients with respect to parameters come out multiplied by the learning rate, in the scale of the parameter.
+A function gets, beside its shared tensors, the `Step`, on whose rounds it runs a protocol from beginning to end; what the
+backward pass needs of the forward one is that protocol's result. What goes on beside several functions was started on
+the same rounds. Gradients with respect to parameters come out multiplied by the learning rate, in the scale of the
+parameter.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +17,11 @@ from torch import Tensor
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation
 from amint_mpc.mpc.crypten_compat import crypten
-from amint_mpc.mpc.dense.descent import Optimizer
-from amint_mpc.mpc.dense.step import Step
-from amint_mpc.mpc.protocols.linear import REVEALED_BITS, Linear, LinearMasks
-from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
-from amint_mpc.mpc.protocols.sigmoid import INPUT_BITS, Sigmoid, SigmoidTables
+from amint_mpc.mpc.dense.step import LINEAR, RELU, SIGMOID, Optimizer, Step, TrainingStep
+from amint_mpc.mpc.protocols import linear, relu
+from amint_mpc.mpc.protocols.linear import REVEALED_BITS, LinearMasks
+from amint_mpc.mpc.protocols.relu import ReluMasks
+from amint_mpc.mpc.protocols.sigmoid import INPUT_BITS, SigmoidTables, sigmoid
 from amint_mpc.mpc.ring import fixed_point as fp
 
 DX_REVEALED_BITS = fp.DX_BITS - (64 - REVEALED_BITS)
@@ -33,9 +36,9 @@ def train_plan(rows: int, inputs: int, hidden: int, optimizer: Optimizer, number
         number: training steps that were taken before.
     """
     return {
-        "linear": LinearMasks(rows, inputs, hidden, constants=1),
-        "relu": ReluMasks(rows, hidden),
-        "sigmoid": SigmoidTables(rows),
+        LINEAR.name: LinearMasks(rows, inputs, hidden, constants=1),
+        RELU.name: ReluMasks(rows, hidden),
+        SIGMOID.name: SigmoidTables(rows),
         **optimizer.masks(rows, inputs, hidden, number),
     }
 
@@ -43,8 +46,8 @@ def train_plan(rows: int, inputs: int, hidden: int, optimizer: Optimizer, number
 def score_plan(rows: int, inputs: int, hidden: int) -> dict[str, Correlation]:
     """What scoring a batch needs from the dealer."""
     return {
-        "linear": LinearMasks(rows, inputs, hidden, training=False),
-        "relu": ReluMasks(rows, hidden, training=False),
+        LINEAR.name: LinearMasks(rows, inputs, hidden, training=False),
+        RELU.name: ReluMasks(rows, hidden, training=False),
     }
 
 
@@ -63,81 +66,48 @@ class DevelopersLinear(crypten.gradients.AutogradFunction):  # type: ignore[misc
 
     @staticmethod
     def forward(ctx: Any, x: Any, w: Any, step: Step) -> Any:
-        masks = step.plan["linear"]
-        assert isinstance(masks, LinearMasks)
-        linear = Linear(step.rounds, masks, step.material["linear"])
-        step.opened["w1"] = linear.post(x.share if step.rounds.party == DEVELOPER else None, w.share)
-        step.exchange()
-        ctx.save_multiple_for_backward((linear, step))
-        return shared(linear.product(), fp.Y_BITS)
+        own = x.share if step.rounds.party == DEVELOPER else None
+        layer = step.rounds.run(linear.forward(step.rounds, *step.dealt(LINEAR), own, w.share, step.w1))
+        ctx.save_multiple_for_backward((layer, step))
+        return shared(layer.y, fp.Y_BITS)
 
     @staticmethod
     def backward(ctx: Any, dy: Any) -> tuple[Any, Any]:
-        linear, step = ctx.saved_tensors
-        assert step.optimizer is not None
-        scaling = step.optimizer.scale_rows(step, dy.share, linear.post_gradient(dy.share))
-        next(scaling)
-        step.exchange()
-        if step.open_gradient:
-            linear.post_input_gradient()
-        linear.post_update(step.finish(scaling))
-        step.exchange()
-        # the developer's share is the whole value, the auditor's is zero
-        learns = step.open_gradient and step.rounds.party == DEVELOPER
-        dx = linear.input_gradient() if learns else torch.zeros(1, dtype=torch.int64)
-        return shared(dx, DX_REVEALED_BITS), shared(linear.update(), fp.W1_BITS)
+        layer: linear.Forward
+        step: TrainingStep
+        layer, step = ctx.saved_tensors
+        scaling = partial(step.updates.scale_rows, step, dy.share)
+        dx, update = step.rounds.run(linear.backward(step.rounds, layer, dy.share, scaling, step.open_gradient))
+        # the developer's share of dX is the whole value, the auditor's is zero
+        own = torch.zeros(1, dtype=torch.int64) if dx is None else dx
+        return shared(own, DX_REVEALED_BITS), shared(update, fp.W1_BITS)
 
 
 @crypten.gradients.register_function("relu_dot")
-class ReluDotFunction(crypten.gradients.AutogradFunction):  # type: ignore[misc,name-defined]
+class ReluDot(crypten.gradients.AutogradFunction):  # type: ignore[misc,name-defined]
     """z = ReLU(Y) w2 + b2."""
 
     @staticmethod
     def forward(ctx: Any, y: Any, w2: Any, b2: Any, step: Step) -> Any:
-        masks = step.plan["relu"]
-        assert isinstance(masks, ReluMasks)
-        layer = ReluDot(step.rounds, masks, step.material["relu"])
-        step.opened["w2"] = layer.post(y.share, w2.share)
-        step.exchange()
-        layer.post_chunks()
-        step.exchange()
-        layer.post_sign()
-        step.exchange()
+        layer = step.rounds.run(relu.forward(step.rounds, *step.dealt(RELU), y.share, w2.share, step.w2))
         ctx.save_multiple_for_backward((layer, step))
-        return shared(layer.logits() + b2.share, fp.Z_BITS)
+        return shared(layer.z + b2.share, fp.Z_BITS)
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> tuple[Any, Any, Any]:
+        layer: relu.Forward
+        step: TrainingStep
         layer, step = ctx.saved_tensors
-        layer.post_error(g.share)
-        step.exchange()
-        dy, dw2 = layer.gradients()
-        # begun here, goes on beside the layer below, and is read by the optimizer after the backward pass
-        assert step.optimizer is not None
-        step.start("output", step.optimizer.scale_output(step, dw2, g.share))
-        return shared(dy, fp.DY_BITS), PendingGradient(step, 0), PendingGradient(step, 1)
-
-
-class PendingGradient:
-    """The step of w2 (0) or of b2 (1), whose openings share the rounds of the layer below."""
-
-    def __init__(self, step: Step, number: int) -> None:
-        self._step, self._number = step, number
-
-    @property
-    def share(self) -> Tensor:
-        share: Tensor = self._step.result("output")[self._number]
-        return share
+        dy, dw2 = step.rounds.run(relu.backward(step.rounds, layer, g.share))
+        # begun here, goes on beside the layer below, and is read after the backward pass
+        step.output = step.rounds.start(step.updates.scale_output(step, dw2, g.share))
+        return shared(dy, fp.DY_BITS), step.output, step.output  # CrypTen keeps the last two without looking at them
 
 
 def binary_cross_entropy_gradient(z: Any, targets: Tensor, step: Step) -> Any:
     """sigmoid(z) - y as shares; the loss value itself is not computed. targets: [n] of 0 and 1, public."""
-    sigmoid = Sigmoid(step.rounds, step.material["sigmoid"])
-    sigmoid.post(z.share << (INPUT_BITS - fp.Z_BITS))
-    step.exchange()
-    sigmoid.post_bits()
-    step.exchange()
-    g = sigmoid.value()
+    _, material = step.dealt(SIGMOID)
+    g = step.rounds.run(sigmoid(step.rounds, material, z.share << (INPUT_BITS - fp.Z_BITS)))
     if step.rounds.party == DEVELOPER:
         g = g - (targets.long() << fp.G_BITS)
     return shared(g, fp.G_BITS)

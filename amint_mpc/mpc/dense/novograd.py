@@ -11,30 +11,32 @@ single number the normalised gradient would be a sign.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from amint_mpc.errors import UsageError
-from amint_mpc.mpc.correlations.base import Correlation, MaskRef
-from amint_mpc.mpc.dense.step import Step
+from amint_mpc.limits import MAX_BETA, MAX_STEP, MIN_BETA, MIN_STEP
+from amint_mpc.mpc.correlations.base import Correlation, Slot
+from amint_mpc.mpc.dense.descent import DY
+from amint_mpc.mpc.dense.step import LINEAR, W1_MASK, W2_MASK, TrainingStep, Updates
 from amint_mpc.mpc.protocols import novograd, truncate
 from amint_mpc.mpc.protocols.novograd import RATE_BITS, RateMasks
-from amint_mpc.mpc.protocols.rounds import InRounds, Opened
+from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds, Opened
 from amint_mpc.mpc.protocols.scale import ScaledTruncationMasks, ScalingMasks, scaled, scaled_truncation
-from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from amint_mpc.mpc.protocols.truncate import TruncationMasks, truncated
 from amint_mpc.mpc.ring import fixed_point as fp
 
-MIN_RATE, MAX_RATE = 2.0**-8, 2.0**-2
-MIN_BETA, MAX_BETA = 0.5, 0.99
 OUTPUT_BITS = 20  # of dw2 before it is multiplied
-WEIGHT_MASKS = {"w1": MaskRef("linear", "r"), "w2": MaskRef("relu", "rho")}
-FACTORS = MaskRef("rates", "sigma")
-WEIGHT_BITS = [fp.W1_BITS, fp.W2_BITS]
 STEP_BITS = OUTPUT_BITS + RATE_BITS  # of s2 dw2
-ROWS_LIMIT = 2.0 ** (62 - fp.DY_BITS - RATE_BITS)
-"""|s1 dY| stays below: it is truncated."""
+WEIGHT_BITS = (fp.W1_BITS, fp.W2_BITS)
+
+RATES = Slot("rates", RateMasks)
+SCALE_DY = Slot("scale dy", ScalingMasks)
+SCALE_DW2 = Slot("scale dw2", ScaledTruncationMasks)
+SCALE_DB2 = Slot("scale db2", ScalingMasks)
+W2_STEP = Slot("step of w2", TruncationMasks)
+FACTORS = RATES.mask("sigma")
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,17 @@ class NovoGrad:
         learning_rate: length of a layer's step when the gradient is as long as usual.
         beta2: how much of the second moment stays from step to step.
 
-    State: the opened w1 - R and w2 - rho of the step before and this party's shares of R and rho then, 16 bytes a
-    weight; shares of the octaves of both rates.
-
     Raises:
-        UsageError: outside 2^-8 <= learning_rate <= 1/4 or 0.5 <= beta2 <= 0.99. With shorter steps the rounding of
-            the weights would show in their length; longer ones leave no room for the square.
+        UsageError: outside MIN_STEP <= learning_rate <= MAX_STEP or MIN_BETA <= beta2 <= MAX_BETA.
     """
 
     learning_rate: float
     beta2: float
 
     def __post_init__(self) -> None:
-        if not MIN_RATE <= self.learning_rate <= MAX_RATE:
+        if not MIN_STEP <= self.learning_rate <= MAX_STEP:
             raise UsageError(
-                f"the secure head applies NovoGrad with a learning rate from {MIN_RATE:g} to {MAX_RATE:g}, "
+                f"the secure head applies NovoGrad with a learning rate from {MIN_STEP:g} to {MAX_STEP:g}, "
                 f"not {self.learning_rate:g}",
                 "Set head.learning_rate to something like 0.03: with novograd it is the length of a layer's step",
             )
@@ -73,58 +71,73 @@ class NovoGrad:
         """See `Optimizer.masks`."""
         beta = novograd.beta(self.beta2, number)
         return {
-            "rates": RateMasks(self.learning_rate, beta, tuple(WEIGHT_MASKS.values())),
-            "scale dy": ScalingMasks((rows, hidden), FACTORS, 0, MaskRef("linear", "s")),
-            "scale dw2": ScaledTruncationMasks((hidden,), fp.DW2_BITS - OUTPUT_BITS, FACTORS, 1),
-            "scale db2": ScalingMasks((), FACTORS, 1),
-            "dy": TruncationMasks((rows, hidden), fp.DY_BITS + RATE_BITS - fp.UPDATE_BITS),
-            "step of w2": TruncationMasks((hidden,), STEP_BITS - fp.W2_BITS),
+            RATES.name: RateMasks(self.learning_rate, beta, (W1_MASK, W2_MASK)),
+            SCALE_DY.name: ScalingMasks((rows, hidden), FACTORS, 0, LINEAR.mask("s")),
+            SCALE_DW2.name: ScaledTruncationMasks((hidden,), fp.DW2_BITS - OUTPUT_BITS, FACTORS, 1),
+            SCALE_DB2.name: ScalingMasks((), FACTORS, 1),
+            DY.name: TruncationMasks((rows, hidden), fp.DY_BITS + RATE_BITS - fp.UPDATE_BITS),
+            W2_STEP.name: TruncationMasks((hidden,), STEP_BITS - fp.W2_BITS),
         }
 
-    def begin(self, step: Step, weights: Mapping[str, Tensor]) -> None:
-        """See `Optimizer.begin`."""
-        step.start("rates", self._rates(step))
+    def updates(self) -> Updates:
+        """See `Optimizer.updates`."""
+        return NovoGradUpdates()
 
-    def _rates(self, step: Step) -> InRounds[Opened]:
-        """s1 and s2 under the masks sigma, [2]."""
-        while not WEIGHT_MASKS.keys() <= step.opened.keys():
-            yield
-        party, masks, first = step.rounds.party, step.plan["rates"], "octaves" not in step.state
-        assert isinstance(masks, RateMasks)
-        moves = []
-        for name, at in WEIGHT_MASKS.items():
-            now, mask = step.opened[name].value, step.material[at.name][at.key]
-            if not first:
-                before, mask_before = step.state[name], step.state[f"mask of {name}"]
-                moves.append(novograd.squared_move(now, before, mask, mask_before, party))
-            step.state[name], step.state[f"mask of {name}"] = now, mask.clone()  # no view of all masks of the step
-        octaves = novograd.first_octaves(len(WEIGHT_MASKS), party) if first else step.state["octaves"]
-        factors, step.state["octaves"] = yield from novograd.next_rates(
-            step.rounds, masks, step.material["rates"], None if first else moves, WEIGHT_BITS, octaves
+
+class NovoGradUpdates:
+    """See `Updates`. 16 bytes a weight are remembered."""
+
+    def __init__(self) -> None:
+        self.octaves: Tensor | None = None  # share, of both rates
+        self._before: list[tuple[Tensor, Tensor]] = []  # of each layer: its opened W - R, and the share of R
+        self._rates: Concurrent[Tensor]
+
+    def begin(self, step: TrainingStep) -> None:
+        """See `Updates.begin`."""
+        self._rates = step.rounds.start(self._next_rates(step))
+
+    def _next_rates(self, step: TrainingStep) -> InRounds[Tensor]:
+        """s1 and s2 under the masks sigma, [2]. Exchanges 1 to 6."""
+        yield  # w1 - R
+        yield  # w2 - rho
+        party, moves, octaves = step.rounds.party, None, self.octaves
+        now = [(step.w1.value, step.mask(W1_MASK)), (step.w2.value, step.mask(W2_MASK))]
+        if self._before:
+            moves = [
+                novograd.squared_move(opened, opened_before, mask, mask_before, party)
+                for (opened, mask), (opened_before, mask_before) in zip(now, self._before, strict=True)
+            ]
+        self._before = [(opened, mask.clone()) for opened, mask in now]  # no view of all masks of the step
+        if octaves is None:
+            octaves = novograd.first_octaves(len(now), party)
+        rates, self.octaves = yield from novograd.next_rates(
+            step.rounds, *step.dealt(RATES), moves, WEIGHT_BITS, octaves
         )
-        return factors
+        return rates
 
-    def scale_rows(self, step: Step, dy: Tensor, opened: Opened) -> InRounds[Tensor]:
-        """See `Optimizer.scale_rows`: dY is multiplied once dY - S is open, which is the added round."""
+    def scale_rows(self, step: TrainingStep, dy: Tensor, d: Opened) -> InRounds[Tensor]:
+        """See `Updates.scale_rows`: dY is multiplied once dY - S is open, which is the added round."""
         yield
-        material, mask = step.material["scale dy"], step.material["linear"]["s"]
-        rows = scaled(*self._rate(step, 0), opened.value, mask, material, step.rounds.party)
-        return (yield from step.truncated("dy", rows))
+        _, material = step.dealt(SCALE_DY)
+        rows = scaled(*self._rate(step, 0), d.value, step.mask(LINEAR.mask("s")), material, step.rounds.party)
+        return (yield from truncated(step.rounds, *step.dealt(DY), rows))
 
-    def scale_output(self, step: Step, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
-        """See `Optimizer.scale_output`."""
-        party, material, mask = step.rounds.party, step.material["scale dw2"], step.material["scale db2"]["s"]
-        c, d = step.rounds.open(truncate.mask(dw2, material, party)), step.rounds.open(g.sum() - mask)
+    def scale_output(self, step: TrainingStep, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
+        """See `Updates.scale_output`."""
+        rounds, party = step.rounds, step.rounds.party
+        (masks, of_dw2), (_, of_db2) = step.dealt(SCALE_DW2), step.dealt(SCALE_DB2)
+        c, d = rounds.open(truncate.mask(dw2, of_dw2, party)), rounds.open(g.sum() - of_db2["s"])
         yield
         factor, sigma = self._rate(step, 1)
-        moved = scaled_truncation(factor, sigma, c.value, material, fp.DW2_BITS - OUTPUT_BITS, party)
-        of_b2 = scaled(factor, sigma, d.value, mask, step.material["scale db2"], party)
-        return (yield from step.truncated("step of w2", moved)), of_b2 << (fp.Z_BITS - fp.G_BITS - RATE_BITS)
+        moved = scaled_truncation(factor, sigma, c.value, of_dw2, masks.bits, party)
+        of_b2 = scaled(factor, sigma, d.value, of_db2["s"], of_db2, party)
+        of_w2 = yield from truncated(rounds, *step.dealt(W2_STEP), moved)
+        return of_w2, of_b2 << (fp.Z_BITS - fp.G_BITS - RATE_BITS)
 
-    def _rate(self, step: Step, layer: int) -> tuple[Tensor, Tensor]:
+    def _rate(self, step: TrainingStep, layer: int) -> tuple[Tensor, Tensor]:
         """s - sigma of a layer, and this party's share of sigma."""
-        return step.result("rates").value[layer], step.material["rates"]["sigma"][layer]
+        return self._rates.result[layer], step.mask(FACTORS)[layer]
 
-    def drift(self, step: Step) -> Mapping[str, Tensor]:
-        """See `Optimizer.drift`."""
-        return {}
+    def drift(self, step: TrainingStep) -> Tensor | None:
+        """See `Updates.drift`."""
+        return None

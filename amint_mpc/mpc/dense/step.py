@@ -1,38 +1,27 @@
-"""One step of the head at one party: its openings, its masks, and what runs beside the layers in the same rounds."""
+"""One step of the head at one party, and what it asks of an optimizer.
+
+The layers run their protocols on the rounds of a step; the optimizer's take their part in the same rounds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Protocol
 
 from torch import Tensor
 
-from amint_mpc.mpc.correlations.base import Material, Plan
-from amint_mpc.mpc.protocols import truncate
-from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
+from amint_mpc.mpc.correlations.base import C, Correlation, MaskRef, Material, Plan, Slot
+from amint_mpc.mpc.protocols.linear import LinearMasks
+from amint_mpc.mpc.protocols.relu import ReluMasks
+from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds, Opened, Rounds
+from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
 
-if TYPE_CHECKING:
-    from amint_mpc.mpc.dense.descent import Optimizer
-
-T = TypeVar("T")
-
-
-class _Concurrent:
-    """A protocol that shares the rounds of the layers."""
-
-    def __init__(self, protocol: InRounds[Any]) -> None:
-        self._protocol = protocol
-        self.ended, self.result = False, None
-        self.advance()
-
-    def advance(self) -> None:
-        """Go on to the next opening that has to be waited for."""
-        if not self.ended:
-            try:
-                next(self._protocol)
-            except StopIteration as end:
-                self.ended, self.result = True, end.value
+LINEAR = Slot("linear", LinearMasks)
+RELU = Slot("relu", ReluMasks)
+SIGMOID = Slot("sigmoid", SigmoidTables)
+W1_MASK, W2_MASK = LINEAR.mask("r"), RELU.mask("rho")
+"""The masks under which every step opens the weights."""
 
 
 @dataclass
@@ -40,50 +29,79 @@ class Step:
     """What the layers have of the step that they take part in.
 
     Args:
-        optimizer: of a training step; None where nothing is updated.
-        state: what the optimizer keeps from step to step, at this party.
-        opened: the weights under their masks, by parameter: put there by the layer that posts them.
-        open_gradient: whether the developer learns the gradient with respect to the features.
+        plan: of the step. material: this party's part of it.
+
+    Attributes:
+        w1, w2: the weights under their masks; w1 is there after exchange 1, w2 after exchange 2.
     """
 
     rounds: Rounds
     plan: Plan
     material: Mapping[str, Material]
-    optimizer: Optimizer | None = None
-    state: dict[str, Tensor] = field(default_factory=dict)
-    opened: dict[str, Opened] = field(default_factory=dict)
-    open_gradient: bool = True
-    _concurrent: dict[str, _Concurrent] = field(default_factory=dict)
+    w1: Opened = field(default_factory=Opened, init=False)
+    w2: Opened = field(default_factory=Opened, init=False)
 
-    def exchange(self) -> None:
-        """One round of everything that was posted."""
-        self.rounds.exchange()
-        for protocol in self._concurrent.values():
-            protocol.advance()
+    def dealt(self, slot: Slot[C]) -> tuple[C, Material]:
+        """A correlation of the plan, and this party's part of it."""
+        masks = self.plan[slot.name]
+        assert isinstance(masks, slot.kind)
+        return masks, self.material[slot.name]
 
-    def start(self, name: str, protocol: InRounds[Any]) -> None:
-        """Begin a protocol that goes on with every exchange; `result` has what it ends with."""
-        self._concurrent[name] = _Concurrent(protocol)
+    def mask(self, at: MaskRef) -> Tensor:
+        """This party's share of a mask."""
+        return self.material[at.name][at.key]
 
-    def result(self, name: str) -> Any:
-        """Of a protocol that was started."""
-        if not self._concurrent[name].ended:
-            raise RuntimeError(f"{name} is read before the rounds that lead to it")
-        return self._concurrent[name].result
 
-    def finish(self, protocol: InRounds[T]) -> T:
-        """Go through the rest of a protocol, with as many rounds as it still needs."""
-        while True:
-            try:
-                next(protocol)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            self.exchange()
+@dataclass
+class TrainingStep(Step):
+    """A step in which the weights move.
 
-    def truncated(self, name: str, share: Tensor) -> InRounds[Tensor]:
-        """x >> bits, with the masks of that name: one round."""
-        masks, party = self.plan[name], self.rounds.party
-        assert isinstance(masks, truncate.TruncationMasks)
-        opened = self.rounds.open(truncate.mask(share, self.material[name], party))
-        yield
-        return truncate.finish(opened.value, self.material[name], masks.bits, party)
+    Args:
+        updates: of the optimizer.
+        open_gradient: whether the developer learns the gradient with respect to the features.
+
+    Attributes:
+        output: how far w2 and b2 move; begun by the upper layer, it goes on in the rounds of the lower one.
+    """
+
+    updates: Updates
+    open_gradient: bool
+    output: Concurrent[tuple[Tensor, Tensor]] = field(init=False)
+
+
+class Updates(Protocol):
+    """An optimizer at work: one party's side, and what it has to remember from step to step."""
+
+    def begin(self, step: TrainingStep) -> None:
+        """Called before the first round: start what goes on beside the layers."""
+
+    def scale_rows(self, step: TrainingStep, dy: Tensor, d: Opened) -> InRounds[Tensor]:
+        """rate * dY [n, h], UPDATE_BITS. Begins before the round that opens dY - S.
+
+        Args:
+            dy: share of dY, DY_BITS. d: dY - S, the mask being "s" of LINEAR.
+        """
+        ...
+
+    def scale_output(self, step: TrainingStep, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
+        """rate * dw2 [h], W2_BITS, and rate * db2 [], Z_BITS. Begins before the round that opens dY - S.
+
+        Args:
+            dw2: [h], DW2_BITS. g: [n], G_BITS.
+        """
+        ...
+
+    def drift(self, step: TrainingStep) -> Tensor | None:
+        """At the end of the step: what is added to w1 beside the step down the gradient."""
+
+
+class Optimizer(Protocol):
+    """How the weights move: settings, which every party derives from the agreed experiment."""
+
+    def masks(self, rows: int, inputs: int, hidden: int, number: int) -> dict[str, Correlation]:
+        """What it needs from the dealer for training step `number`, counted from 0."""
+        ...
+
+    def updates(self) -> Updates:
+        """Of a head with new weights, or with weights of an earlier step: nothing is remembered yet."""
+        ...

@@ -10,21 +10,21 @@ Steps
     2. open d = dY - S.
        dX:  developer (d + S0)(c + R0)^T + [M]_0,  auditor d R1^T + S1 (c + R1)^T + [M]_1,
             with M = S0 R1^T + S1 R0^T from the dealer.
-    3. the auditor sends the top 32 bits of its share of dX; the developer alone has dX.
+    3. the auditor sends the top REVEALED_BITS of its share of dX; the developer alone has dX.
     4. the auditor sends its share of dY' less T.
        X^T dY':  developer X^T (dY' - T) + [A^T T]_0,  auditor (X - A)^T T + [A^T T]_1.
 Who learns what: both see c and d, the auditor X - A, the developer dY' - T, all uniform; the developer learns dX,
 rounded.
 A column of ones that carries a bias is part of X, but its gradient, dY b^T, would say more of the head than the
 gradient with respect to the developer's own features: dX leaves such columns out, so its width f' is less than f.
-Exact: Y, X^T dY' in the ring; dX to one unit of its top 32 bits. The dealer sends [M]_0 down to those bits, too.
-Rounds: 1, 1, 1 and 1 (steps 3 and 4 share theirs).
+Exact: Y, X^T dY' in the ring; dX to one unit of REVEALED_BITS. The dealer sends [M]_0 down to those bits, too.
+Rounds: 1, 1, 1 and 1; step 4 begins when dY' is there, and shares its round with step 3 if that is at once.
 Bytes: developer 8 (f h + n f + n h), auditor 8 (f h + 2 n h) + 4 n f', dealer 8 (n h + f h) + 4 n f'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
-from amint_mpc.mpc.protocols.rounds import Opened, Rounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds, side_by_side
 from amint_mpc.mpc.ring.products import matmul, small_matmul
 
 REVEALED_BITS = 32
@@ -91,84 +91,100 @@ def top_bits(x: Tensor) -> Tensor:
     return (x >> (64 - REVEALED_BITS)).to(torch.int32)
 
 
-class Linear:
-    """One step of the layer, at one party.
+@dataclass(frozen=True)
+class Forward:
+    """What a party has after step 1. Y = X W splits into X (W - R1) at the developer and (X - A) R1 at the auditor.
+
+    Args:
+        y: share of Y, [n, h].
+        x, w: this party's factors: X and W - R1 at the developer, X - A and R1 at the auditor.
+        begun: at the auditor, in training, S1 (c + R1)^T + [M]_1, which it computes while the other one does.
+    """
+
+    masks: LinearMasks
+    material: Material
+    y: Tensor
+    x: Tensor
+    w: Tensor
+    begun: Opened | None = None
+
+
+def forward(
+    rounds: Rounds, masks: LinearMasks, material: Material, x: Tensor | None, w: Tensor, c: Opened | None = None
+) -> InRounds[Forward]:
+    """Step 1.
 
     Args:
         masks: the sizes. material: this party's part of them for this step.
+        x: [n, f] int64, |x| <= products.SMALL_LIMIT, at the developer; None at the auditor.
+        w: share, [f, h].
+        c: where W - R is put, if another protocol goes on from it.
     """
-
-    def __init__(self, rounds: Rounds, masks: LinearMasks, material: Material) -> None:
-        self._rounds, self._masks, self._m = rounds, masks, material
-        self._x: Tensor | None = None
-
-    @property
-    def _developer(self) -> bool:
-        return self._rounds.party == DEVELOPER
-
-    def post(self, x: Tensor | None, w: Tensor) -> Opened:
-        """Step 1. x: [n, f] int64, |x| <= ring.SMALL_LIMIT, at the developer; None at the auditor. w: share.
-
-        Returns c = W - R.
-        """
-        self._c = self._rounds.open(w - self._m["r"])
-        masked = None
-        if self._developer:
-            if x is None:
-                raise ValueError("the developer brings the input of the layer")
-            self._x = x
-            masked = x - self._m["a"]
-        self._masked_x = self._rounds.hand_over(DEVELOPER, masked, (self._masks.rows, self._masks.inputs), torch.int64)
-        return self._c
-
-    def product(self) -> Tensor:
-        """Share of Y = X W, [n, h]."""
-        if self._x is not None:
-            self._half_masked = self._c.value + self._m["r"]  # W - R1
-            return small_matmul(self._x, self._half_masked, onto=self._m["ar"])
-        if self._masks.training:
-            self._rounds.meanwhile(self._begin_input_gradient)
-        return matmul(self._masked_x.value, self._m["r"], onto=self._m["ar"])
-
-    def _begin_input_gradient(self) -> None:
-        """What the auditor's share of dX does not need d for."""
-        c, r = self._c.value[: self._masks.features], self._m["r"][: self._masks.features]
-        self._dx = matmul(self._m["s"], (c + r).T, onto=self._m["sr"])
-
-    def post_gradient(self, dy: Tensor) -> Opened:
-        """Step 2. dy: share of dY, [n, h]. Returns d = dY - S."""
-        self._d = self._rounds.open(dy - self._m["s"])
-        return self._d
-
-    def post_input_gradient(self) -> Opened:
-        """Step 3: after the exchange the developer may ask `input_gradient`."""
-        d, m, features, top = self._d.value, self._m, self._masks.features, None
-        if self._developer:
-            self._dx = matmul(d + m["s"], self._half_masked[:features].T)
-        else:
-            top = top_bits(matmul(d, m["r"][:features].T, onto=self._dx))
-        self._top = self._rounds.hand_over(AUDITOR, top, (self._masks.rows, features), torch.int32)
-        return self._top
-
-    def input_gradient(self) -> Tensor:
-        """dX [n, f'] at the developer, as int64 with 32 fewer fractional bits; error at most one unit.
-
-        Three parts, each rounded down, are less than three units too low; one unit more puts them in the middle.
-        """
-        total = top_bits(self._dx).add_(self._m["sr"]).add_(self._top.value).add_(1)  # int32 sums wrap, as they should
-        return total.long()
-
-    def post_update(self, scaled: Tensor) -> None:
-        """Step 4. scaled: share of dY', [n, h]."""
-        self._scaled = scaled
-        masked = None if self._developer else scaled - self._m["t"]
-        self._e = self._rounds.hand_over(AUDITOR, masked, (self._masks.rows, self._masks.outputs), torch.int64)
-
-    def update(self) -> Tensor:
-        """Share of X^T dY', [f, h]."""
-        if self._x is not None:
-            return small_matmul(self._x.T, self._scaled + self._e.value, onto=self._m["at"])
-        return matmul(self._masked_x.value.T, self._m["t"], onto=self._m["at"])
+    a = material.get("a")
+    if (x is None) != (a is None):
+        raise ValueError("the developer, who knows X, brings the input of the layer")
+    # step 1
+    opened = rounds.open(w - material["r"], c)
+    masked = None if x is None or a is None else x - a
+    handed = rounds.hand_over(DEVELOPER, masked, (masks.rows, masks.inputs), torch.int64)
+    yield
+    if x is not None:
+        right = opened.value + material["r"]  # W - R1
+        return Forward(masks, material, small_matmul(x, right, onto=material["ar"]), x, right)
+    left, r, begun = handed.value, material["r"], None
+    if masks.training:
+        c_left, r_left = opened.value[: masks.features], r[: masks.features]
+        begun = rounds.meanwhile(lambda: matmul(material["s"], (c_left + r_left).T, onto=material["sr"]))
+    return Forward(masks, material, matmul(left, r, onto=material["ar"]), left, r, begun)
 
 
-__all__ = ["Linear", "LinearMasks"]
+def backward(
+    rounds: Rounds, layer: Forward, dy: Tensor, scaling: Callable[[Opened], InRounds[Tensor]], open_gradient: bool
+) -> InRounds[tuple[Tensor | None, Tensor]]:
+    """Steps 2 to 4.
+
+    Args:
+        dy: share of dY, [n, h].
+        scaling: makes the share of dY' [n, h], in rounds of its own beside steps 2 and 3; it is given d.
+        open_gradient: whether the developer learns dX.
+
+    Returns:
+        dX, see `input_gradient`, and this party's share of X^T dY', [f, h].
+    """
+    # step 2
+    d = rounds.open(dy - layer.material["s"])
+    update = weight_gradient(rounds, layer, scaling(d))
+    if not open_gradient:
+        return None, (yield from update)
+    return (yield from side_by_side(input_gradient(rounds, layer, d), update))
+
+
+def input_gradient(rounds: Rounds, layer: Forward, d: Opened) -> InRounds[Tensor | None]:
+    """Step 3. dX [n, f'] at the developer, with 64 - REVEALED_BITS fewer fractional bits; error at most one unit.
+
+    Three parts, each rounded down, are less than three units too low; one unit more puts them in the middle.
+    """
+    yield
+    # step 3
+    m, features = layer.material, layer.masks.features
+    w, own, top = layer.w[:features].T, None, None
+    if layer.begun is None:  # the developer
+        own = top_bits(matmul(d.value + m["s"], w)).add_(m["sr"]).add_(1)
+    else:
+        top = top_bits(matmul(d.value, w, onto=layer.begun.value))
+    theirs = rounds.hand_over(AUDITOR, top, (layer.masks.rows, features), torch.int32)
+    yield
+    return None if own is None else own.add_(theirs.value).long()  # int32 sums wrap, as they should
+
+
+def weight_gradient(rounds: Rounds, layer: Forward, scaling: InRounds[Tensor]) -> InRounds[Tensor]:
+    """Step 4, once dY' is there. This party's share of X^T dY', [f, h]."""
+    scaled = yield from scaling
+    # step 4
+    m, developer = layer.material, rounds.party == DEVELOPER
+    masked = None if developer else scaled - m["t"]
+    e = rounds.hand_over(AUDITOR, masked, (layer.masks.rows, layer.masks.outputs), torch.int64)
+    yield
+    if developer:
+        return small_matmul(layer.x.T, scaled + e.value, onto=m["at"])
+    return matmul(layer.x.T, m["t"], onto=m["at"])

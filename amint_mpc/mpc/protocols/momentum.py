@@ -10,7 +10,7 @@ Steps
     2. a (c(t) - c(t-1)) = a V + a r' is a V under the mask a r', which is uniform because a is odd: as good as an
        opening for a truncation. The dealer remembers R(t-1) and deals (a r') >> k and msb(a r').
 Who learns what: nothing is opened; the two dealt fields are uniform shares.
-Exact: a V >> k, or that plus one unit (unbiased), while |a V| < 2^62 in units of W: |V| < 2^25 for w1, a < 128.
+Exact: a V >> k, or that plus one unit (unbiased), while |a V| < 2^62 in units of W: |a V| < 2^(62 - W1_BITS) for w1.
 Rounds: none. Bytes, each party: 0; dealer 10 f h for W [f, h] and k <= 16. State, each party: c(t-1), 8 f h.
 """
 

@@ -2,9 +2,9 @@
 
 s = lr / sqrt(v), v(t) = beta v(t-1) + (1 - beta) |g(t)|^2, and the step taken at time t is D = s(t-1) g(t). Source:
 Ginsburg et al. 2019 (NovoGrad, arXiv 1905.11286), without a first moment and with the second moment of the step before,
-so that it is off the critical path. It is kept as octaves E = -2 log2 s. From |D|^2 = s^2 |g|^2 follows
+so that it is off the critical path. s is kept as octaves E = -2 log2 s. From |D|^2 = s^2 |g|^2 follows
 
-    q = |D|^2 / lr^2 = |g|^2 / v,      E <- E + log2(beta + (1 - beta) min(q, 16)),   clamped to 0 <= E <= 40.
+    q = |D|^2 / lr^2 = |g|^2 / v,  E <- E + log2(beta + (1 - beta) min(q, CLIP)),  clamped to 0 <= E <= MAX_OCTAVES.
 
 So no gradient has to be squared and no root taken, and errors do not add up: q measures the gradient against the very
 s that was used, rounding included. The tables: Ishai et al. 2013, section 3, with random rounding, as in sigmoid.py.
@@ -12,15 +12,16 @@ s that was used, rounding included. The tables: Ishai et al. 2013, section 3, wi
 Steps
     1. every step opens c(t) = W(t) - R(t) (linear.py, relu.py). With d = c(t) - c(t-1) public and rho = R(t) - R(t-1)
        shared, |D|^2 = |d|^2 + 2 <d, rho> + |rho|^2; the dealer remembers R(t-1) and deals the last term.
-    2. open |D|^2 + r. A table at its low index has log2(...) on a grid, less the value at q = 16; another, at its high
-       index, has one bit: below or beyond the first table's reach.
-    3. open both under masks; their product, plus the value at 16, is added to E.
+    2. open |D|^2 + r. A table at its low index has log2(...) on a grid, less the value at q = CLIP; another, at its
+       high index, has one bit: below or beyond the first table's reach.
+    3. open both under masks; their product, plus the value at CLIP, is added to E.
     4. open E + r'. Two tables at its index: s, and what brings E back into its limits (0 inside them).
     5. open s - sigma, as scale.py needs it.
 Who learns what: the openings are uniform, and nothing else is opened.
-Exact: while |D|^2 stays below 8 and below 2^13 lr^2; beyond, it is garbage. In it, a step longer than 4 lr counts as
-one of 4 lr. Error, with b = (1 - beta) / beta: E's growth is within 0.0002 b^2 octaves on average over the rounding,
-one draw within 0.05 b more; s is within 2^-10 of 2^(-E/2), relative, on average, one draw within 1.1 %.
+Exact: while |D|^2 stays below SQUARE_LIMIT and below SQUARE_LIMIT_RATIO lr^2 (`amint_mpc.limits`, where CLIP and
+MAX_OCTAVES are, too); beyond, it is garbage. Error, with b = (1 - beta) / beta: E's growth is within 0.0002 b^2 octaves
+on average over the rounding, one draw within 0.05 b more; s is within 2^-10 of 2^(-E/2), relative, on average, one draw
+within 1.1 %.
 Rounds: 4, beside those of the layers. Bytes, each party: 40 a layer; dealer 49 to 57 kB a layer.
 State, each party: c(t-1) and its share of R(t-1), 16 bytes a weight; E.
 """
@@ -35,21 +36,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from amint_mpc.limits import CLIP, MAX_OCTAVES, SEARCH, SEARCH_BETA, START_OCTAVES
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
-from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring.products import logical_shift
 
 NORM_BITS = 60  # fractional bits of |D|^2, as it comes from w1
 RATE_BITS = 30
-CLIP = 16
-MAX_OCTAVES = 40
 OCTAVE_BITS = 58  # the ring is 64 octaves wide, so that E cannot wrap before it is brought back
-START_OCTAVES = 24
-SEARCH = 8
-SEARCH_BETA = 1 / 8
-"""In the first SEARCH measured steps v forgets quickly: E falls 3 octaves a step or rises almost 4, from its public
-start to where the gradient is."""
 
 _LOW_SIZE = 2048  # entries of the table of log2(...)
 _RATE_SIZE = 2048
@@ -60,7 +55,7 @@ _RATE_SHIFT = 53  # steps of 1/32 octave
 class Window:
     """Where the tables of |D|^2 lie, for a learning rate.
 
-    log2(...) has 2^reach >= 32 lr^2, twice what is needed; the ring has 2^ring.
+    log2(...) has 2^reach >= 2 CLIP lr^2, twice what is needed; the ring has 2^ring.
     """
 
     learning_rate: float
@@ -199,7 +194,7 @@ def next_rates(
     moves: Sequence[Tensor] | None,
     scales: Sequence[int],
     octaves: Tensor,
-) -> InRounds[tuple[Opened, Tensor]]:
+) -> InRounds[tuple[Tensor, Tensor]]:
     """Steps 2 to 5.
 
     Args:
@@ -208,28 +203,32 @@ def next_rates(
         octaves: share of E, [layers].
 
     Returns:
-        s - sigma, RATE_BITS, and this party's share of the new E, [layers] each.
+        s - sigma, opened, RATE_BITS, and this party's share of the new E, [layers] each.
     """
     window, first, row = masks.window, rounds.party == DEVELOPER, torch.arange(len(octaves))
     norm = torch.zeros_like(octaves)
     if moves is not None:
         norm = (torch.stack(list(moves)) + material["squares"]) << torch.tensor([window.bits - 2 * b for b in scales])
+    # step 2
     t = rounds.open(norm + material["r_norm"])
     yield
+    # step 3
     growth = material["growth"][row, logical_shift(t.value, window.low_shift) % _LOW_SIZE]
     below = material["below"][row, logical_shift(t.value, window.high_shift)]
     a, b = rounds.open(growth - material["alpha"]), rounds.open(below - material["mu"])
     yield
+    # step 4
     if moves is not None:
         octaves = octaves + a.value * material["mu"] + b.value * material["alpha"] + material["alpha_mu"]
         if first:
             octaves = octaves + a.value * b.value + _growth_table(masks.learning_rate, masks.beta)[1]
     index = rounds.open(octaves + material["r_octaves"])
     yield
+    # step 5
     at = logical_shift(index.value, _RATE_SHIFT)
     factors = rounds.open(material["rate"][row, at] - material["sigma"])
     yield
-    return factors, octaves + material["back"][row, at]
+    return factors.value, octaves + material["back"][row, at]
 
 
 def first_octaves(layers: int, party: int) -> Tensor:

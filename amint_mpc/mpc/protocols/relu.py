@@ -1,22 +1,23 @@
 """ReLU and the dot product behind it: z = ReLU(Y) w2 + b2 and its gradients, from a single opening of Y.
 
-Y [n, h] (38 fractional bits), w2 [h] (14) and the error g [n] (12) are additively shared. Sources: comparison of a
-public with a dealt number by chunks (Rathee et al. 2020, CrypTFlow2, section 3.1, with one-time tables, Ishai et al.
-2013, instead of oblivious transfer); a wide gate opens the masked inputs of a Boolean formula once and
-evaluates it on dealt products of masks (ABY2.0, Patra et al. 2021, multi-input gates; here over Z_2).
+Y [n, h], w2 [h] and the error g [n] are additively shared, with Y_BITS, W2_BITS and G_BITS fractional bits
+(fixed_point.py). Sources: comparison of a public with a dealt number by chunks (Rathee et al. 2020, CrypTFlow2, section
+3.1, with one-time tables, Ishai et al. 2013, instead of oblivious transfer); a wide gate opens the masked inputs of a
+Boolean formula once and evaluates it on dealt products of masks (ABY2.0, Patra et al. 2021, multi-input gates; here
+over Z_2).
 
 Steps
     1. open c = Y + r and c2 = w2 - rho.
-    2. s = [Y >= 0] is decided in a window of 24 bits, LOW_BIT to LOW_BIT + 23: every bit above is the sign as well
-       while |y| < 128, and what lies below is less than 2^-16. Six chunks of 4 bits: a party's XOR shares of "less"
-       and "equal" (in the top chunk: of the sign without and with a borrow from below) stand in dealt tables at the
-       public chunk of c. Open the ten masked bits; the gate gives XOR shares of s (the formula: `sign`).
+    2. s = [Y >= 0] is decided in a window of 24 bits, LOW_BIT to LOW_BIT + 23 (`sign`): every bit above is the sign as
+       well while |y| < HIDDEN_LIMIT, and what lies below is less than 2^-16. Six chunks of 4 bits: a party's XOR
+       shares of "less" and "equal" (in the top chunk: of the sign without and with a borrow from below) stand in dealt
+       tables at the public chunk of c. Open the ten masked bits; the gate gives XOR shares of s (the formula: `sign`).
     3. open v = s xor beta. Then s = v + (1 - 2 v) beta, and with Y = c - r the products s w2, s Y and
        z = sum_j s Y w2 are public polynomials in dealt products of (beta, r, rho): no further opening.
     4. backward: open e = g - gamma. dY = g s w2 and dw2 = sum_i g s Y follow in the same way.
 Who learns what: c, c2, the gate's masked bits, v and e are uniform at both.
-Exact: for -128 <= y <= 128 - 2^-16, s is right for y >= 0 and for y <= -2^-16; in between, the carry of the dropped
-bits may make it 1. Given s, all results are exact in the ring.
+Exact: for -HIDDEN_LIMIT <= y <= HIDDEN_LIMIT - 2^-16 (`amint_mpc.limits`), s is right for y >= 0 and for y <= -2^-16;
+in between, the carry of the dropped bits may make it 1. Given s, all results are exact in the ring.
 Rounds: 3 forward, 1 backward. Bytes, each party: 8 n h + 8 h + 2 n h + n h / 8 forward, 8 n backward.
 Dealer: 34 n h for the sign, 40 n h for the logits, 40 n h for the gradients.
 """
@@ -32,7 +33,7 @@ from torch import Tensor
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
 from amint_mpc.mpc.protocols import sign
-from amint_mpc.mpc.protocols.rounds import Opened, Rounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
 
 
 @dataclass(frozen=True)
@@ -105,56 +106,78 @@ class ReluMasks:
         return made | {key: value.sub_(auditor[key]) for key, value in products.items()}
 
 
-class ReluDot:
-    """One step of the protocol, at one party."""
+@dataclass(frozen=True)
+class Forward:
+    """What a party has after step 3.
 
-    def __init__(self, rounds: Rounds, masks: ReluMasks, material: Material) -> None:
-        self._rounds, self._m = rounds, material
-        self._shape = (masks.rows, masks.hidden)
-        self._first = 1 if rounds.party == DEVELOPER else 0  # who adds the public terms
+    Args:
+        z: share of ReLU(Y) w2, [n], fixed_point.Z_BITS.
+        c, c2: Y + r [n, h] and w2 - rho [h], opened. v: s xor beta, opened, bool [n, h]. sw: share of s w2, [n, h].
+    """
 
-    def post(self, y: Tensor, w2: Tensor) -> Opened:
-        """Step 1. y: share, [n, h]. w2: share, [h]. Returns c2 = w2 - rho."""
-        self._opened_y = self._rounds.open(y + self._m["r"])
-        self._opened_w2 = self._rounds.open(w2 - self._m["rho"])
-        return self._opened_w2
+    material: Material
+    z: Tensor
+    c: Tensor
+    c2: Tensor
+    v: Tensor
+    sw: Tensor
 
-    def post_chunks(self) -> None:
-        """Step 2: the masked inputs of the gate."""
-        bits, self._plain = sign.gate_inputs(self._opened_y.value, self._m["table"], self._m["lowest"])
-        mask = self._m["gate_mask"] & (2**sign.INPUTS - 1)
-        self._opened_bits = self._rounds.open_bits(bits ^ mask)
 
-    def post_sign(self) -> None:
-        """Step 3: s = [Y >= 0] under the one-time bit beta."""
-        negative = self._plain ^ sign.gate_output(self._opened_bits.value, self._m["gate_words"])
-        self._opened_sign = self._rounds.open_bits(sign.pack(negative ^ self._first) ^ self._m["flip"])
+def forward(
+    rounds: Rounds, masks: ReluMasks, material: Material, y: Tensor, w2: Tensor, c2: Opened | None = None
+) -> InRounds[Forward]:
+    """Steps 1 to 3.
 
-    def logits(self) -> Tensor:
-        """Share of ReLU(Y) w2, [n], 52 fractional bits."""
-        m, c, c2 = self._m, self._opened_y.value, self._opened_w2.value
-        self._v = sign.unpack(self._opened_sign.value, self._shape)
-        # s w2 and s r w2, with w2 = c2 + rho
-        self._sw = self._chosen(self._first * c2 + m["rho"], torch.addcmul(m["beta_rho"], m["beta"], c2))
-        srw = self._chosen(torch.addcmul(m["r_rho"], m["r"], c2), torch.addcmul(m["beta_r_rho"], m["beta_r"], c2))
-        return (c * self._sw).sub_(srw).sum(dim=1)
+    Args:
+        y: share, [n, h]. w2: share, [h].
+        c2: where w2 - rho is put, if another protocol goes on from it.
+    """
+    m, first = material, _first(rounds)
+    # step 1
+    opened, opened_w2 = rounds.open(y + m["r"]), rounds.open(w2 - m["rho"], c2)
+    yield
+    # step 2: the masked inputs of the gate
+    c, cw = opened.value, opened_w2.value
+    bits, plain = sign.gate_inputs(c, m["table"], m["lowest"])
+    gate = rounds.open_bits(bits ^ (m["gate_mask"] & (2**sign.INPUTS - 1)))
+    yield
+    # step 3: s = [Y >= 0] under the one-time bit beta
+    negative = plain ^ sign.gate_output(gate.value, m["gate_words"])
+    masked_sign = rounds.open_bits(sign.pack(negative ^ first) ^ m["flip"])
+    yield
+    v = sign.unpack(masked_sign.value, (masks.rows, masks.hidden))
+    # s w2 and s r w2, with w2 = c2 + rho
+    sw = _chosen(v, first * cw + m["rho"], torch.addcmul(m["beta_rho"], m["beta"], cw))
+    srw = _chosen(v, torch.addcmul(m["r_rho"], m["r"], cw), torch.addcmul(m["beta_r_rho"], m["beta_r"], cw))
+    return Forward(m, (c * sw).sub_(srw).sum(dim=1), c, cw, v, sw)
 
-    def _chosen(self, x: Tensor, beta_x: Tensor) -> Tensor:
-        """Share of s x, of shares of x and beta x: s = v + (1 - 2 v) beta, so it is x - beta x where v is 1."""
-        return torch.where(self._v, x - beta_x, beta_x)
 
-    def post_error(self, g: Tensor) -> None:
-        """Step 4. g: share of the gradient with respect to z, [n], 12 fractional bits."""
-        self._opened_g = self._rounds.open(g - self._m["gamma"])
+def backward(rounds: Rounds, layer: Forward, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
+    """Step 4.
 
-    def gradients(self) -> tuple[Tensor, Tensor]:
-        """Shares of dY = g s w2 [n, h] (26 fractional bits) and dw2 = sum_i g s Y [h] (50)."""
-        m, c, c2 = self._m, self._opened_y.value, self._opened_w2.value
-        e, gamma = self._opened_g.value[:, None], m["gamma"][:, None]
-        # gamma s w2, s Y and gamma s Y, with g = e + gamma, w2 = c2 + rho and Y = c - r
-        gsw = self._chosen(
-            torch.addcmul(m["gamma_rho"], gamma, c2), torch.addcmul(m["gamma_beta_rho"], m["gamma_beta"], c2)
-        )
-        sy = self._chosen(self._first * c - m["r"], (m["beta"] * c).sub_(m["beta_r"]))
-        gsy = self._chosen((gamma * c).sub_(m["gamma_r"]), (m["gamma_beta"] * c).sub_(m["gamma_beta_r"]))
-        return gsw.addcmul_(e, self._sw), gsy.addcmul_(e, sy).sum(dim=0)
+    Args:
+        g: share of the gradient with respect to z, [n], fixed_point.G_BITS.
+
+    Returns:
+        shares of dY = g s w2 [n, h], fixed_point.DY_BITS, and dw2 = sum_i g s Y [h], fixed_point.DW2_BITS.
+    """
+    m, c, c2, v = layer.material, layer.c, layer.c2, layer.v
+    # step 4
+    opened = rounds.open(g - m["gamma"])
+    yield
+    e, gamma = opened.value[:, None], m["gamma"][:, None]
+    # gamma s w2, s Y and gamma s Y, with g = e + gamma, w2 = c2 + rho and Y = c - r
+    gsw = _chosen(v, torch.addcmul(m["gamma_rho"], gamma, c2), torch.addcmul(m["gamma_beta_rho"], m["gamma_beta"], c2))
+    sy = _chosen(v, _first(rounds) * c - m["r"], (m["beta"] * c).sub_(m["beta_r"]))
+    gsy = _chosen(v, (gamma * c).sub_(m["gamma_r"]), (m["gamma_beta"] * c).sub_(m["gamma_beta_r"]))
+    return gsw.addcmul_(e, layer.sw), gsy.addcmul_(e, sy).sum(dim=0)
+
+
+def _first(rounds: Rounds) -> int:
+    """1 at the party that adds the public terms."""
+    return 1 if rounds.party == DEVELOPER else 0
+
+
+def _chosen(v: Tensor, x: Tensor, beta_x: Tensor) -> Tensor:
+    """Share of s x, of shares of x and beta x: s = v + (1 - 2 v) beta, so it is x - beta x where v is 1."""
+    return torch.where(v, x - beta_x, beta_x)

@@ -1,7 +1,7 @@
 """A secret number times a tensor, s x or s (x >> f), where both are opened under masks.
 
 Source: Beaver 1991 with one mask a value (Turbospeedz, Ben-Efraim, Nielsen and Omri 2019). The masks are those under
-which other protocols open s and x anyway (`Link`).
+which other protocols open s and x anyway (`MaskRef`).
 
 Steps
     1. e = s - sigma, for a scalar s, and d = x - S are open.

@@ -1,17 +1,18 @@
 """Sigmoid of shared logits by one-time tables, saturating over the whole stated range.
 
-Input: z [n], additively shared, 54 fractional bits, |z| < 496. Output: shares of p with 14 fractional bits.
+Input: z [n], additively shared, INPUT_BITS fractional bits, |z| < fixed_point.Z_LIMIT. Output: shares of p with
+VALUE_BITS fractional bits.
 Source: one-time truth tables (Ishai et al. 2013, "On the power of correlated randomness", section 3), looked up at a
 masked index; the random rounding of the index makes the result unbiased between the grid points.
 
 Steps
-    1. open t = z + 16 + r. The low index (t >> 50) mod 512 has steps of 1/16 and covers [-16, 16); the high index
-       t >> 57 has steps of 8 and covers the ring. Because r is uniform below each cut, the secret index is z rounded
-       up or down with the right probabilities.
-    2. each party looks its XOR share of the value (14 bits) and of two class bits (middle, high) up at the public
-       index, in tables that the dealer rotated by r. Open those 16 bits under one-time bits.
+    1. open t = z + 16 + r. A low index, bits of t from _LOW_SHIFT on, has steps of 1/16 and covers [-16, 16); a high
+       one, the bits from _HIGH_SHIFT on, has steps of 8 and covers the ring. Because r is uniform below each cut, the
+       secret index is z rounded up or down with the right probabilities.
+    2. each party looks its XOR share of the value (VALUE_BITS) and of two class bits (middle, high) up at the public
+       index, in tables that the dealer rotated by r. Open those bits under one-time bits.
        p = high + middle * value, a polynomial in opened bits whose mask products were dealt.
-Who learns what: t and the 16 masked bits, all uniform.
+Who learns what: t and the masked bits, all uniform.
 Error: mean over the rounding: |E p - sigmoid(z)| <= 2^-11 (table 2^-15, interpolation 2^-14, saturation 2^-11.5);
 one draw: at most 1/64 more. Saturates to 0 and 1 beyond |z| = 16; between 8 and 16 it may already have.
 Rounds: 2. Bytes, each party: 10 n; dealer 1,392 n.
@@ -27,11 +28,12 @@ from torch import Tensor
 
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
-from amint_mpc.mpc.protocols.rounds import Rounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.ring.products import logical_shift
 
-INPUT_BITS = 54
-VALUE_BITS = 14
+INPUT_BITS = fp.Z_BITS + 2
+VALUE_BITS = fp.G_BITS
 _LOW_SHIFT, _LOW_SIZE = INPUT_BITS - 4, 512
 _HIGH_SHIFT, _HIGH_SIZE = INPUT_BITS + 3, 128
 _CENTRE = 16 << INPUT_BITS
@@ -97,35 +99,31 @@ def _unpack(words: Tensor) -> Tensor:
     return (words[:, None].long() >> torch.arange(_BITS)) & 1
 
 
-class Sigmoid:
-    """One step of the protocol, at one party."""
+def sigmoid(rounds: Rounds, material: Material, z: Tensor) -> InRounds[Tensor]:
+    """Both steps.
 
-    def __init__(self, rounds: Rounds, material: Material) -> None:
-        self._rounds, self._m = rounds, material
+    Args:
+        z: share, [n], INPUT_BITS.
 
-    def post(self, z: Tensor) -> None:
-        """Step 1. z: share, [n], INPUT_BITS fractional bits."""
-        centre = _CENTRE if self._rounds.party == DEVELOPER else 0
-        self._t = self._rounds.open(z + centre + self._m["r"])
-
-    def post_bits(self) -> None:
-        """Step 2."""
-        t, rows = self._t.value, torch.arange(self._t.value.shape[0])
-        value = self._m["values"][rows, logical_shift(t, _LOW_SHIFT) % _LOW_SIZE] & (2**VALUE_BITS - 1)
-        kind = self._m["classes"][rows, logical_shift(t, _HIGH_SHIFT)] & 3
-        looked_up = value | (kind.to(torch.int16) << _MIDDLE)
-        self._opened = self._rounds.open_bits(looked_up ^ self._m["flip"])
-
-    def value(self) -> Tensor:
-        """Share of sigmoid(z), [n], VALUE_BITS fractional bits."""
-        v = _unpack(self._opened.value)
-        bits, products = self._m["bits"], self._m["products"]
-        public = 1 if self._rounds.party == DEVELOPER else 0
-        sign = 1 - 2 * v
-        vb, vm = v[:, :VALUE_BITS], v[:, _MIDDLE, None]
-        sb, sm = sign[:, :VALUE_BITS], sign[:, _MIDDLE, None]
-        both = (  # bit * middle with bit = vb + sb * beta, middle = vm + sm * mu
-            public * vb * vm + vb * sm * bits[:, _MIDDLE, None] + sb * vm * bits[:, :VALUE_BITS] + sb * sm * products
-        )
-        high = public * v[:, _HIGH] + sign[:, _HIGH] * bits[:, _HIGH]
-        return (high << VALUE_BITS) + (both << torch.arange(VALUE_BITS)).sum(dim=1)
+    Returns:
+        share of sigmoid(z), [n], VALUE_BITS.
+    """
+    public, row = (1 if rounds.party == DEVELOPER else 0), torch.arange(len(z))
+    # step 1
+    opened = rounds.open(z + public * _CENTRE + material["r"])
+    yield
+    # step 2
+    t = opened.value
+    value = material["values"][row, logical_shift(t, _LOW_SHIFT) % _LOW_SIZE] & (2**VALUE_BITS - 1)
+    kind = material["classes"][row, logical_shift(t, _HIGH_SHIFT)] & 3
+    opened_bits = rounds.open_bits((value | (kind.to(torch.int16) << _MIDDLE)) ^ material["flip"])
+    yield
+    v = _unpack(opened_bits.value)
+    bits, products, flips = material["bits"], material["products"], 1 - 2 * v
+    vb, vm = v[:, :VALUE_BITS], v[:, _MIDDLE, None]
+    sb, sm = flips[:, :VALUE_BITS], flips[:, _MIDDLE, None]
+    both = (  # bit * middle with bit = vb + sb * beta, middle = vm + sm * mu
+        public * vb * vm + vb * sm * bits[:, _MIDDLE, None] + sb * vm * bits[:, :VALUE_BITS] + sb * sm * products
+    )
+    high = public * v[:, _HIGH] + flips[:, _HIGH] * bits[:, _HIGH]
+    return (high << VALUE_BITS) + (both << torch.arange(VALUE_BITS)).sum(dim=1)

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring.products import logical_shift
 
 OFFSET = 1 << 62
@@ -88,3 +89,10 @@ def finish(opened: Tensor, material: Material, bits: int, party: int) -> Tensor:
     if party == DEVELOPER:
         share.add_(logical_shift(opened, bits)).sub_(1 << (62 - bits))
     return share
+
+
+def truncated(rounds: Rounds, masks: TruncationMasks, material: Material, x: Tensor) -> InRounds[Tensor]:
+    """The whole of it. x: share. Returns this party's share of x >> masks.bits."""
+    opened = rounds.open(mask(x, material, rounds.party))
+    yield
+    return finish(opened.value, material, masks.bits, rounds.party)

@@ -1,17 +1,18 @@
-"""Fixed point: how many fractional bits each value has, and the ranges in which the head's protocols are exact.
+"""Fixed point: how many fractional bits each value has.
 
-The scales are chosen so that no large product needs a truncation: a product's scale is the sum of its factors'.
+The scales are chosen so that no large product needs a truncation: a product's scale is the sum of its factors'. What
+each leaves room for (the limits of `amint_mpc.limits`, where they have names of their own):
 
-    features X         8    |x| <= 8, so that they fit one exact float64 limb
-    weights W1         30
-    hidden Y = X W1    38   |y| < 128
-    weights w2         14
-    logits z = h w2    52   |z| < 496 (the sigmoid is read at z * 4, scale 54)
-    error g = p - y    14
-    dY = g s w2        28
-    dX = dY W1^T       58   |dx| < 32, before division by the number of rows
-    scaled dY          22   learning rate included; X^T of it has the scale of W1
-    dw2                52   |sum_i g_i h_ij| < 1024 / a, for a learning rate a / 2^k
+    features X         X_BITS        8    |x| <= FEATURE_LIMIT = 8, so that they fit one exact float64 limb
+    weights W1         W1_BITS      30
+    hidden Y = X W1    Y_BITS       38    |y| < HIDDEN_LIMIT = 128
+    weights w2         W2_BITS      14
+    logits z = h w2    Z_BITS       52    |z| < Z_LIMIT = 496 (the sigmoid is read at z * 4)
+    error g = p - y    G_BITS       14
+    dY = g s w2        DY_BITS      28
+    dX = dY W1^T       DX_BITS      58    |dx| < GRADIENT_LIMIT = 32, before division by the number of rows
+    scaled dY          UPDATE_BITS  22    learning rate included; X^T of it has the scale of W1
+    dw2                DW2_BITS     52    |sum_i g_i h_ij| < DW2_LIMIT / a, DW2_LIMIT = 1024, for a rate a / 2^k
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
-from amint_mpc.mpc.ring.products import SMALL_LIMIT
+from amint_mpc.limits import FEATURE_LIMIT
 
 X_BITS = 8
 W1_BITS = 30
@@ -33,28 +34,27 @@ DX_BITS = DY_BITS + W1_BITS
 UPDATE_BITS = W1_BITS - X_BITS
 DW2_BITS = Y_BITS + G_BITS
 
-X_LIMIT = SMALL_LIMIT / 2**X_BITS
-Y_LIMIT = 128.0
 Z_LIMIT = 496.0
-DX_LIMIT = 2.0 ** (63 - DX_BITS)
-DW2_LIMIT = 2.0 ** (62 - DW2_BITS)  # of a dw2, which is truncated: beyond it an update of w2 is garbage
+"""Of the sigmoid; logits of the plaintext head stay below LOGIT_LIMIT."""
+DW2_LIMIT = 2.0 ** (62 - DW2_BITS)
+"""Of a dw2, which is truncated: beyond it an update of w2 is garbage. W2_GRADIENT_LIMIT keeps it for every a."""
 
 
 def check_features(x: Tensor) -> None:
-    """Refuse features that lie outside of +-X_LIMIT.
+    """Refuse features that lie outside of +-FEATURE_LIMIT.
 
     Raises:
         ProtocolError: with what to do about it.
     """
-    if x.numel() == 0 or bool(x.abs().max() <= X_LIMIT):  # NaN is the largest of all
+    if x.numel() == 0 or bool(x.abs().max() <= FEATURE_LIMIT):  # NaN is the largest of all
         return
     if not bool(x.isfinite().all()):
         raise ProtocolError(
-            f"a feature lies outside [-{X_LIMIT:g}, {X_LIMIT:g}]: it is not finite, training diverged",
+            f"a feature lies outside [-{FEATURE_LIMIT:g}, {FEATURE_LIMIT:g}]: it is not finite, training diverged",
             "Lower training.learning_rate",
         )
     raise ProtocolError(
-        f"a feature lies outside [-{X_LIMIT:g}, {X_LIMIT:g}], where the head is exact",
+        f"a feature lies outside [-{FEATURE_LIMIT:g}, {FEATURE_LIMIT:g}], where the head is exact",
         "Standardise and clip the features",
     )
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.dense.descent import GradientDescent, Optimizer
+from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.mpc.two_party.engine import SpuEngine
@@ -41,10 +41,22 @@ class SpuHead:
         channel: the link to the other party. party: DEVELOPER or AUDITOR.
         engine: SPU at this party, not started yet.
         inputs: features of an image. hidden: hidden units.
+        rate: of plain gradient descent, the only optimizer here.
+
+    Raises:
+        UsageError: a rate below its fixed point.
     """
 
-    def __init__(self, channel: Channel, party: int, engine: SpuEngine, inputs: int, hidden: int) -> None:
-        self.party, self.inputs, self.hidden = party, inputs, hidden
+    def __init__(
+        self, channel: Channel, party: int, engine: SpuEngine, inputs: int, hidden: int, rate: GradientDescent
+    ) -> None:
+        if rate.shift > FRACTION_BITS:
+            raise UsageError(
+                f"head.learning_rate over training.batch is below 2^-{FRACTION_BITS}, too small between two parties "
+                "alone",
+                "Raise head.learning_rate",
+            )
+        self.party, self.inputs, self.hidden, self.rate = party, inputs, hidden, rate
         self._channel, self._engine = channel, engine
         self._started, self._shared, self._step = False, False, 0
 
@@ -76,13 +88,10 @@ class SpuHead:
         self.restore(dict(zip(self.shapes, shares, strict=True)))
         self._shared = True
 
-    def train_step(
-        self, x: Tensor | None, targets: Tensor, optimizer: Optimizer, open_gradient: bool = True
-    ) -> Tensor | None:
-        """See `SharedHead.train_step`. Plain gradient descent alone."""
-        rate, rows = plain_descent(optimizer), len(targets)
-        self._bring(x, rows)
-        self._engine.train(targets.tolist(), rate.numerator, rate.shift, open_gradient)
+    def train_step(self, x: Tensor | None, targets: Tensor, open_gradient: bool = True) -> Tensor | None:
+        """See `SharedHead.train_step`."""
+        self._bring(x, len(targets))
+        self._engine.train(targets.tolist(), self.rate.numerator, self.rate.shift, open_gradient)
         if not open_gradient:
             return None
         opened = self._open_to(DEVELOPER, "gradient", ["dx"])
@@ -136,19 +145,3 @@ class SpuHead:
     def _ready(self) -> None:
         if not self._shared:
             raise RuntimeError("share the weights first")
-
-
-def plain_descent(optimizer: Optimizer) -> GradientDescent:
-    """The rate of plain gradient descent.
-
-    Raises:
-        UsageError: another optimizer, which this head has not, or a rate below its fixed point.
-    """
-    if type(optimizer) is not GradientDescent:
-        raise UsageError("a head between two parties alone is trained by sgd", "Set head.optimizer to sgd")
-    if optimizer.shift > FRACTION_BITS:
-        raise UsageError(
-            f"head.learning_rate over training.batch is below 2^-{FRACTION_BITS}, too small between two parties alone",
-            "Raise head.learning_rate",
-        )
-    return optimizer

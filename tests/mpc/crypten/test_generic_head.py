@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from amint_mpc.models.rate import representable_rate
 from torch import Tensor
 
 from amint_mpc.config import Experiment, Head, load_experiment
 from amint_mpc.errors import ProtocolError
 from amint_mpc.models import head_weights, seeded_normal
 from amint_mpc.models.conv_head_weights import TapShapes
-from amint_mpc.models.rate import representable_rate
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import local_supplies
