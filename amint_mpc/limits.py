@@ -1,8 +1,8 @@
 """The numeric contract of the membership head: where the secure computation is exact, and which steps it can take.
 
 Beyond these limits the secure head computes plausible garbage and cannot notice; its plaintext twin refuses whatever
-leaves them, and features are clipped into theirs. Both take the very same steps, so rates and momentum are rounded here.
-How the limits follow from the scales in the ring (`amint_mpc.mpc.ring.fixed_point`) is checked by a test.
+leaves them, and features are clipped into theirs. Both take the very same steps, so rates and momentum are rounded
+here. That the scales in the ring (`amint_mpc.mpc.ring.fixed_point`) leave room for all this is checked by a test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ W2_GRADIENT_LIMIT = 256.0
 NUMERATOR_BITS = 2
 MAX_NUMERATOR = 2**NUMERATOR_BITS - 1
 MAX_SHIFT = 24
-"""A learning rate over rows is a / 2^k with a <= MAX_NUMERATOR and k <= MAX_SHIFT: a truncation has room for no more."""
+"""A learning rate over rows is a / 2^k with a <= MAX_NUMERATOR and k <= MAX_SHIFT: truncations have no more room."""
 
 
 def representable_rate(rate: float) -> tuple[int, int]:

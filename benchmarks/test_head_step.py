@@ -28,16 +28,16 @@ def one_thread():
 def test_secure_step(benchmark, features: int, hidden: int, batch: int) -> None:
     experiment = Setup(features, hidden, batch).experiment(1)
     x = torch.randn(batch, features, dtype=torch.float64).clamp(-8, 8)
-    labels, optimizer = secure_head.targets(batch // 2), secure_head.head_optimizer(experiment)
-    with parties(Dense(features, hidden)) as three:
-        gradient = benchmark(three.train, x, labels, optimizer)
+    with parties(Dense(features, hidden), secure_head.head_optimizer(experiment)) as three:
+        gradient = benchmark(three.train, x, secure_head.targets(batch // 2))
     assert gradient.shape == x.shape
 
 
 @pytest.mark.parametrize(("features", "hidden", "batch"), SIZES)
 def test_secure_score(benchmark, features: int, hidden: int, batch: int) -> None:
     x = torch.randn(batch, features, dtype=torch.float64).clamp(-8, 8)
-    with parties(Dense(features, hidden)) as three:
+    optimizer = secure_head.head_optimizer(Setup(features, hidden, batch).experiment(1))
+    with parties(Dense(features, hidden), optimizer) as three:
         logits = benchmark(three.score, x)
     assert logits.shape == (batch,)
 

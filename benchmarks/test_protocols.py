@@ -14,16 +14,16 @@ from torch import Tensor
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation, complete, corrected, deal, expand
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
-from amint_mpc.mpc.protocols import truncate
-from amint_mpc.mpc.protocols.linear import Linear, LinearMasks
-from amint_mpc.mpc.protocols.relu import ReluDot, ReluMasks
-from amint_mpc.mpc.protocols.rounds import Rounds
-from amint_mpc.mpc.protocols.sigmoid import Sigmoid, SigmoidTables
+from amint_mpc.mpc.protocols import linear, relu, sigmoid, truncate
+from amint_mpc.mpc.protocols.linear import LinearMasks
+from amint_mpc.mpc.protocols.relu import ReluMasks
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.ring import products
 from amint_mpc.transport.channel import memory_pair
 
-Protocol = Callable[[Rounds, dict[str, Tensor]], Tensor]
+Protocol = Callable[[Rounds, dict[str, Tensor]], InRounds[Tensor]]
 MATRICES = [(32, 96, 16), (128, 256, 64), (128, 768, 128)]
 
 
@@ -49,7 +49,7 @@ def measure(benchmark: Any, masks: Correlation, protocol: Protocol) -> None:
 
     def one(party: int) -> Tensor:
         rounds[party].begin(0)
-        return protocol(rounds[party], material[party])
+        return rounds[party].run(protocol(rounds[party], material[party]))
 
     with ThreadPoolExecutor(2) as pool:
         shares = benchmark(lambda: [f.result() for f in [pool.submit(one, party) for party in (DEVELOPER, AUDITOR)]])
@@ -82,19 +82,14 @@ def test_linear(benchmark: Any, sizes: tuple[int, int, int]) -> None:
     masks = LinearMasks(rows, inputs, outputs)
     x, w, dy = torch.randint(-2048, 2049, (rows, inputs)), share(inputs, outputs), share(rows, outputs)
 
-    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> Tensor:
-        layer = Linear(rounds, masks, material)
-        layer.post(x if rounds.party == DEVELOPER else None, w)
-        rounds.exchange()
-        layer.product()
-        layer.post_gradient(dy)
-        rounds.exchange()
-        layer.post_input_gradient()
-        layer.post_update(dy)
-        rounds.exchange()
-        if rounds.party == DEVELOPER:
-            layer.input_gradient()
-        return layer.update()
+    def scaling(_: object) -> InRounds[Tensor]:
+        yield
+        return dy
+
+    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> InRounds[Tensor]:
+        own = x if rounds.party == DEVELOPER else None
+        layer = yield from linear.forward(rounds, masks, material, own, w)
+        return (yield from linear.backward(rounds, layer, dy, scaling, True))[1]
 
     measure(benchmark, masks, protocol)
 
@@ -104,15 +99,9 @@ def test_relu(benchmark: Any, shape: tuple[int, int]) -> None:
     masks = ReluMasks(*shape)
     y, w2, g = share(*shape), share(shape[1]), share(shape[0])
 
-    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> Tensor:
-        layer = ReluDot(rounds, masks, material)
-        layer.post(y, w2)
-        for then in (layer.post_chunks, layer.post_sign, layer.logits):
-            rounds.exchange()
-            then()
-        layer.post_error(g)
-        rounds.exchange()
-        return layer.gradients()[0]
+    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> InRounds[Tensor]:
+        layer = yield from relu.forward(rounds, masks, material, y, w2)
+        return (yield from relu.backward(rounds, layer, g))[0]
 
     measure(benchmark, masks, protocol)
 
@@ -121,28 +110,14 @@ def test_relu(benchmark: Any, shape: tuple[int, int]) -> None:
 def test_sigmoid(benchmark: Any, rows: int) -> None:
     z = share(rows)
 
-    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> Tensor:
-        sigmoid = Sigmoid(rounds, material)
-        sigmoid.post(z)
-        rounds.exchange()
-        sigmoid.post_bits()
-        rounds.exchange()
-        return sigmoid.value()
-
-    measure(benchmark, SigmoidTables(rows), protocol)
+    measure(benchmark, SigmoidTables(rows), lambda rounds, material: sigmoid.sigmoid(rounds, material, z))
 
 
 @pytest.mark.parametrize("size", [1_000, 16_384, 100_000])
 def test_truncate(benchmark: Any, size: int) -> None:
     masks = truncate.TruncationMasks((size,), fp.DY_BITS)
     x = share(size)
-
-    def protocol(rounds: Rounds, material: dict[str, Tensor]) -> Tensor:
-        opened = rounds.open(truncate.mask(x, material, rounds.party))
-        rounds.exchange()
-        return truncate.finish(opened.value, material, masks.bits, rounds.party)
-
-    measure(benchmark, masks, protocol)
+    measure(benchmark, masks, lambda rounds, material: truncate.truncated(rounds, masks, material, x))
 
 
 DEALT = {

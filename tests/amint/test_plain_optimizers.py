@@ -6,22 +6,20 @@ import math
 
 import pytest
 import torch
-from amint_mpc.models.rate import representable_momentum, representable_rate
 
-from amint_mpc.amint.optimizers import (
+from amint_mpc.amint.optimizers import Descent, Momentum, NovoGrad, head_optimizer
+from amint_mpc.amint.plaintext_head import PlaintextHead
+from amint_mpc.config import Head
+from amint_mpc.errors import ProtocolError
+from amint_mpc.limits import (
     CLIP,
     MAX_OCTAVES,
     SEARCH,
     SEARCH_BETA,
     START_OCTAVES,
-    Descent,
-    Momentum,
-    NovoGrad,
-    head_optimizer,
+    representable_momentum,
+    representable_rate,
 )
-from amint_mpc.amint.plaintext_head import PlaintextHead
-from amint_mpc.config import Head
-from amint_mpc.errors import ProtocolError
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 
 MEMBERS = 16

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from amint_mpc.models.rate import representable_rate
 from torch import Tensor
 
 from amint_mpc.amint import PlaintextConvHead, Trainer
 from amint_mpc.config import Experiment, Head
 from amint_mpc.errors import ProtocolError
+from amint_mpc.limits import representable_rate
 from amint_mpc.models import init_conv_head, seeded_normal
 from amint_mpc.models.conv_head_weights import ConvWeights, TapShapes
 from amint_mpc.roles.heads import head_kind

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from amint_mpc.models.rate import representable_rate
 
 from amint_mpc.amint import MintHead, PlaintextHead
 from amint_mpc.errors import ProtocolError
-from amint_mpc.models import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, HeadWeights, init_head, seeded_normal
+from amint_mpc.limits import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, representable_rate
+from amint_mpc.models import HeadWeights, init_head, seeded_normal
 
 
 def features(rows: int, count: int = 6, seed: int = 1) -> torch.Tensor:

@@ -33,15 +33,14 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
         seeds.check_same_session(agreed[own], bytes(seeds.SESSION_BYTES))
 
     together([lambda: agree(0), lambda: agree(1)], lambda: None)
-    inputs, optimizer = secure_head.head_inputs(experiment), secure_head.head_optimizer(experiment)
-    labels = secure_head.targets(experiment.training.batch)
-    with parties(head_kind(experiment)) as three:
+    inputs, labels = secure_head.head_inputs(experiment), secure_head.targets(experiment.training.batch)
+    with parties(head_kind(experiment), secure_head.head_optimizer(experiment)) as three:
         for item in schedule(experiment):
             if not isinstance(item, ScoreSets):
                 if item.fresh_head:
                     three.restart()
                 x = torch.zeros(len(labels), inputs, dtype=torch.float64)
-                three.train(x, labels, optimizer, open_gradient=not item.sealed)
+                three.train(x, labels, open_gradient=not item.sealed)
                 continue
             for rows in (rows for _, count in item.sets for rows in score_batches(count)):
                 three.score(torch.zeros(rows, inputs, dtype=torch.float64))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from amint_mpc.config import Experiment
-from amint_mpc.models import FEATURE_LIMIT, Features, build_classifier, feature_count
+from amint_mpc.limits import FEATURE_LIMIT
+from amint_mpc.models import Features, build_classifier, feature_count
 
 
 def experiment(taps: str = "middle", kind: str = "pooled", **model: object) -> Experiment:

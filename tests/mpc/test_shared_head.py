@@ -67,10 +67,10 @@ def script(head: SharedHead, party: int) -> Played:
     }
     head.share_weights(None if mine else first().tensors(), None if mine else masks)
     for step in (0, 1):
-        played.gradients.append(head.train_step(x[step], TARGETS, RATE))
+        played.gradients.append(head.train_step(x[step], TARGETS))
     played.logits.append(head.logits(x[2], ROWS))
     played.snapshots.append(head.snapshot())
-    played.gradients.append(head.train_step(x[3], TARGETS, RATE, open_gradient=False))
+    played.gradients.append(head.train_step(x[3], TARGETS, open_gradient=False))
     played.snapshots.append(head.snapshot())
     head.restore(played.snapshots[0])
     played.logits.append(head.logits(x[2], ROWS))
@@ -81,7 +81,7 @@ def script(head: SharedHead, party: int) -> Played:
 def with_dealer() -> tuple[Played, Played]:
     train, scoring = train_plan(ROWS, INPUTS + 1, HIDDEN, RATE), score_plan(ROWS, INPUTS + 1, HIDDEN)
     return run_both(
-        lambda party, channel, supply: script(SecureHead(channel, party, supply, INPUTS, HIDDEN), party),
+        lambda party, channel, supply: script(SecureHead(channel, party, supply, INPUTS, HIDDEN, RATE), party),
         [train, train, scoring, train, scoring],
     )
 
@@ -91,7 +91,7 @@ def under_spu(body: Callable[[SpuHead, int, SpuEngine], Any]) -> tuple[Any, Any]
 
     def one(party: int, channel: Channel, _: Any) -> Any:
         with SpuEngine(links[party], party, timeout_s=60) as engine:
-            return body(SpuHead(channel, party, engine, INPUTS, HIDDEN), party, engine)
+            return body(SpuHead(channel, party, engine, INPUTS, HIDDEN, RATE), party, engine)
 
     try:
         return run_both(one, [])

@@ -40,7 +40,7 @@ def test_an_installed_wheel_has_the_experiments_and_the_kernel(tmp_path: Path) -
     run("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel))
     assert run("-c", "import amint_mpc; print(amint_mpc.__file__)").startswith(str(site))
     if shutil.which("cc"):
-        run("-c", "from amint_mpc.mpc.ring.products import NATIVE; assert NATIVE")
+        run("-c", "from amint_mpc.mpc.ring import native; assert native.USED")
     listed = run("-m", "amint_mpc", "config", "list")
     experiments, studies = listed.split("Studies", 1)
     assert [line.split()[0] for line in experiments.splitlines() if line] == list(list_experiments())

@@ -23,7 +23,7 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
 from amint_mpc.roles import auditor, developer, stopping
-from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.heads import head_kind, head_optimizer
 from amint_mpc.roles.secure_head import SecureMintHead, plans
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import NullRunLog, RunLog
@@ -105,7 +105,7 @@ def secure_run(
     @contextmanager
     def joined(*args: Any) -> Iterator[Any]:
         with run_log("developer", "auditor", to_auditor, *args[3:]) as own:
-            head = kind.secure(own.channel, DEVELOPER, found.supplies["developer"])
+            head = kind.secure(own.channel, DEVELOPER, found.supplies["developer"], head_optimizer(experiment))
             head.share_weights(None, None)
             stopper = stopping.developers(head, to_auditor, experiment, lambda _: None)
             yield wrap(SecureMintHead(head, to_auditor, experiment, stopper, own))
@@ -121,7 +121,7 @@ def secure_run(
             found.folders["auditor"] = folder.path
             told = found.events["auditor"].append
             with run_log("auditor", "developer", to_developer, folder) as own:
-                head = kind.secure(own.channel, AUDITOR, found.supplies["auditor"])
+                head = kind.secure(own.channel, AUDITOR, found.supplies["auditor"], head_optimizer(experiment))
                 return auditor.take_part(experiment, folder, told, to_developer, head, own)
 
     def dealers() -> Any:

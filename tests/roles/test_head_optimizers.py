@@ -110,7 +110,7 @@ def both(settings: list[str], dealer: str = "in place") -> Run:
     supplies = supplies_of(dealer, plans, channels)
 
     def party(index: int, channel: Channel) -> None:
-        head, x = SecureHead(channel, index, supplies[index], *sizes), batches(members)
+        head, x = SecureHead(channel, index, supplies[index], *sizes, optimizer), batches(members)
         random = torch.Generator().manual_seed(5)
         masks = {name: torch.randint(-(2**62), 2**62, s, generator=random) for name, s in head.shapes.items()}
         head.share_weights(*((first.tensors(), masks) if index == AUDITOR else (None, None)))
@@ -119,7 +119,7 @@ def both(settings: list[str], dealer: str = "in place") -> Run:
                 features = next(x)
                 before = channel.stats.rounds
                 brought = features.double() if index == DEVELOPER else None
-                gradient = head.train_step(brought, secure_head.targets(members), optimizer)
+                gradient = head.train_step(brought, secure_head.targets(members))
                 run.shares[index].append({name: getattr(head._module, name).share.clone() for name in WEIGHT_BITS})
                 if gradient is not None:
                     run.rounds += channel.stats.rounds - before

@@ -101,9 +101,9 @@ def test_a_sealed_step_sends_the_developer_no_gradient(optimizer: str, experimen
     x = torch.randn((12, inputs), generator=torch.Generator().manual_seed(1), dtype=torch.float64).clamp(-3, 3)
     opened: dict[bool, Any] = {}
     for open_gradient in (True, False):
-        with parties(kind) as three:
+        with parties(kind, steps) as three:
             sent = three.to_developer.stats.bytes_sent
-            gradient = three.train(x, labels, steps, open_gradient)
+            gradient = three.train(x, labels, open_gradient)
             opened[open_gradient] = (gradient, three.to_developer.stats.bytes_sent - sent)
     assert opened[True][0] is not None
     assert opened[False][0] is None
@@ -119,9 +119,9 @@ def test_a_sealed_step_changes_the_weights_as_an_open_one(experiment: Experiment
     for open_gradient in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(kind), "first_weights", lambda *_: dict(weights))
-            with parties(kind) as three:
+            with parties(kind, steps) as three:
                 for _ in range(5):
-                    three.train(x, labels, steps, open_gradient)
+                    three.train(x, labels, open_gradient)
                 moved.append(three.together(three.developer.open_weights, three.auditor.open_weights)[1])
     for name in weights:
         assert torch.allclose(moved[0][name], moved[1][name], atol=2e-3), name

@@ -20,8 +20,6 @@ from amint_mpc.config import Experiment, Party, load_experiment
 from amint_mpc.data.split import load_split
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import EpochEvent, Event
-from amint_mpc.models import features as feature_limits
-from amint_mpc.models import head_weights as head_limits
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.supply import local_supplies
@@ -239,19 +237,12 @@ def test_both_count_the_same_rounds(run: Run) -> None:
     assert {summary["steps"] for summary in run.summaries.values()} == {16}
 
 
-def test_the_twins_limits_lie_within_the_engines() -> None:
-    """What the plaintext head lets through, the secure head computes exactly."""
-    assert feature_limits.FEATURE_LIMIT <= fp.X_LIMIT
-    assert head_limits.HIDDEN_LIMIT <= fp.Y_LIMIT
-    assert head_limits.LOGIT_LIMIT <= fp.Z_LIMIT
-    assert head_limits.GRADIENT_LIMIT <= fp.DX_LIMIT
-    assert head_limits.W2_GRADIENT_LIMIT * 3 <= fp.DW2_LIMIT  # 3: the largest numerator of a learning rate
-
-
 def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
     experiment = load_experiment("smoke", TINY)
     channel, other = memory_pair()
-    secure = SecureHead(channel, DEVELOPER, local_supplies([])[DEVELOPER], 96, 8)
+    secure = SecureHead(
+        channel, DEVELOPER, local_supplies([])[DEVELOPER], 96, 8, secure_head.head_optimizer(experiment)
+    )
     head = secure_head.SecureMintHead(secure, channel, experiment)
     assert head.steps == 16
     for rows, members in ((24, 11), (23, 12), (20, 10)):
@@ -271,7 +262,7 @@ def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
 def test_a_value_out_of_range_ends_the_step() -> None:
     experiment = load_experiment("smoke", TINY)
     channels, supplies = memory_pair(), local_supplies(secure_head.plans(experiment))
-    secure = SecureHead(channels[0], DEVELOPER, supplies[0], 96, 8)
+    secure = SecureHead(channels[0], DEVELOPER, supplies[0], 96, 8, secure_head.head_optimizer(experiment))
     giver = threading.Thread(
         target=channels[1].send,
         args=("head", 0, *(torch.zeros(shape, dtype=torch.int64) for shape in secure.shapes.values())),

@@ -46,7 +46,8 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
     experiment = load_experiment("quickstart", ["training.epochs=44", "training.evaluate_every=0"])
     inputs, hidden = secure_head.head_inputs(experiment), experiment.head.hidden
     channels, supplies = memory_pair(), local_supplies(secure_head.plans(experiment))
-    heads = [Watched(channels[p], p, supplies[p], inputs, hidden) for p in (DEVELOPER, AUDITOR)]
+    optimizer = secure_head.head_optimizer(experiment)
+    heads = [Watched(channels[p], p, supplies[p], inputs, hidden, optimizer) for p in (DEVELOPER, AUDITOR)]
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     class Kept(secure_head.SecureMintHead):
@@ -69,9 +70,9 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
         weights = init_head(inputs, hidden, seeded_normal(7)).tensors()
         masks = {name: torch.randint(-(2**62), 2**62, shape) for name, shape in heads[AUDITOR].shapes.items()}
         heads[AUDITOR].share_weights(weights, masks)
-        labels, optimizer = secure_head.targets(experiment.training.batch), secure_head.head_optimizer(experiment)
+        labels = secure_head.targets(experiment.training.batch)
         for _ in range(max(LOOKED_AT)):
-            heads[AUDITOR].train_step(None, labels, optimizer)
+            heads[AUDITOR].train_step(None, labels)
         channels[AUDITOR].close()
 
     with ThreadPoolExecutor(2) as pool:

@@ -1,8 +1,8 @@
 """The secure protocols as CrypTen autograd functions, so that the head is an ordinary `crypten.nn` module.
 
-A function gets, beside its shared tensors, the `Step`, on whose rounds it runs a protocol from beginning to end; what the
-backward pass needs of the forward one is that protocol's result. What goes on beside several functions was started on
-the same rounds. Gradients with respect to parameters come out multiplied by the learning rate, in the scale of the
+A function gets, beside its shared tensors, the `Step`, on whose rounds it runs a protocol from beginning to end; what
+the backward pass needs of the forward one is that protocol's result. What goes on beside several functions was started
+on the same rounds. Gradients with respect to parameters come out multiplied by the learning rate, in the scale of the
 parameter.
 """
 

@@ -21,8 +21,6 @@ from torch import Tensor
 from amint_mpc.mpc.ring import native
 from amint_mpc.mpc.ring.fixed_point import Y_BITS
 
-NATIVE = native.AVAILABLE  # whether the functions in C are used
-
 LOW_BIT = Y_BITS - 16
 UPPER = 5  # chunks above the lowest
 INPUTS = 10
@@ -73,7 +71,7 @@ _COUNTS, _ONES = _gate_tables()
 def tables(r: Tensor) -> tuple[Tensor, Tensor]:
     """The dealer's tables for masks r [n, h]: [UPPER, n, h] int32, the top chunk's last; the lowest's, [n, h] int16."""
     _check(r, r.shape, torch.int64)
-    if NATIVE:
+    if native.USED:
         table = torch.empty(UPPER, *r.shape, dtype=torch.int32)
         lowest = torch.empty(r.shape, dtype=torch.int16)
         native.call("sign_tables", r, r.numel(), LOW_BIT, _BETWEEN, _TOP, _LOWEST, table, lowest)
@@ -85,7 +83,7 @@ def tables(r: Tensor) -> tuple[Tensor, Tensor]:
 def mask_products(mask: Tensor) -> Tensor:
     """The dealer's products of the masks of the gate's inputs, [n, h, WORDS] int32. mask: [n, h] int16."""
     _check(mask, mask.shape, torch.int16)
-    if NATIVE:
+    if native.USED:
         words = torch.empty(*mask.shape, WORDS, dtype=torch.int32)
         native.call("sign_words", mask, mask.numel(), _ONES, words)
         return words
@@ -97,7 +95,7 @@ def gate_inputs(c: Tensor, table: Tensor, lowest: Tensor) -> tuple[Tensor, Tenso
     _check(c, c.shape, torch.int64)
     _check(table, (UPPER, *c.shape), torch.int32)
     _check(lowest, c.shape, torch.int16)
-    if NATIVE:
+    if native.USED:
         bits, plain = torch.empty(c.shape, dtype=torch.int16), torch.empty(c.shape, dtype=torch.uint8)
         native.call("sign_inputs", c, c.numel(), LOW_BIT, table, lowest, bits, plain)
         return bits, plain
@@ -115,7 +113,7 @@ def gate_output(opened: Tensor, words: Tensor) -> Tensor:
     """Share of the gate, [n, h] uint8. opened: [n, h] int16, ten bits of which count. words: of `mask_products`."""
     _check(opened, opened.shape, torch.int16)
     _check(words, (*opened.shape, WORDS), torch.int32)
-    if NATIVE:
+    if native.USED:
         share = torch.empty(opened.shape, dtype=torch.uint8)
         native.call("sign_gate", opened, opened.numel(), _COUNTS, words, share)
         return share

@@ -45,7 +45,8 @@ def load() -> ctypes.CDLL | None:
 
 
 _library = load()
-AVAILABLE = _library is not None
+USED = _library is not None
+"""Whether the functions in C are used; without them, the same is computed with torch."""
 
 
 def runs(kernel: str) -> bool:

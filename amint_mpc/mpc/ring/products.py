@@ -13,8 +13,6 @@ from torch import Tensor
 
 from amint_mpc.mpc.ring import native
 
-NATIVE = native.AVAILABLE  # whether the kernel in C is used
-
 _BLOCK = 1024  # inner dimension of one exact float64 product
 SMALL_LIMIT = 2**11  # |entries| up to which `small_matmul` is exact
 
@@ -54,7 +52,7 @@ def matmul(a: Tensor, b: Tensor, onto: Tensor | None = None) -> Tensor:
         ValueError: operands of another type, or of shapes that do not fit.
     """
     _check(a, b, onto)
-    if NATIVE:
+    if native.USED:
         return native.matmul(a, b, onto)
     total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.int64) if onto is None else onto
     for start in range(0, a.shape[1], _BLOCK):
@@ -73,7 +71,7 @@ def small_matmul(a: Tensor, b: Tensor, onto: Tensor | None = None) -> Tensor:
     Args, Raises: see `matmul`.
     """
     _check(a, b, onto)
-    if NATIVE:
+    if native.USED:
         return native.matmul(a, b, onto)
     total = torch.zeros(a.shape[0], b.shape[1], dtype=torch.int64) if onto is None else onto
     for start in range(0, a.shape[1], _BLOCK):

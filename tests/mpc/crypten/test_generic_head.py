@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from amint_mpc.models.rate import representable_rate
 from torch import Tensor
 
 from amint_mpc.config import Experiment, Head, load_experiment
 from amint_mpc.errors import ProtocolError
-from amint_mpc.models import head_weights, seeded_normal
+from amint_mpc.limits import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, representable_rate
+from amint_mpc.models import seeded_normal
 from amint_mpc.models.conv_head_weights import TapShapes
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.crypten.generic_head import GRADIENT_BITS, PRECISION, GenericHead
 from amint_mpc.mpc.dense.descent import GradientDescent
+from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.ring.fixed_point import X_BITS
 from amint_mpc.roles.auditor import draw_and_share
 from amint_mpc.roles.heads import Convolutional, Kind, head_kind, head_optimizer
@@ -55,11 +56,11 @@ class Tapped:
 class Both:
     """Both parties of one head over a memory link, with a dealer in place."""
 
-    def __init__(self, kind: Kind, plans: list[Plan], first: dict[str, Tensor]) -> None:
+    def __init__(self, kind: Kind, plans: list[Plan], first: dict[str, Tensor], rate: Optimizer = RATE) -> None:
         self.ends = memory_pair()
         self.channels = [Tapped(end) for end in self.ends]
         supplies = local_supplies(plans)
-        self.heads = [kind.secure(channel, party, supplies[party]) for party, channel in enumerate(self.channels)]
+        self.heads = [kind.secure(channel, party, supplies[party], rate) for party, channel in enumerate(self.channels)]
         masks = {name: torch.randint(-(2**62), 2**62, shape) for name, shape in self.heads[0].shapes.items()}
         self.do(lambda head: head.share_weights(*((None, None) if head.party == DEVELOPER else (first, masks))))
 
@@ -83,8 +84,8 @@ class Both:
             raise next((error for error in errors if not str(error).startswith("the ")), errors[0])
         return [future.result() for future in futures]
 
-    def train(self, x: Tensor, targets: Tensor, rate: GradientDescent) -> Tensor:
-        gradient, nothing = self.do(lambda h: h.train_step(x if h.party == DEVELOPER else None, targets, rate))
+    def train(self, x: Tensor, targets: Tensor) -> Tensor:
+        gradient, nothing = self.do(lambda h: h.train_step(x if h.party == DEVELOPER else None, targets))
         assert nothing is None
         return gradient
 
@@ -123,7 +124,7 @@ def steps() -> dict[str, Any]:
     found: dict[str, Any] = {"cosines": [], "ratios": []}
 
     def step(x: Tensor) -> None:
-        mine, plain = both.train(x, TARGETS, RATE) / MEMBERS, twin.step(x, MEMBERS)
+        mine, plain = both.train(x, TARGETS) / MEMBERS, twin.step(x, MEMBERS)
         found["cosines"].append(cosine(mine, plain))
         found["ratios"].append(float(mine.norm() / plain.norm()))
 
@@ -184,19 +185,19 @@ def test_a_share_alone_says_nothing_of_the_weights(steps: dict[str, Any]) -> Non
 
 
 def test_the_twins_limits_lie_within_the_engines() -> None:
-    assert head_weights.HIDDEN_LIMIT * 2**PRECISION * 2**PRECISION < 2**62
-    assert head_weights.LOGIT_LIMIT < 2 ** (31 - PRECISION)
-    assert head_weights.GRADIENT_LIMIT < 2 ** (31 - GRADIENT_BITS)
+    assert HIDDEN_LIMIT * 2**PRECISION * 2**PRECISION < 2**62
+    assert LOGIT_LIMIT < 2 ** (31 - PRECISION)
+    assert GRADIENT_LIMIT < 2 ** (31 - GRADIENT_BITS)
 
 
 def test_features_that_do_not_fit_are_refused() -> None:
     mine, theirs = memory_pair()
-    alone = GenericHead(mine, DEVELOPER, local_supplies([])[0], KIND.design)
+    alone = GenericHead(mine, DEVELOPER, local_supplies([])[0], KIND.design, RATE)
     with pytest.raises(RuntimeError, match="share the weights first"):
         alone.snapshot()
     for x, message in ((None, "shape"), (torch.zeros(8, 3), "shape"), (torch.full((8, KIND.inputs), 8.1), "outside")):
         with pytest.raises(ProtocolError, match=message):
-            alone.train_step(x, TARGETS, RATE)
+            alone.train_step(x, TARGETS)
     for end in (mine, theirs):
         end.abort("failed")
 
@@ -212,8 +213,8 @@ def test_the_auditor_draws_another_head_each_time() -> None:
     drawn = []
     for _ in range(2):
         mine, theirs = memory_pair()
-        developer = KIND.secure(mine, DEVELOPER, local_supplies([])[DEVELOPER])
-        auditor = KIND.secure(theirs, AUDITOR, local_supplies([])[AUDITOR])
+        developer = KIND.secure(mine, DEVELOPER, local_supplies([])[DEVELOPER], RATE)
+        auditor = KIND.secure(theirs, AUDITOR, local_supplies([])[AUDITOR], RATE)
         with ThreadPoolExecutor(2) as pool:
             shared = pool.submit(developer.share_weights, None, None), pool.submit(draw_and_share, auditor, KIND)
             assert shared[0].result() is None
@@ -246,13 +247,13 @@ def test_twenty_steps_of_the_size_of_the_experiment(kind_of_input: str) -> None:
     experiment: Experiment = load_experiment("conv", [f"head.input={kind_of_input}"])
     kind, rate, members = head_kind(experiment), head_optimizer(experiment), experiment.training.batch
     first = kind.first_weights(seeded_normal(3))
-    both = Both(kind, [kind.train_plan(2 * members, rate)] * 20, first)
+    both = Both(kind, [kind.train_plan(2 * members, rate)] * 20, first, rate)
     twin = kind.plaintext(first, experiment.head)
     targets = (torch.arange(2 * members) < members).float()
     cosines, clear, start = [], [], time.perf_counter()
     for x in batches(20, 2 * members, kind.inputs, X_BITS):
         sure = least_of(twin.weights, x) > NEAR
-        mine, plain = both.train(x, targets, rate), twin.step(x, members)
+        mine, plain = both.train(x, targets), twin.step(x, members)
         cosines.append(cosine(mine, plain))
         clear.append(cosine(mine[sure], plain[sure]))
         assert sure.sum() >= 0.5 * len(x)

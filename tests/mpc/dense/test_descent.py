@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.dense.descent import Optimizer
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
+from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.ring import fixed_point as fp
 from tests.mpc.cases import MOMENTUM, NOVOGRAD, head_plans, random_head, shares_of
 from tests.mpc.parties import run_both
@@ -26,13 +26,13 @@ def test_after_the_way_back_it_begins_anew(optimizer: Optimizer) -> None:
     targets = (torch.arange(ROWS) < ROWS // 2).float()
 
     def go(index: int, channel: Any, supply: Any, order: list[int]) -> list[dict[str, Tensor]]:
-        head = SecureHead(channel, index, supply, INPUTS, HIDDEN)
+        head = SecureHead(channel, index, supply, INPUTS, HIDDEN, optimizer)
         head.share_weights(*((weights, masks) if index == AUDITOR else (None, None)))
         kept, seen = head.snapshot(), []
         for number in order:
             if number == 0:
                 head.restore(kept)
-            head.train_step(x[number] if index == DEVELOPER else None, targets, optimizer)
+            head.train_step(x[number] if index == DEVELOPER else None, targets)
             seen.append(shares_of(head))
         return seen
 

@@ -14,7 +14,6 @@ from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.dense.layers import score_plan, train_plan
-from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.transport.channel import memory_pair
 from tests.mpc.cases import CASES, head_party, head_plans, random_head
 from tests.mpc.parties import run_both
@@ -30,7 +29,7 @@ def developer_alone() -> tuple[SecureHead, View]:
     near, far = memory_pair()
     view = View()
     plans = [train_plan(ROWS, INPUTS + 1, HIDDEN, RATE)]
-    head = SecureHead(Recorder(near, view), DEVELOPER, local_supplies(plans)[DEVELOPER], INPUTS, HIDDEN)
+    head = SecureHead(Recorder(near, view), DEVELOPER, local_supplies(plans)[DEVELOPER], INPUTS, HIDDEN, RATE)
     far.send("head", 0, *(torch.zeros(shape, dtype=torch.int64) for shape in head.shapes.values()))
     head.share_weights(None, None)
     return head, view
@@ -46,7 +45,7 @@ def spoiled(value: float) -> torch.Tensor:
 def test_a_feature_out_of_range_is_refused_before_anything_is_sent(value: float) -> None:
     head, view = developer_alone()
     with pytest.raises(ProtocolError, match=r"outside \[-8, 8\]"):
-        head.train_step(spoiled(value), torch.ones(ROWS), RATE)
+        head.train_step(spoiled(value), torch.ones(ROWS))
     assert view.sent == []
 
 
@@ -54,7 +53,7 @@ def test_a_feature_out_of_range_is_refused_before_anything_is_sent(value: float)
 def test_features_of_another_shape_are_refused_before_anything_is_sent(x: torch.Tensor | None) -> None:
     head, view = developer_alone()
     with pytest.raises(ProtocolError, match=r"shape \(4, 3\)"):
-        head.train_step(x, torch.ones(ROWS), RATE)
+        head.train_step(x, torch.ones(ROWS))
     assert view.sent == []
 
 
@@ -139,9 +138,3 @@ def test_parties_of_other_sizes_notice_at_the_first_message() -> None:
 
     with pytest.raises(ProtocolError, match="expected 'round-0' of step 0"):
         record(party, [case.plan])
-
-
-def test_limits_are_those_of_the_scales() -> None:
-    assert fp.X_LIMIT == 8
-    assert fp.Y_LIMIT * 2**fp.Y_BITS == 2**45  # bit 45 is the top of the window in which the sign is decided
-    assert fp.DX_LIMIT == 32

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.dense.descent import Optimizer
-from amint_mpc.mpc.dense.step import Step
+from amint_mpc.mpc.dense.step import Optimizer, TrainingStep
 from tests.mpc.cases import (
     HIDDEN,
     INPUTS,
@@ -71,14 +70,15 @@ def test_developers_view_fits_another_head_with_the_same_gradients(optimizer: Op
 @OPTIMIZERS
 def test_an_optimizer_that_opens_what_it_keeps_is_caught(optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broken variant: in each step the parties open the velocity of w2 and b2, or the octaves of the rates."""
-    drift, key = type(optimizer).drift, "velocity" if optimizer is MOMENTUM else "octaves"
+    updates = type(optimizer.updates())
+    drift, kept = updates.drift, "velocity" if optimizer is MOMENTUM else "octaves"
 
-    def leaking(self: Any, step: Step) -> Any:
-        step.rounds.open(step.state[key])
+    def leaking(self: Any, step: TrainingStep) -> Any:
+        step.rounds.open(getattr(self, kept))
         step.rounds.exchange()
         return drift(self, step)
 
-    monkeypatch.setattr(type(optimizer), "drift", leaking)
+    monkeypatch.setattr(updates, "drift", leaking)
     weights, masks = random_head(INPUTS, HIDDEN, 1)
     plans = head_plans(ROWS, INPUTS, HIDDEN, STEPS, rate=optimizer)
     _, views = record(head_party(weights, masks, batches(STEPS, 1), TARGETS, rate=optimizer), plans)

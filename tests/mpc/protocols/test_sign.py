@@ -13,12 +13,12 @@ from tests.mpc.cases import ring
 
 EDGES = [0, 1, -1, 2**22 - 1, 2**22, -(2**22), 2**45, -(2**45), 2**46 - 1, 2**46, 2**63 - 1, -(2**63)]
 SHAPES = [(0, 3), (1, 1), (3, 5), (40, 60)]
-HAS_C = pytest.mark.skipif(not native.AVAILABLE, reason="the functions in C were not built")
+HAS_C = pytest.mark.skipif(not native.USED, reason="the functions in C were not built")
 
 
 @pytest.fixture(params=["torch", pytest.param("C", marks=HAS_C)])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(sign, "NATIVE", request.param == "C")
+    monkeypatch.setattr(native, "USED", request.param == "C")
     return str(request.param)
 
 
@@ -43,7 +43,7 @@ def all_of_it(shape: tuple[int, int]) -> list[Tensor]:
 def test_c_and_torch_give_the_same(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for native_too in (True, False):
-        monkeypatch.setattr(sign, "NATIVE", native_too)
+        monkeypatch.setattr(native, "USED", native_too)
         found.append(all_of_it(shape))
     for one, other in zip(*found, strict=True):
         assert one.dtype == other.dtype

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc.ring import native
-from amint_mpc.mpc.ring import products as products
 from amint_mpc.mpc.ring.products import SMALL_LIMIT, logical_shift, matmul, small_matmul
 from tests.mpc.cases import ring
 
@@ -22,13 +21,13 @@ EXTREMES = [LOWEST, HIGHEST, LOWEST + 1, -1, 0, 1, 2**21 - 1, 2**21, -(2**21), 2
 
 
 PATHS: list[Any] = ["float64", *(kernel for kernel in native.KERNELS if native.runs(kernel))]
-if not native.AVAILABLE:
+if not native.USED:
     PATHS.append(pytest.param("native", marks=pytest.mark.skip(reason="the C kernel was not built")))
 
 
 def use(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Products go through float64, or one kernel of `native.KERNELS`."""
-    monkeypatch.setattr(products, "NATIVE", path != "float64")
+    monkeypatch.setattr(native, "USED", path != "float64")
     if path != "float64":
         monkeypatch.setattr(native, "KERNEL", native.KERNELS.index(path))
 
@@ -42,7 +41,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.skipif("AMINT_MPC_NO_NATIVE" in os.environ, reason="AMINT_MPC_NO_NATIVE is set")
 def test_the_kernel_is_there_where_a_compiler_is() -> None:
     """Should this fail: the package was installed before the compiler was, `pip install` it again."""
-    assert products.NATIVE
+    assert native.USED
 
 
 def test_the_kernel_can_be_left_unused(monkeypatch: pytest.MonkeyPatch) -> None:
