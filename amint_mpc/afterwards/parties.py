@@ -36,7 +36,8 @@ from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links, name_lost_third_party
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runlog.expected import ExpectedEntries
-from amint_mpc.transport.tls import Listener, connect
+from amint_mpc.transport.connect import connect
+from amint_mpc.transport.listener import Listener
 
 MAX_SHOWN = 5
 

@@ -37,7 +37,8 @@ from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.transport.channel import Channel, ChannelStats
-from amint_mpc.transport.tls import Listener, connect
+from amint_mpc.transport.connect import connect
+from amint_mpc.transport.listener import Listener
 
 OneStep = Callable[[], float]
 """Takes one step; returns the seconds in which nothing went on but the head."""

@@ -36,7 +36,7 @@ from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.transport.channel import Channel
-from amint_mpc.transport.tls import Listener
+from amint_mpc.transport.listener import Listener
 
 FIRST_HEAD = "first-head.safetensors"
 """In the auditor's folder beside the final head: a secret of the same kind, from which the training can be redone."""
