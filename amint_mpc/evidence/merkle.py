@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-HASH_BYTES = 32
 EMPTY = hashlib.sha256().digest()
 
 

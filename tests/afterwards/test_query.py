@@ -21,11 +21,11 @@ from amint_mpc.errors import AmintError, DataError, EvidenceError, ProtocolError
 from amint_mpc.evidence.files import LOG
 from amint_mpc.evidence.verify import verify
 from amint_mpc.models.classifier import Classifier
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.transport.channel import Channel, FramedChannel, memory_pair
 from tests.evidence.bundles import Bundle
+from tests.mpc.local_dealer import local_supplies
 
 
 class Pair:
