@@ -1,4 +1,4 @@
-"""What both sides of a private query have in common (`roles.query`)."""
+"""What both sides of a private query have in common (`afterwards.query`)."""
 
 from __future__ import annotations
 

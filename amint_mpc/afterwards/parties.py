@@ -1,4 +1,4 @@
-"""The three parties of a private query (`roles.query`), connected as in a run, and the query without a peer.
+"""The three parties of a private query (`afterwards.query`), connected as in a run, and the query without a peer.
 
 Each starts from the folder of its own part in the finished run, whose evidence is verified first; the dealer's folder
 tells the experiment.

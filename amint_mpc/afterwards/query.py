@@ -7,7 +7,7 @@
 4. log        Both append how many images and which (a digest) to the log of the run, and sign it. From here on the
               query counts, whatever happens to the links.
 5. score      The developer runs its classifier on the images, and both run the head under secure computation, with
-              shares and masks that are fresh: the protocol of the run's own scorings (`mpc.layers.score_plan`).
+              shares and masks that are fresh: the protocol of the run's own scorings (`mpc.dense.layers.score_plan`).
 6. external   The developer proves which of the images are in its committed external set.
 
 Who learns what: the developer the images, and nothing of scores and head. The auditor the scores, and whose image is

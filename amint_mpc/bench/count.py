@@ -2,7 +2,7 @@
 
 Each kind of step is run once on zeros, over memory channels whose counters are those of a real link; what each party
 sent and received, in which order, is its tape. The tapes in the order of the schedule then give the clocks of both
-parties (the rounds, see `mpc.channel`) and the bytes of the whole run.
+parties (the rounds, see `transport.channel`) and the bytes of the whole run.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _DIGEST = _frame(run_log.DIGEST, countersigning.DIGEST_SPEC)
 _SIGNED = _frame(countersigning.SIGNED, *countersigning.SIGNED_SPECS)
 _SIGNATURE = _frame(run_log.SIGNATURE, countersigning.SIGNATURE_SPEC)
 CHECKPOINT = Tape(developer=[_DIGEST, _SIGNED, RECEIVED], auditor=[RECEIVED, _SIGNED, RECEIVED])
-"""Of the log: the classifier's digest, then both sign (`roles.record`)."""
+"""Of the log: the classifier's digest, then both sign (`runlog.recorder`)."""
 REPLAY = Tape(developer=[_DIGEST], auditor=[RECEIVED])
 """Of the log with `evidence.replay`: the digest of what the developer keeps."""
 LOG_END = Tape(

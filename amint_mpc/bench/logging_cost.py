@@ -18,7 +18,7 @@ FILE = "bench-log.jsonl"
 
 
 class Scribe:
-    """Does for a step what `roles.record` does, while `on`; between checkpoints that is all a run does for its log.
+    """Does for a step what `runlog.recorder` does, while `on`; between checkpoints that is all a run does for its log.
 
     Args:
         link: between developer and auditor. log: which the entries are appended to.

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from amint_mpc.bench.delay import DelayedLink
 from amint_mpc.bench.workers import Answers, Member, Team, seconds
 from amint_mpc.config import ROLES
 from amint_mpc.errors import UsageError
@@ -36,14 +35,9 @@ class Emulated:
     def command(self) -> dict[str, Any]:
         return {"rtt_ms": self.rtt_ms, "mbit": self.mbit}
 
-    @property
-    def real(self) -> bool:
-        """Whether there is nothing to imitate."""
-        return DelayedLink.of(self.rtt_ms, self.mbit) == DelayedLink()
-
 
 def members(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> dict[str, Member]:
-    """The three parties of a folder that `roles.local.prepare` made. threads: of developer, auditor and dealer."""
+    """The three parties of a folder that `host.processes.prepare` made. threads: of developer, auditor and dealer."""
     common = {"folder": str(folder), "work": work, "delayed": delayed}
     return {
         role: Member("party", {**common, "role": role, "threads": count})

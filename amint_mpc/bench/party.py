@@ -48,7 +48,7 @@ BATCHES = 4  # of random features, made beforehand
 
 @contextmanager
 def opened(settings: dict[str, Any]) -> Iterator[Handler]:
-    """Args: settings: role, folder (as `roles.local.prepare` makes it), threads, work ("head" or "train"), delayed."""
+    """Args: settings: role, folder (see `host.processes.prepare`), threads, work ("head" or "train"), delayed."""
     torch.set_num_threads(settings["threads"])
     folder, role = Path(settings["folder"]), settings["role"]
     experiment = load_experiment(folder / "experiment.yaml")

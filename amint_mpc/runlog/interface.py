@@ -1,4 +1,4 @@
-"""What a party's run tells of itself while it goes on; `roles.record` writes it into a log."""
+"""What a party's run tells of itself while it goes on; `runlog.recorder` writes it into a log."""
 
 from __future__ import annotations
 

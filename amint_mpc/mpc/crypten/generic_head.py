@@ -3,7 +3,7 @@
 Slower than `SecureHead` by far, which has protocols for its one shape; for heads that have none.
 
 Steps of a training step
-    1. The developer's features become shares; nothing is sent (crypten_session.py).
+    1. The developer's features become shares; nothing is sent (session.py).
     2. The module computes the logits z; g = sigmoid(z) - y, the gradient of the sum over rows. No loss value.
     3. Backward from 2^GRADIENT_SHIFT g: gradients of single features are far below 1, and fixed point has
        `PRECISION` fractional bits.
