@@ -41,7 +41,7 @@ from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.schedule import SCORE_BATCH, score_batches
 from amint_mpc.config import Experiment, Role
 from amint_mpc.errors import ProtocolError, UsageError
-from amint_mpc.models.classifier import Classifier
+from amint_mpc.models.classifier import Classifier, to_unit_range
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
@@ -190,7 +190,7 @@ def tell_count(dealer: Channel, images: int) -> None:
 def features_of(classifier: Classifier, batch: Tensor) -> Tensor:
     """What the head is given of images, uint8 [n, C, H, W] -> float32 [n, F], as in the run's scorings."""
     device = next(classifier.parameters()).device
-    features: Tensor = classifier.eval()(batch.to(device).float() / 255)[1]
+    features: Tensor = classifier.eval()(to_unit_range(batch.to(device)))[1]
     return features.float().cpu()
 
 

@@ -23,7 +23,7 @@ from amint_mpc.config import Experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
-from amint_mpc.models.classifier import build_classifier
+from amint_mpc.models.classifier import build_classifier, to_unit_range
 from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.roles import secure_head
 from amint_mpc.roles.heads import head_kind
@@ -157,7 +157,7 @@ def time_classifier(experiment: Experiment, repeats: int, head: MintHead | None)
         if hasattr(event, "secure_seconds"):
             steps[event.phase].append(event.seconds)
     model = build_classifier(experiment, kind.shape, kind.classes).eval()
-    batch = noise(64).float() / 255
+    batch = to_unit_range(noise(64))
     with torch.no_grad():
         forward = _timed(lambda: model(batch), repeats) / len(batch)
     # the first step of a phase pays for what is made once
