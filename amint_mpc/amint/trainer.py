@@ -230,7 +230,7 @@ class Trainer:
         return self._step_event(done, item.epoch, "joint", start, losses, secure)
 
     def _sealed_step(self, item: TrainStep, done: int, members: Tensor, external: Tensor) -> StepEvent:
-        """A step of the head alone, on features as they are scored, mixed (`sealing`)."""
+        """A step of the head alone, on features as they are scored, mixed (`feature_mixup`)."""
         start = time.perf_counter()
         if self.head is not None:
             if item.fresh_head:

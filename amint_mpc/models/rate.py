@@ -8,7 +8,7 @@ from amint_mpc.errors import UsageError
 
 _MANTISSA_BITS = 2
 MAX_SHIFT = 24
-"""The largest k that the truncations of the secure head have room for (`amint_mpc.mpc.dense.layers.Rate`)."""
+"""The largest k that the truncations of the secure head have room for (`amint_mpc.mpc.dense.descent`)."""
 
 
 def representable_rate(rate: float) -> tuple[int, int]:

@@ -118,7 +118,7 @@ class GenericHead:
 
     @property
     def extra_traffic(self) -> None:
-        """See `SharedHead.aside`."""
+        """See `SharedHead.extra_traffic`."""
         return None
 
     @property

@@ -96,7 +96,7 @@ class SecureHead:
 
     @property
     def extra_traffic(self) -> None:
-        """See `SharedHead.aside`."""
+        """See `SharedHead.extra_traffic`."""
         return None
 
     @property
