@@ -63,6 +63,49 @@ def _killed(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+STOPPED = """
+import os, signal, sys, threading
+from pathlib import Path
+from amint_mpc.study import cell
+
+def stop(*_): os.kill(os.getpid(), signal.SIGTERM)
+
+class Told:
+    def send_bytes(self, data): print("told")
+    def close(self): pass
+
+cell.run = lambda *_: None
+{moment}
+cell.work(None, cell.Place(Path(), None, 1), Told())
+"""
+
+
+@pytest.mark.parametrize("moment", ["threading.Thread.start = stop", "cell.run = stop", "Told.close = stop"])
+def test_a_cell_that_is_stopped_ends_without_a_traceback(moment: str) -> None:
+    command = [sys.executable, "-c", STOPPED.format(moment=moment)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+FIRST_CHILD = """
+import os
+from amint_mpc.study import pool
+
+pool._CONTEXT.set_forkserver_preload([])
+process = pool._CONTEXT.Process(target=os.execlp, args=("grep", "grep", "SigBlk", "/proc/self/status"))
+with pool._sigint_blocked():
+    process.start()
+process.join()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads what Linux tells of a process")
+def test_ctrl_c_at_a_terminal_never_reaches_a_cell() -> None:
+    """A terminal sends it to all of its processes; a cell has it blocked from the beginning, the first one, too."""
+    done = subprocess.run([sys.executable, "-c", FIRST_CHILD], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout.split()[1], 16) >> (signal.SIGINT - 1) & 1, done
+
+
 @pytest.mark.timeout(300)
 def test_a_study_that_is_cut_short_goes_on_and_says_what_failed(tmp_path: Path) -> None:
     axis = [{"name": "one", "set": {}}, {"name": "two", "set": {}}, DIVERGES]
