@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from amint_mpc.cli import main
 from amint_mpc.study import pool
 from amint_mpc.study.folder import StudyFolder
-from amint_mpc.study.pool import Ended, Pool, Started, Told
+from amint_mpc.study.pool import CellEnded, CellEvent, CellStarted, Pool
 from tests.study.studies import TINY, plan_of
 
 DIVERGES = {"name": "diverges", "set": {"training.learning_rate": 1e30}}
@@ -26,15 +26,15 @@ def test_two_at_once_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     axis = [{"name": "good", "set": {}}, DIVERGES, {"name": "better", "set": {}}]
     plan = plan_of(tmp_path, grid={"axis": axis})
     folder, running, most = StudyFolder(tmp_path / "out"), 0, 0
-    ended: dict[str, Ended] = {}
+    ended: dict[str, CellEnded] = {}
     told = set()
     with folder.locked(plan), Pool(folder, 2, None) as some:
         for event in some.run(plan.cells):
-            running += isinstance(event, Started) - isinstance(event, Ended)
+            running += isinstance(event, CellStarted) - isinstance(event, CellEnded)
             most = max(most, running)
-            if isinstance(event, Ended):
+            if isinstance(event, CellEnded):
                 ended[event.cell.variant] = event
-            elif isinstance(event, Told):
+            elif isinstance(event, CellEvent):
                 told.add(event.cell.variant)
     assert (most, running) == (2, 0)
     assert told == set(ended) == {"good", "diverges", "better"}
@@ -54,7 +54,7 @@ def test_a_bug_is_a_failure_with_its_traceback_in_the_folder(tmp_path: Path, mon
     monkeypatch.setattr(pool, "work", _killed)
     with folder.locked(plan), Pool(folder, 1, None) as some:
         last = list(some.run(plan.cells))[-1]
-    assert isinstance(last, Ended)
+    assert isinstance(last, CellEnded)
     assert "ended with code -9" in last.error.message
     assert "memory" in last.error.hint
 
@@ -156,7 +156,7 @@ def test_a_secure_cell_is_three_processes_and_one_summary(tmp_path: Path) -> Non
     folder = StudyFolder(tmp_path / "out")
     with folder.locked(plan), Pool(folder, 1, None) as some:
         last = list(some.run(plan.cells))[-1]
-    assert isinstance(last, Ended)
+    assert isinstance(last, CellEnded)
     assert last.error is None
     (cell,) = plan.cells
     summary = folder.summary(cell)
