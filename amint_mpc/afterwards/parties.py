@@ -18,7 +18,7 @@ from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.afterwards import query
-from amint_mpc.afterwards.common import OnProgress, Side
+from amint_mpc.afterwards.common import Side
 from amint_mpc.afterwards.proving import Prover, read_image
 from amint_mpc.amint.schedule import SCORE_BATCH
 from amint_mpc.amint.trainer import pick_device
@@ -26,6 +26,7 @@ from amint_mpc.config import Experiment, Party, load_experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SETS
 from amint_mpc.errors import DataError, UsageError
+from amint_mpc.events import OnProgress
 from amint_mpc.evidence.files import EXPERIMENT
 from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.models.classifier import Classifier, build_classifier

@@ -38,12 +38,11 @@ from amint_mpc.amint.metrics import best_threshold, membership_figures
 from amint_mpc.amint.optimizers import head_optimizer
 from amint_mpc.amint.plaintext_head import PlaintextHead, Wrapped
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.bench.ours import OnProgress
 from amint_mpc.config import Experiment
 from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.split import SETS, load_split
 from amint_mpc.errors import UsageError
-from amint_mpc.events import EpochEvent
+from amint_mpc.events import EpochEvent, OnProgress
 from amint_mpc.models.features import FEATURE_LIMIT
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.plaintext_run import FRESH

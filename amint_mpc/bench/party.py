@@ -3,7 +3,7 @@
 Links, identities, handshake, seeds, masks and the head are those of a run (`amint_mpc.roles`). What differs: the steps
 come in slices, so that others can be measured between them; the dealer makes as many blocks in a slice as the
 parties use in it, so that no work of its is done outside; nothing is scored or saved; the log is kept in the slices
-that want one (`scribe`).
+that want one (`logging_cost`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from amint_mpc.amint.plaintext_head import MintHead, Wrapped
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import logging_cost
 from amint_mpc.bench.delay import DelayedLink, DelayingWire, slow_down
-from amint_mpc.bench.logging_cost import Scribe
+from amint_mpc.bench.logging_cost import SwitchedLog
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
@@ -210,7 +210,7 @@ def take_steps(step: OneStep, count: int) -> dict[str, Any]:
 class Clocked(Wrapped):
     """A head that adds up the seconds of its steps, in whichever thread they run."""
 
-    def __init__(self, head: MintHead, run_log: Scribe) -> None:
+    def __init__(self, head: MintHead, run_log: SwitchedLog) -> None:
         super().__init__(head)
         self._log = run_log
         self.seconds = 0.0

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from amint_mpc.config import Data, Experiment
 from amint_mpc.data.census import Census, Rows, alike, first_copies, shared
-from amint_mpc.data.files import Say
 from amint_mpc.data.registry import LabelledImages, dataset
 from amint_mpc.errors import DataError
+from amint_mpc.events import OnNotice
 
 SETS = ("members_calibration", "members_report", "external", "unseen_calibration", "unseen_report")
 ROLES = ("members", "external", "unseen")
@@ -130,11 +130,11 @@ def split_images(source: LabelledImages, data: Data, classes: int, seed: int) ->
     )
 
 
-def load_split(experiment: Experiment, root: Path | None, on_notice: Say = lambda _: None) -> SplitImages:
+def load_split(experiment: Experiment, root: Path | None, on_notice: OnNotice = lambda _: None) -> SplitImages:
     """Read the experiment's dataset from `root` and split it.
 
     Args:
-        say: told how it goes on, and at last what was counted.
+        on_notice: told how it goes on, and at last what was counted.
 
     Raises:
         UsageError: no such dataset.

@@ -97,7 +97,7 @@ class LogRecorder:
 
     Args:
         own, peer: who signs, and whose signature is expected.
-        link, observed: to the other party, and the same observed. folder: of this party's run.
+        link, hashing: to the other party, and the same observed. folder: of this party's run.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ from amint_mpc.models.head_weights import HeadWeights
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.study.finished import load_classifier, load_twin
 
-OnProgress = Callable[[str, Event], None]
+OnWorkerEvent = Callable[[str, Event], None]
 """Told who of `workers` is at work, and what happened."""
 
 _AMINT, _MINT = "aMINT, arXiv 2509.07879", "DeAlcala et al. 2024, arXiv 2402.09225"
@@ -59,7 +59,7 @@ def compare(
     folder: RunFolder,
     shadows: int,
     finished: Path | None,
-    on_progress: OnProgress,
+    on_progress: OnWorkerEvent,
 ) -> dict[str, Any]:
     """Do all of it. The record also goes to comparison.json in `folder`, the scores to scores.safetensors.
 
@@ -132,7 +132,7 @@ def check(experiment: Experiment, party: Party, shadows: int, finished: Path | N
         load_twin(finished, experiment, images, party.device)
 
 
-def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, on_progress: OnProgress) -> Path:
+def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, on_progress: OnWorkerEvent) -> Path:
     """A plaintext twin, in a run folder of its own inside ours."""
     with RunFolder.create(folder.path, experiment, "twin", name) as own:
 
@@ -145,7 +145,7 @@ def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, o
 
 
 def _shadow_logits(
-    experiment: Experiment, images: SplitImages, inside: Tensor, device: str, on_progress: OnProgress
+    experiment: Experiment, images: SplitImages, inside: Tensor, device: str, on_progress: OnWorkerEvent
 ) -> Tensor:
     """Answers of every shadow model on the pool, float64 [k, n, classes]."""
     found = []

@@ -17,6 +17,7 @@ from typing import Any
 
 from amint_mpc.config import Address, Role
 from amint_mpc.errors import AmintError, IdentityError, PeerError, UsageError
+from amint_mpc.events import OnNotice
 from amint_mpc.identity import Identity
 from amint_mpc.transport.channel import FramedChannel
 from amint_mpc.transport.tls import (
@@ -24,7 +25,6 @@ from amint_mpc.transport.tls import (
     HANDSHAKE_S,
     TO_CONNECTOR,
     TO_LISTENER,
-    OnNotice,
     as_channel,
     make_context,
     peer_fingerprint,

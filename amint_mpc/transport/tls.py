@@ -22,7 +22,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -40,8 +40,6 @@ TO_LISTENER, TO_CONNECTOR = 0, 1  # the directions
 ACCEPTED = b"\x01"
 _PREAMBLE = struct.Struct("<4sB16sB9s9s")
 _MAGIC, _VERSION = b"AMLK", 1
-
-OnNotice = Callable[[str], None]
 
 
 def silent(_: str) -> None:
