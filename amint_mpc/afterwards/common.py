@@ -27,7 +27,7 @@ from amint_mpc.transport.channel import Channel
 
 
 @dataclass(frozen=True)
-class Side:
+class QuerySide:
     """What both sides of a query have.
 
     Args:

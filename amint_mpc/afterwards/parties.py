@@ -18,7 +18,7 @@ from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.afterwards import query
-from amint_mpc.afterwards.common import Side
+from amint_mpc.afterwards.common import QuerySide
 from amint_mpc.afterwards.proving import Prover, read_image
 from amint_mpc.amint.schedule import SCORE_BATCH
 from amint_mpc.amint.trainer import pick_device
@@ -50,7 +50,7 @@ def auditor(
     canaries: int,
     on_notice: Callable[[str], None],
     on_progress: OnProgress,
-) -> tuple[query.Asked, Verified]:
+) -> tuple[query.QueryResult, Verified]:
     """Ask about images, uint8 [n, C, H, W]. See `query.ask`."""
     if party.listen is None or party.dealer is None:
         raise UsageError("the auditor's party file needs listen and dealer", "Add host and port of both")
@@ -65,7 +65,7 @@ def auditor(
         developer = links.add(listener.accept("developer", wait, idle_timeout_s=party.idle_timeout_s))
         supply = auditors_supply(Connected(found.experiment, party, own, links, developer, on_notice, listener))
         agreed, certificate = links.sessions["developer"].id, identity.trusted(party.keys, "developer")
-        side = Side(run, found, own, certificate, agreed, developer, supply, on_progress)
+        side = QuerySide(run, found, own, certificate, agreed, developer, supply, on_progress)
         query.tell_count(links.to["dealer"], len(images) + canaries)
         with name_lost_third_party("auditor"):
             return query.ask(side, images, head, recorded, canaries), found
@@ -86,7 +86,7 @@ def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], No
         auditor = links.add(connect(party.auditor, own, "auditor", wait, on_notice, **limits))
         supply = developers_supply(Connected(found.experiment, party, own, links, auditor, on_notice))
         agreed, certificate = links.sessions["auditor"].id, identity.trusted(party.keys, "auditor")
-        side = Side(run, found, own, certificate, agreed, auditor, supply, on_progress)
+        side = QuerySide(run, found, own, certificate, agreed, auditor, supply, on_progress)
         with name_lost_third_party("developer"):
             return query.answer(side, model, prover, opens, partial(query.tell_count, links.to["dealer"]))
 

@@ -12,7 +12,7 @@
 
 Who learns what: the developer the images, and nothing of scores and head. The auditor the scores, and whose image is
 external; nothing of activations and classifier. The dealer how many images.
-Rounds: those of a scoring for each 256 images; bytes: `Asked.bytes_sent`.
+Rounds: those of a scoring for each 256 images; bytes: `QueryResult.bytes_sent`.
 
 Guarantees
     The head is the one that the run's log ends with, and so is the classifier if the developer is honest.
@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from amint_mpc.afterwards.canaries import check_canaries, open_members, prove_external, proven_external, show_members
-from amint_mpc.afterwards.common import Side, clean, digests, read
+from amint_mpc.afterwards.common import QuerySide, clean, digests, read
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.schedule import SCORE_BATCH, score_batches
 from amint_mpc.config import Experiment, Role
@@ -66,7 +66,7 @@ class _Answer(BaseModel):
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryResult:
     """What the auditor has learned.
 
     Args:
@@ -84,7 +84,9 @@ class Asked:
     bytes_received: int
 
 
-def ask(side: Side, images: Tensor, head: Mapping[str, Tensor], recorded: Mapping[str, Tensor], canaries: int) -> Asked:
+def ask(
+    side: QuerySide, images: Tensor, head: Mapping[str, Tensor], recorded: Mapping[str, Tensor], canaries: int
+) -> QueryResult:
     """The auditor's side.
 
     Args:
@@ -117,10 +119,12 @@ def ask(side: Side, images: Tensor, head: Mapping[str, Tensor], recorded: Mappin
     check_canaries(logits[back][len(images) :], expected)
     scores = logits[back][: len(images)].sigmoid()
     flags = [external[int(at)] for at in back[: len(images)]]
-    return Asked(scores, flags, canaries, rounds, sent, received)
+    return QueryResult(scores, flags, canaries, rounds, sent, received)
 
 
-def answer(side: Side, classifier: Classifier, prover: Prover, opens: int, tell_dealer: Callable[[int], None]) -> int:
+def answer(
+    side: QuerySide, classifier: Classifier, prover: Prover, opens: int, tell_dealer: Callable[[int], None]
+) -> int:
     """The developer's side, for one query. Returns how many images there were.
 
     Args:
@@ -194,7 +198,7 @@ def features_of(classifier: Classifier, batch: Tensor) -> Tensor:
     return features.float().cpu()
 
 
-def _score(side: Side, weights: Mapping[str, Tensor], total: int) -> tuple[Tensor, int, int, int]:
+def _score(side: QuerySide, weights: Mapping[str, Tensor], total: int) -> tuple[Tensor, int, int, int]:
     """Logits, float64 [total], and what they cost: rounds, bytes sent, bytes received."""
     head = head_kind(side.experiment).secure(side.link, AUDITOR, side.supply)
     masks = SecretStream(secrets.token_bytes(SEED_BYTES), "shares of the head")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amint_mpc.bench import ours
-from amint_mpc.bench.ours import WARM_UP, Emulated
+from amint_mpc.bench.ours import WARM_UP, EmulatedLink
 from amint_mpc.bench.workers import Answers, Worker, Workers
 from amint_mpc.config import Data, Evidence, Experiment, Head, Security, Training
 from amint_mpc.errors import UsageError
@@ -52,7 +52,7 @@ class Setup:
     steps: int = 50
     threads: int = 1
     against: Against | None = None
-    link: Emulated | None = None
+    link: EmulatedLink | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.batch % 2:
@@ -136,7 +136,7 @@ def measure(setup: Setup, links: Sequence[float] = (), on_progress: OnProgress =
                 on_progress("slices", number, len(parts))
             result = contest.result()
             for number, rtt in enumerate(links, start=1):
-                contest.at(Emulated(rtt, setup.link.mbit if setup.link else None))
+                contest.at(EmulatedLink(rtt, setup.link.mbit if setup.link else None))
                 on_progress("round-trip times", number, len(links))
             return result | ({"at_rtt": contest.links} if links else {})
 
@@ -177,7 +177,7 @@ class _Contest:
             answers = self._workers.ask({"plaintext": {"steps": PLAIN_STEPS, "threads": threads}})
             self._note(f"plaintext {threads}", ours.ms_per_step(answers, PLAIN_STEPS))
 
-    def at(self, link: Emulated) -> None:
+    def at(self, link: EmulatedLink) -> None:
         """Ours over another link."""
         ours.run_slice(self._workers, 1, link)
         answers = ours.run_slice(self._workers, LINK_STEPS)

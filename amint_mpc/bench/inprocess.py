@@ -21,7 +21,7 @@ from amint_mpc.mpc.correlations.supply import Supply, serve_step
 from amint_mpc.mpc.dense.descent import Optimizer
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.auditor import draw_and_share
-from amint_mpc.roles.heads import Kind
+from amint_mpc.roles.heads import HeadKind
 from amint_mpc.transport.channel import Channel, memory_pair
 
 MEMORY = 1 << 28
@@ -36,7 +36,7 @@ class Parties:
         from_dealer: the dealer's end of its link to the developer.
     """
 
-    kind: Kind
+    kind: HeadKind
     developer: SharedHead
     auditor: SharedHead
     to_auditor: Channel
@@ -92,7 +92,7 @@ class Parties:
 
 
 @contextmanager
-def parties(kind: Kind, wrap: Callable[[Channel], Channel] = lambda channel: channel) -> Iterator[Parties]:
+def parties(kind: HeadKind, wrap: Callable[[Channel], Channel] = lambda channel: channel) -> Iterator[Parties]:
     """Three parties with a fresh head. Only one process, so nothing is hidden from anybody.
 
     Args:

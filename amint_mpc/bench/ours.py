@@ -18,7 +18,7 @@ SLICES = 5
 
 
 @dataclass(frozen=True)
-class Emulated:
+class EmulatedLink:
     """A link between developer and auditor that is slower than loopback (see `delay`)."""
 
     rtt_ms: float = 0.0
@@ -42,12 +42,14 @@ def parties(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> d
     }
 
 
-def warm_up(workers: Workers, link: Emulated | None = None) -> None:
+def warm_up(workers: Workers, link: EmulatedLink | None = None) -> None:
     """The first steps, and the dealer's lead."""
     run_slice(workers, WARM_UP, link, lead=LEAD, log=True)
 
 
-def run_slice(workers: Workers, steps: int, link: Emulated | None = None, lead: int = 0, log: bool = False) -> Answers:
+def run_slice(
+    workers: Workers, steps: int, link: EmulatedLink | None = None, lead: int = 0, log: bool = False
+) -> Answers:
     """Some steps of all three parties. The next slice has the same link unless it is told another.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.amint.plaintext_head import MintHead, Wrapped
+from amint_mpc.amint.plaintext_head import HeadWrapper, MintHead
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import logging_cost
 from amint_mpc.bench.delay import DelayedLink, DelayingWire, slow_down
@@ -76,7 +76,7 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
         run_log = inside.enter_context(logging_cost.opened(experiment, to_auditor, folder))
         head = make_head(run_log.channel)
         head.share_weights(None, None)
-        mint = Clocked(secure_head.SecureMintHead(head, to_auditor, experiment), run_log)
+        mint = TimedHead(secure_head.SecureMintHead(head, to_auditor, experiment), run_log)
         step = head_alone(mint, experiment) if kind == "head" else training(mint, experiment, party, party.overlap)
         wire = slow_down(to_auditor) if delayed else None
 
@@ -207,7 +207,7 @@ def take_steps(step: OneStep, count: int) -> dict[str, Any]:
     return {"seconds": whole, "blocked": blocked}
 
 
-class Clocked(Wrapped):
+class TimedHead(HeadWrapper):
     """A head that adds up the seconds of its steps, in whichever thread they run."""
 
     def __init__(self, head: MintHead, run_log: SwitchedLog) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amint_mpc.bench import ours
-from amint_mpc.bench.ours import LEAD, WARM_UP, Emulated
+from amint_mpc.bench.ours import LEAD, WARM_UP, EmulatedLink
 from amint_mpc.bench.workers import Worker, Workers
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
@@ -26,7 +26,7 @@ def measure(
     steps: int,
     data: Path | None = None,
     threads: int = 1,
-    link: Emulated | None = None,
+    link: EmulatedLink | None = None,
     on_progress: OnProgress = lambda *_: None,
 ) -> dict[str, Any]:
     """Run the comparison.
@@ -72,7 +72,7 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
 
 
 def _contest(
-    workers: Workers, parts: list[int], threads: int, link: Emulated | None, log: bool, on_progress: OnProgress
+    workers: Workers, parts: list[int], threads: int, link: EmulatedLink | None, log: bool, on_progress: OnProgress
 ) -> dict[str, Any]:
     choices = sorted({1, os.cpu_count() or 1})
     ours.warm_up(workers, link)

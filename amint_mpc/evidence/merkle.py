@@ -24,7 +24,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-class Growing:
+class GrowingRoot:
     """The root of a list that grows; it keeps one hash for each bit of the size.
 
     Attributes:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Kind = Literal["pooled", "maps", "conv"]
+HeadInput = Literal["pooled", "maps", "conv"]
 FEATURE_LIMIT = 8.0  # the secure engine holds features in fixed point and relies on |x| <= 8
 
 
@@ -24,7 +24,7 @@ class Features(nn.Module):
     Maps may have any floating-point type; features have that of the statistics, float32, under mixed precision, too.
     """
 
-    def __init__(self, kind: Kind, count: int) -> None:
+    def __init__(self, kind: HeadInput, count: int) -> None:
         super().__init__()
         self.kind = kind
         self.count = count
@@ -37,7 +37,7 @@ class Features(nn.Module):
         return standard.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
-def flatten(kind: Kind, maps: tuple[Tensor, Tensor]) -> Tensor:
+def flatten(kind: HeadInput, maps: tuple[Tensor, Tensor]) -> Tensor:
     """Two maps [n, C, H, W] -> [n, count], before standardising."""
     if kind != "pooled":
         return torch.cat([tapped.flatten(1) for tapped in maps], 1)

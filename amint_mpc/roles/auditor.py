@@ -29,7 +29,7 @@ from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles import stopping
 from amint_mpc.roles.auditor_events import AuditorEvents
 from amint_mpc.roles.backends import Connected, backend_of
-from amint_mpc.roles.heads import Kind, head_kind
+from amint_mpc.roles.heads import HeadKind, head_kind
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.secure_head import head_optimizer, targets
 from amint_mpc.runfolder import RunFolder
@@ -146,7 +146,7 @@ def _open(
     return folder.summary or summary
 
 
-def draw_and_share(head: SharedHead, kind: Kind) -> dict[str, Tensor]:
+def draw_and_share(head: SharedHead, kind: HeadKind) -> dict[str, Tensor]:
     """Draw the first weights and the masks that share them, from this machine's randomness alone.
 
     Returns:

@@ -42,7 +42,7 @@ class PlainHead(MintHead, Protocol):
     fresh: Any
 
 
-class Kind(Protocol):
+class HeadKind(Protocol):
     """What every party can derive of the head from the agreed experiment."""
 
     @property
@@ -131,7 +131,7 @@ class Convolutional:
 
 
 @lru_cache(maxsize=16)
-def head_kind(experiment: Experiment) -> Kind:
+def head_kind(experiment: Experiment) -> HeadKind:
     """The head of an experiment; the same object for the same experiment."""
     head = experiment.head
     if head.features is not None:  # a loop of its own, whose data set and backbone we do not know

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from amint_mpc import plaintext_run
 from amint_mpc.amint import passive
-from amint_mpc.amint.attacks import ATTACKS, Attack, Seen
+from amint_mpc.amint.attacks import ATTACKS, Attack, AttackView
 from amint_mpc.amint.attacks.shadows import by_set, halves, pool, train_shadow
 from amint_mpc.amint.detectors import Scores, auc_difference, detector_figures
 from amint_mpc.amint.metrics import Figure, accuracy_figure
@@ -156,9 +156,9 @@ def _shadow_logits(
     return torch.stack(found)
 
 
-def _seen(images: SplitImages, classifier: Classifier, shadow_logits: Tensor, inside: Tensor) -> Seen:
+def _seen(images: SplitImages, classifier: Classifier, shadow_logits: Tensor, inside: Tensor) -> AttackView:
     pixels, labels = pool(images)
-    return Seen(outputs(classifier, pixels)[0], labels, shadow_logits, inside)
+    return AttackView(outputs(classifier, pixels)[0], labels, shadow_logits, inside)
 
 
 def _head_scores(
@@ -179,7 +179,7 @@ def _head_scores(
     return scores
 
 
-def _task_accuracy(seen: Seen, images: SplitImages, seed: int) -> Figure:
+def _task_accuracy(seen: AttackView, images: SplitImages, seed: int) -> Figure:
     """On the unseen report images, the last of the pool."""
     count = len(images.images("unseen_report"))
     return accuracy_figure((seen.logits.argmax(1) == seen.labels)[-count:], seed)

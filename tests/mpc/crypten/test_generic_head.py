@@ -23,7 +23,7 @@ from amint_mpc.mpc.crypten.generic_head import GRADIENT_BITS, PRECISION, Generic
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.ring.fixed_point import X_BITS
 from amint_mpc.roles.auditor import draw_and_share
-from amint_mpc.roles.heads import Convolutional, Kind, head_kind, head_optimizer
+from amint_mpc.roles.heads import Convolutional, HeadKind, head_kind, head_optimizer
 from amint_mpc.transport.channel import memory_pair
 from tests.mpc.local_dealer import local_supplies
 
@@ -55,7 +55,7 @@ class Tapped:
 class Both:
     """Both parties of one head over a memory link, with a dealer in place."""
 
-    def __init__(self, kind: Kind, plans: list[Plan], first: dict[str, Tensor]) -> None:
+    def __init__(self, kind: HeadKind, plans: list[Plan], first: dict[str, Tensor]) -> None:
         self.ends = memory_pair()
         self.channels = [Tapped(end) for end in self.ends]
         supplies = local_supplies(plans)
