@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+OnNotice = Callable[[str], None]
+"""Is told a sentence for the user."""
+OnProgress = Callable[[str, int, int], None]
+"""Is told what is done, how much of it, of how much."""
 Phase = Literal["warm-up", "joint", "sealed", "score"]
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import nn
 
 from amint_mpc.cli import main
-from amint_mpc.models import Spec, StagedBackbone, Taps, register_backbone
+from amint_mpc.models import BackboneSpec, StagedBackbone, Taps, register_backbone
 
 
 def stage(inputs: int, outputs: int) -> nn.Module:
@@ -26,7 +26,7 @@ class ThreeStages(StagedBackbone):
     pairs: ClassVar[Mapping[Taps, tuple[int, int]]] = {"entry": (0, 1), "middle": (1, 2)}
     smallest = 8
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         width = spec.width
         stages = [stage(spec.shape[0], width), stage(width, 2 * width), stage(2 * width, 4 * width)]
         super().__init__(spec, stages, nn.Linear(4 * width, spec.classes))

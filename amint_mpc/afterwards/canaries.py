@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amint_mpc.afterwards.common import Side, read
+from amint_mpc.afterwards.common import QuerySide, read
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.errors import EvidenceError, ProtocolError
 from amint_mpc.evidence.canonical import pixels_digest
@@ -21,7 +21,7 @@ CANARY_TOLERANCE = 0.05
 """Of the logit: features of an image differ a little with the batch it is in, and fixed point rounds."""
 
 
-def open_members(side: Side, recorded: Mapping[str, Tensor], count: int) -> tuple[Tensor, Tensor]:
+def open_members(side: QuerySide, recorded: Mapping[str, Tensor], count: int) -> tuple[Tensor, Tensor]:
     """Random members, opened by the developer and checked. Returns pixels, and the logits that the run gave them."""
     members = torch.cat([recorded["members_calibration"], recorded["members_report"]]).double()
     if not count:
@@ -37,7 +37,7 @@ def open_members(side: Side, recorded: Mapping[str, Tensor], count: int) -> tupl
     return opened, members[positions].logit()
 
 
-def show_members(side: Side, prover: Prover, count: int) -> None:
+def show_members(side: QuerySide, prover: Prover, count: int) -> None:
     """The developer's side of `open_members`."""
     (positions,) = side.link.receive(POSITIONS, 0, (torch.int64, (count,)))
     members = prover.images.members
@@ -48,7 +48,7 @@ def show_members(side: Side, prover: Prover, count: int) -> None:
         side.link.send_json(PROOF, prover.position("members", position).proof.model_dump(mode="json"))
 
 
-def _proof(side: Side, name: str, image: Tensor | bytes) -> Included:
+def _proof(side: QuerySide, name: str, image: Tensor | bytes) -> Included:
     """The next proof of presence, checked."""
     proof = read(Included, side.link.receive_json(PROOF), "proof")
     if proof.images != name:
@@ -58,7 +58,7 @@ def _proof(side: Side, name: str, image: Tensor | bytes) -> Included:
     return proof
 
 
-def prove_external(side: Side, prover: Prover, pixels: list[bytes]) -> None:
+def prove_external(side: QuerySide, prover: Prover, pixels: list[bytes]) -> None:
     """The developer's side of `proven_external`."""
     external = set(prover.commitments.sets["external"].pixels)
     side.link.send(EXTERNAL, 0, torch.tensor([image in external for image in pixels], dtype=torch.uint8))
@@ -68,7 +68,7 @@ def prove_external(side: Side, prover: Prover, pixels: list[bytes]) -> None:
             side.link.send_json(PROOF, proof.model_dump(mode="json"))
 
 
-def proven_external(side: Side, pixels: list[bytes]) -> list[bool]:
+def proven_external(side: QuerySide, pixels: list[bytes]) -> list[bool]:
     """Of each image, by the digest of its pixels: whether the developer proved that it is in the external set.
 
     Raises:

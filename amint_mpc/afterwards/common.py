@@ -1,9 +1,8 @@
-"""What both sides of a private query have in common (`roles.query`)."""
+"""What both sides of a private query have in common (`afterwards.query`)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ from torch import Tensor
 from amint_mpc.config import Experiment, Role
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import ProtocolError
+from amint_mpc.events import OnProgress
 from amint_mpc.evidence.canonical import Value, pixels_digest
 from amint_mpc.evidence.entries import images_digest
 from amint_mpc.evidence.files import LOG
@@ -25,12 +25,9 @@ from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.runlog.countersigning import countersign
 from amint_mpc.transport.channel import Channel
 
-OnProgress = Callable[[str, int, int], None]
-"""Progress: what is done, how much of it, of how much."""
-
 
 @dataclass(frozen=True)
-class Side:
+class QuerySide:
     """What both sides of a query have.
 
     Args:

@@ -1,4 +1,4 @@
-"""The three parties of a private query (`roles.query`), connected as in a run, and the query without a peer.
+"""The three parties of a private query (`afterwards.query`), connected as in a run, and the query without a peer.
 
 Each starts from the folder of its own part in the finished run, whose evidence is verified first; the dealer's folder
 tells the experiment.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.afterwards import query
-from amint_mpc.afterwards.common import OnProgress, Side
+from amint_mpc.afterwards.common import QuerySide
 from amint_mpc.afterwards.proving import Prover, read_image
 from amint_mpc.amint.schedule import SCORE_BATCH
 from amint_mpc.amint.trainer import pick_device
@@ -26,6 +26,7 @@ from amint_mpc.config import Experiment, Party, load_experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SETS
 from amint_mpc.errors import DataError, UsageError
+from amint_mpc.events import OnProgress
 from amint_mpc.evidence.files import EXPERIMENT
 from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.models.classifier import Classifier, build_classifier
@@ -36,7 +37,8 @@ from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links, name_lost_third_party
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runlog.expected import ExpectedEntries
-from amint_mpc.transport.tls import Listener, connect
+from amint_mpc.transport.connect import connect
+from amint_mpc.transport.listener import Listener
 
 MAX_SHOWN = 5
 
@@ -48,7 +50,7 @@ def auditor(
     canaries: int,
     on_notice: Callable[[str], None],
     on_progress: OnProgress,
-) -> tuple[query.Asked, Verified]:
+) -> tuple[query.QueryResult, Verified]:
     """Ask about images, uint8 [n, C, H, W]. See `query.ask`."""
     if party.listen is None or party.dealer is None:
         raise UsageError("the auditor's party file needs listen and dealer", "Add host and port of both")
@@ -63,7 +65,7 @@ def auditor(
         developer = links.add(listener.accept("developer", wait, idle_timeout_s=party.idle_timeout_s))
         supply = auditors_supply(Connected(found.experiment, party, own, links, developer, on_notice, listener))
         agreed, certificate = links.sessions["developer"].id, identity.trusted(party.keys, "developer")
-        side = Side(run, found, own, certificate, agreed, developer, supply, on_progress)
+        side = QuerySide(run, found, own, certificate, agreed, developer, supply, on_progress)
         query.tell_count(links.to["dealer"], len(images) + canaries)
         with name_lost_third_party("auditor"):
             return query.ask(side, images, head, recorded, canaries), found
@@ -84,7 +86,7 @@ def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], No
         auditor = links.add(connect(party.auditor, own, "auditor", wait, on_notice, **limits))
         supply = developers_supply(Connected(found.experiment, party, own, links, auditor, on_notice))
         agreed, certificate = links.sessions["auditor"].id, identity.trusted(party.keys, "auditor")
-        side = Side(run, found, own, certificate, agreed, auditor, supply, on_progress)
+        side = QuerySide(run, found, own, certificate, agreed, auditor, supply, on_progress)
         with name_lost_third_party("developer"):
             return query.answer(side, model, prover, opens, partial(query.tell_count, links.to["dealer"]))
 

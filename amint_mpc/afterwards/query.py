@@ -7,12 +7,12 @@
 4. log        Both append how many images and which (a digest) to the log of the run, and sign it. From here on the
               query counts, whatever happens to the links.
 5. score      The developer runs its classifier on the images, and both run the head under secure computation, with
-              shares and masks that are fresh: the protocol of the run's own scorings (`mpc.layers.score_plan`).
+              shares and masks that are fresh: the protocol of the run's own scorings (`mpc.dense.layers.score_plan`).
 6. external   The developer proves which of the images are in its committed external set.
 
 Who learns what: the developer the images, and nothing of scores and head. The auditor the scores, and whose image is
 external; nothing of activations and classifier. The dealer how many images.
-Rounds: those of a scoring for each 256 images; bytes: `Asked.bytes_sent`.
+Rounds: those of a scoring for each 256 images; bytes: `QueryResult.bytes_sent`.
 
 Guarantees
     The head is the one that the run's log ends with, and so is the classifier if the developer is honest.
@@ -36,12 +36,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from amint_mpc.afterwards.canaries import check_canaries, open_members, prove_external, proven_external, show_members
-from amint_mpc.afterwards.common import Side, clean, digests, read
+from amint_mpc.afterwards.common import QuerySide, clean, digests, read
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.schedule import SCORE_BATCH, score_batches
 from amint_mpc.config import Experiment, Role
 from amint_mpc.errors import ProtocolError, UsageError
-from amint_mpc.models.classifier import Classifier
+from amint_mpc.models.classifier import Classifier, to_unit_range
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
@@ -66,7 +66,7 @@ class _Answer(BaseModel):
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryResult:
     """What the auditor has learned.
 
     Args:
@@ -84,7 +84,9 @@ class Asked:
     bytes_received: int
 
 
-def ask(side: Side, images: Tensor, head: Mapping[str, Tensor], recorded: Mapping[str, Tensor], canaries: int) -> Asked:
+def ask(
+    side: QuerySide, images: Tensor, head: Mapping[str, Tensor], recorded: Mapping[str, Tensor], canaries: int
+) -> QueryResult:
     """The auditor's side.
 
     Args:
@@ -117,10 +119,12 @@ def ask(side: Side, images: Tensor, head: Mapping[str, Tensor], recorded: Mappin
     check_canaries(logits[back][len(images) :], expected)
     scores = logits[back][: len(images)].sigmoid()
     flags = [external[int(at)] for at in back[: len(images)]]
-    return Asked(scores, flags, canaries, rounds, sent, received)
+    return QueryResult(scores, flags, canaries, rounds, sent, received)
 
 
-def answer(side: Side, classifier: Classifier, prover: Prover, opens: int, tell_dealer: Callable[[int], None]) -> int:
+def answer(
+    side: QuerySide, classifier: Classifier, prover: Prover, opens: int, tell_dealer: Callable[[int], None]
+) -> int:
     """The developer's side, for one query. Returns how many images there were.
 
     Args:
@@ -190,11 +194,11 @@ def tell_count(dealer: Channel, images: int) -> None:
 def features_of(classifier: Classifier, batch: Tensor) -> Tensor:
     """What the head is given of images, uint8 [n, C, H, W] -> float32 [n, F], as in the run's scorings."""
     device = next(classifier.parameters()).device
-    features: Tensor = classifier.eval()(batch.to(device).float() / 255)[1]
+    features: Tensor = classifier.eval()(to_unit_range(batch.to(device)))[1]
     return features.float().cpu()
 
 
-def _score(side: Side, weights: Mapping[str, Tensor], total: int) -> tuple[Tensor, int, int, int]:
+def _score(side: QuerySide, weights: Mapping[str, Tensor], total: int) -> tuple[Tensor, int, int, int]:
     """Logits, float64 [total], and what they cost: rounds, bytes sent, bytes received."""
     head = head_kind(side.experiment).secure(side.link, AUDITOR, side.supply, head_optimizer(side.experiment))
     masks = SecretStream(secrets.token_bytes(SEED_BYTES), "shares of the head")

@@ -26,7 +26,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from amint_mpc.afterwards.common import OnProgress
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.plaintext_head import MintHead
 from amint_mpc.amint.schedule import TrainStep, schedule
@@ -34,7 +33,7 @@ from amint_mpc.amint.snapshot import backbone_of
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment
 from amint_mpc.errors import EvidenceError, UsageError
-from amint_mpc.events import EpochEvent, StepEvent
+from amint_mpc.events import EpochEvent, OnProgress, StepEvent
 from amint_mpc.evidence.canonical import tensors_digest
 from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.runlog.expected import ExpectedEntries

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amint_mpc.amint.outputs import unit
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SplitImages
-from amint_mpc.models.classifier import Classifier
+from amint_mpc.models.classifier import Classifier, to_unit_range
 
 
 def fine_tuned(experiment: Experiment, classifier: Classifier, images: SplitImages) -> Classifier:
@@ -30,7 +29,7 @@ def fine_tuned(experiment: Experiment, classifier: Classifier, images: SplitImag
         if len(rows) < 2:  # a batch norm needs two
             continue
         optimizer.zero_grad()
-        value = F.cross_entropy(changed.logits(unit(pixels[rows].to(device))), labels[rows].to(device))
+        value = F.cross_entropy(changed.logits(to_unit_range(pixels[rows].to(device))), labels[rows].to(device))
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return changed.eval()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.amint.schedule import SCORE_BATCH
-from amint_mpc.models.classifier import Classifier
+from amint_mpc.models.classifier import Classifier, to_unit_range
 
 
 @torch.no_grad()
@@ -23,14 +23,9 @@ def outputs(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     modes = [(module, module.training) for module in classifier.modules()]
     classifier.eval()
     try:
-        passes = [classifier(unit(batch.to(device))) for batch in torch.split(images, SCORE_BATCH)]
+        passes = [classifier(to_unit_range(batch.to(device))) for batch in torch.split(images, SCORE_BATCH)]
     finally:
         for module, training in modes:
             module.training = training
     logits, features = (torch.cat(parts) for parts in zip(*passes, strict=True))
     return logits.cpu().double(), features.cpu().float()
-
-
-def unit(pixels: Tensor) -> Tensor:
-    """uint8 -> float32 in [0, 1], as in training."""
-    return pixels.to(torch.float32) / 255

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from amint_mpc.amint.optimizers import head_optimizer
-from amint_mpc.amint.outputs import outputs, unit
+from amint_mpc.amint.outputs import outputs
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SETS, SplitImages
-from amint_mpc.models.classifier import Classifier, build_classifier
+from amint_mpc.models.classifier import Classifier, build_classifier, to_unit_range
 from amint_mpc.models.head_weights import init_head, seeded_normal
 
 Features = Mapping[str, Tensor]
@@ -52,7 +52,7 @@ def frozen_features(experiment: Experiment, classifier: Classifier, images: Spli
     count = min(len(images.members), len(images.external)) // batch * batch
     with torch.no_grad():
         for both in zip(*(torch.split(part[:count], batch) for part in (images.members, images.external)), strict=True):
-            frozen(unit(torch.cat(both).to(device)))
+            frozen(to_unit_range(torch.cat(both).to(device)))
     return {name: outputs(frozen, images.images(name))[1] for name in SETS}
 
 

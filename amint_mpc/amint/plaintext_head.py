@@ -42,7 +42,7 @@ class MintHead(Protocol):
         """Membership probabilities, float64 [n], for features [n, F]; None on a party that may not learn them."""
 
 
-class Wrapped:
+class HeadWrapper:
     """A head that does what another one does; for those that watch it.
 
     Args:

@@ -35,7 +35,7 @@ from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Phase, StepEvent
-from amint_mpc.models.classifier import build_classifier
+from amint_mpc.models.classifier import build_classifier, to_unit_range
 
 
 class Trainer:
@@ -230,7 +230,7 @@ class Trainer:
         return self._step_event(done, item.epoch, "joint", start, losses, secure)
 
     def _sealed_step(self, item: TrainStep, done: int, members: Tensor, external: Tensor) -> StepEvent:
-        """A step of the head alone, on features as they are scored, mixed (`sealing`)."""
+        """A step of the head alone, on features as they are scored, mixed (`feature_mixup`)."""
         start = time.perf_counter()
         if self.head is not None:
             if item.fresh_head:
@@ -298,7 +298,7 @@ class Trainer:
         """Logits and features of one of the five sets, in scoring batches, with running statistics."""
         images = self.images.images(name)
         for batch in torch.split(images, score_batches(len(images))):
-            logits, features = self._eval(_unit(batch.to(self.device)))
+            logits, features = self._eval(to_unit_range(batch.to(self.device)))
             yield logits.float(), features
 
     @torch.no_grad()
@@ -320,7 +320,7 @@ class Trainer:
         return members, external
 
     def _pixels(self, rows: Tensor, *, members: bool = True) -> Tensor:
-        return _unit((self._members if members else self._external)[rows])
+        return to_unit_range((self._members if members else self._external)[rows])
 
     def _step_event(
         self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, Tensor], secure: float = 0.0
@@ -348,8 +348,3 @@ def pick_device(name: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(f"there is no device {name!r} here", "Set device to auto, cpu or cuda.") from error
     return device
-
-
-def _unit(pixels: Tensor) -> Tensor:
-    """uint8 -> float32 in [0, 1]."""
-    return pixels.to(torch.float32) / 255

@@ -1,8 +1,8 @@
 """Rounds and bytes of a whole run, before it is started: exact, for they depend on the experiment alone.
 
 Each kind of step is run once on zeros, over memory channels whose counters are those of a real link; what each party
-sent and received, in which order, is its tape. The tapes in the order of the schedule then give the clocks of both
-parties (the rounds, see `mpc.channel`) and the bytes of the whole run.
+sent and received, in which order, is its transcript. The transcripts in the order of the schedule then give the clocks
+of both parties (the rounds, see `transport.channel`) and the bytes of the whole run.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ RECEIVED = -1
 Moves = list[int]
 """What one party does on a link, in order: the bytes of a frame that it sends, or RECEIVED."""
 TRAIN = 0
+"""A training step among the kinds of steps; the others are scoring batches, named by their rows."""
 SEALED = -1
 """A training step of which the developer learns no gradient."""
-"""A training step among the kinds of steps; the others are scoring batches, named by their rows."""
 
 
 @dataclass(frozen=True)
-class Tape:
+class Transcript:
     """A part of a run.
 
     Args:
@@ -47,19 +47,19 @@ class Tape:
     auditor: Moves = field(default_factory=list)
     dealer: Moves = field(default_factory=list)
 
-    def __add__(self, other: Tape) -> Tape:
-        return Tape(self.developer + other.developer, self.auditor + other.auditor, self.dealer + other.dealer)
+    def __add__(self, other: Transcript) -> Transcript:
+        return Transcript(self.developer + other.developer, self.auditor + other.auditor, self.dealer + other.dealer)
 
 
 @dataclass(frozen=True)
-class Tapes:
+class Transcripts:
     """Args: start: from the handshake to the shares of the head. end: the head's opening. step: by kind.
     restart: the shares of the sealed epochs' fresh head."""
 
-    start: Tape
-    step: dict[int, Tape]
-    restart: Tape
-    end: Tape
+    start: Transcript
+    step: dict[int, Transcript]
+    restart: Transcript
+    end: Transcript
 
 
 def _frame(tag: str, *specs: Spec) -> int:
@@ -67,18 +67,18 @@ def _frame(tag: str, *specs: Spec) -> int:
     return len(frames.encode_tensors(tag, 0, 1, [torch.zeros(shape, dtype=dtype) for dtype, shape in specs]))
 
 
-FIGURES = Tape(developer=[RECEIVED], auditor=[0])
+FIGURES = Transcript(developer=[RECEIVED], auditor=[0])
 """The auditor tells figures: a round; the bytes (JSON, some hundred) depend on the digits and are not counted."""
-STOP = Tape(developer=[RECEIVED], auditor=[_frame(stopping.TAG, stopping.SPEC)])
+STOP = Transcript(developer=[RECEIVED], auditor=[_frame(stopping.TAG, stopping.SPEC)])
 """The auditor's bit after an evaluation: stop, or go on."""
 _DIGEST = _frame(run_log.DIGEST, countersigning.DIGEST_SPEC)
 _SIGNED = _frame(countersigning.SIGNED, *countersigning.SIGNED_SPECS)
 _SIGNATURE = _frame(run_log.SIGNATURE, countersigning.SIGNATURE_SPEC)
-CHECKPOINT = Tape(developer=[_DIGEST, _SIGNED, RECEIVED], auditor=[RECEIVED, _SIGNED, RECEIVED])
-"""Of the log: the classifier's digest, then both sign (`roles.record`)."""
-REPLAY = Tape(developer=[_DIGEST], auditor=[RECEIVED])
+CHECKPOINT = Transcript(developer=[_DIGEST, _SIGNED, RECEIVED], auditor=[RECEIVED, _SIGNED, RECEIVED])
+"""Of the log: the classifier's digest, then both sign (`runlog.recorder`)."""
+REPLAY = Transcript(developer=[_DIGEST], auditor=[RECEIVED])
 """Of the log with `evidence.replay`: the digest of what the developer keeps."""
-LOG_END = Tape(
+LOG_END = Transcript(
     developer=[_DIGEST, RECEIVED, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
     auditor=[RECEIVED, _DIGEST, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
 )
@@ -100,22 +100,22 @@ def kinds(experiment: Experiment) -> list[int]:
     return [kind for item in schedule(experiment) for kind in _kinds_of(item)]
 
 
-def record(experiment: Experiment) -> Tapes:
+def record(experiment: Experiment) -> Transcripts:
     """Run each part of a run once, on zeros."""
     kind_of_head = head_kind(experiment)
     inputs = kind_of_head.inputs
     labels = secure_head.targets(experiment.training.batch)
-    taped: list[_Taped] = []
+    transcribed: list[_TranscribedChannel] = []
 
     def wrap(channel: Channel) -> Channel:
-        taped.append(_Taped(channel))
-        return taped[-1]
+        transcribed.append(_TranscribedChannel(channel))
+        return transcribed[-1]
 
-    def take() -> Tape:
-        moves = [channel.moves for channel in taped]
-        for channel in taped:
+    def take() -> Transcript:
+        moves = [channel.moves for channel in transcribed]
+        for channel in transcribed:
             channel.moves = []
-        return Tape(*moves)
+        return Transcript(*moves)
 
     start = _agreement(experiment)
     with parties(kind_of_head, secure_head.head_optimizer(experiment), wrap) as three:
@@ -129,38 +129,38 @@ def record(experiment: Experiment) -> Tapes:
             else:
                 three.score(zeros(kind, inputs))
             step[kind] = take()
-        restart = Tape()
+        restart = Transcript()
         if experiment.training.sealed_epochs:
             three.restart()
             restart = take()
         three.together(three.developer.open_weights, three.auditor.open_weights)
-        return Tapes(start, step, restart, take())
+        return Transcripts(start, step, restart, take())
 
 
-def whole_run(experiment: Experiment, tapes: Tapes) -> Traffic:
+def whole_run(experiment: Experiment, transcripts: Transcripts) -> Traffic:
     """From the handshake to the last figures; with `training.patience`, of a run that never stops early."""
-    return replay(_parts(experiment, tapes))
+    return replay(_parts(experiment, transcripts))
 
 
-def training_step(tapes: Tapes) -> Traffic:
+def training_step(transcripts: Transcripts) -> Traffic:
     """A training step among others: what two of them take more than one, for the end of one overlaps the next."""
-    one, two = (replay([tapes.step[TRAIN]] * count) for count in (1, 2))
+    one, two = (replay([transcripts.step[TRAIN]] * count) for count in (1, 2))
     return Traffic(*(b - a for a, b in zip(astuple(one), astuple(two), strict=True)))
 
 
-def replay(tapes: Iterable[Tape]) -> Traffic:
+def replay(transcripts: Iterable[Transcript]) -> Traffic:
     """What the channels of both parties would have counted after all of these, one after another."""
     clocks, sent = [0, 0], [0, 0, 0]
-    for tape in tapes:
+    for transcript in transcripts:
         under_way: tuple[deque[int], deque[int]] = (deque(), deque())  # depths, on their way to each party
-        left = [deque(tape.developer), deque(tape.auditor)]
+        left = [deque(transcript.developer), deque(transcript.auditor)]
         while left[0] or left[1]:
             before = len(left[0]) + len(left[1])
             for party in (0, 1):
                 _advance(party, left[party], clocks, sent, under_way)
             if len(left[0]) + len(left[1]) == before:
-                raise RuntimeError("a tape waits for what nobody sends")
-        sent[2] += sum(tape.dealer)
+                raise RuntimeError("a transcript waits for what nobody sends")
+        sent[2] += sum(transcript.dealer)
     return Traffic(max(clocks), *sent)
 
 
@@ -177,15 +177,15 @@ def _advance(
             under_way[1 - party].append(clocks[party] + 1)
 
 
-def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
+def _parts(experiment: Experiment, transcripts: Transcripts) -> Iterator[Transcript]:
     logged = experiment.evidence.log
-    yield tapes.start
+    yield transcripts.start
     if logged:
         yield _checkpoint(experiment)
     for item in schedule(experiment):
         if isinstance(item, TrainStep) and item.fresh_head:
-            yield tapes.restart
-        yield from (tapes.step[kind] for kind in _kinds_of(item))
+            yield transcripts.restart
+        yield from (transcripts.step[kind] for kind in _kinds_of(item))
         if isinstance(item, ScoreSets) and not item.final:
             if experiment.training.patience:
                 yield STOP
@@ -193,15 +193,15 @@ def _parts(experiment: Experiment, tapes: Tapes) -> Iterator[Tape]:
                 yield FIGURES
             if logged:
                 yield _checkpoint(experiment)
-    yield tapes.end
+    yield transcripts.end
     if experiment.disclosure.final_figures:
         yield FIGURES
     if logged:
-        yield (REPLAY if experiment.evidence.replay else Tape()) + LOG_END
+        yield (REPLAY if experiment.evidence.replay else Transcript()) + LOG_END
 
 
-def _checkpoint(experiment: Experiment) -> Tape:
-    return (REPLAY if experiment.evidence.replay else Tape()) + CHECKPOINT
+def _checkpoint(experiment: Experiment) -> Transcript:
+    return (REPLAY if experiment.evidence.replay else Transcript()) + CHECKPOINT
 
 
 def _kinds_of(item: TrainStep | ScoreSets) -> list[int]:
@@ -220,12 +220,12 @@ def _commitment(experiment: Experiment) -> dict[str, JsonValue]:
     return {**sets, "salt": zeros}
 
 
-def _agreement(experiment: Experiment) -> Tape:
+def _agreement(experiment: Experiment) -> Transcript:
     """What developer and auditor say to each other before the head is shared."""
-    ends = [_Taped(channel) for channel in memory_pair()]
+    ends = [_TranscribedChannel(channel) for channel in memory_pair()]
     number = bytes(seeds.SESSION_BYTES)
 
-    def agree(end: _Taped, own: int) -> None:
+    def agree(end: _TranscribedChannel, own: int) -> None:
         roles = ROLES[own], ROLES[1 - own]
         handshake.handshake(end, *roles, experiment)
         seeds.check_same_session(end, number)
@@ -238,10 +238,10 @@ def _agreement(experiment: Experiment) -> Tape:
     together([lambda: agree(ends[0], 0), lambda: agree(ends[1], 1)], lambda: None)
     for end in ends:
         end.close()
-    return Tape(ends[0].moves, ends[1].moves)
+    return Transcript(ends[0].moves, ends[1].moves)
 
 
-class _Taped:
+class _TranscribedChannel:
     """A channel that keeps what is done on it."""
 
     def __init__(self, channel: Channel) -> None:

@@ -17,13 +17,13 @@ from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.bench.count import SEALED, TRAIN, Traffic
 from amint_mpc.bench.inprocess import parties, zeros
-from amint_mpc.bench.ours import OnProgress
 from amint_mpc.bench.train import shortened
 from amint_mpc.config import Experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
-from amint_mpc.models.classifier import build_classifier
+from amint_mpc.events import OnProgress
+from amint_mpc.models.classifier import build_classifier, to_unit_range
 from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.roles import secure_head
 from amint_mpc.roles.heads import head_kind
@@ -57,8 +57,8 @@ def estimate(
     if rtt_ms < 0 or repeats < 1:
         raise UsageError("a round trip takes 0 ms or more")
     on_progress("counting", 0, 3)
-    tapes = count.record(experiment)
-    whole, step = count.whole_run(experiment, tapes), count.training_step(tapes)
+    transcripts = count.record(experiment)
+    whole, step = count.whole_run(experiment, transcripts), count.training_step(transcripts)
     on_progress("timing the head", 1, 3)
     head = time_head(experiment, repeats)
     on_progress("timing the classifier", 2, 3)
@@ -156,7 +156,7 @@ def time_classifier(experiment: Experiment, repeats: int, head: MintHead | None)
         if hasattr(event, "secure_seconds"):
             steps[event.phase].append(event.seconds)
     model = build_classifier(experiment, kind.shape, kind.classes).eval()
-    batch = noise(64).float() / 255
+    batch = to_unit_range(noise(64))
     with torch.no_grad():
         forward = _timed(lambda: model(batch), repeats) / len(batch)
     # the first step of a phase pays for what is made once

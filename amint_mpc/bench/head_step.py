@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amint_mpc.bench import ours
-from amint_mpc.bench.ours import WARM_UP, Emulated, OnProgress
-from amint_mpc.bench.workers import Answers, Member, Team
+from amint_mpc.bench.ours import WARM_UP, EmulatedLink
+from amint_mpc.bench.workers import Answers, Worker, Workers
 from amint_mpc.config import Data, Evidence, Experiment, Head, Security, Training
 from amint_mpc.errors import UsageError
+from amint_mpc.events import OnProgress
 from amint_mpc.host import processes
 
 Against = Literal["crypten", "spu"]
@@ -51,7 +52,7 @@ class Setup:
     steps: int = 50
     threads: int = 1
     against: Against | None = None
-    link: Emulated | None = None
+    link: EmulatedLink | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.batch % 2:
@@ -83,21 +84,21 @@ class Rival:
 
     Args:
         name: of its figures.
-        members: its processes; two rivals may have the same.
+        workers: its processes; two rivals may have the same.
         steps: of it in a slice.
         command: what its processes are told besides.
         warm_up: more of that for each step before the first slice; the answers to the last are kept.
     """
 
     name: str
-    members: Mapping[str, Member]
+    workers: Mapping[str, Worker]
     steps: int
     command: Mapping[str, Any] = field(default_factory=dict)
     warm_up: Sequence[Mapping[str, Any]] = ({},)
 
-    def ask(self, team: Team, steps: int, more: Mapping[str, Any] | None = None) -> Answers:
+    def ask(self, workers: Workers, steps: int, more: Mapping[str, Any] | None = None) -> Answers:
         """Have it take some steps."""
-        return team.ask({name: {"steps": steps, **self.command, **(more or {})} for name in self.members})
+        return workers.ask({name: {"steps": steps, **self.command, **(more or {})} for name in self.workers})
 
 
 def measure(setup: Setup, links: Sequence[float] = (), on_progress: OnProgress = lambda *_: None) -> dict[str, Any]:
@@ -120,14 +121,14 @@ def measure(setup: Setup, links: Sequence[float] = (), on_progress: OnProgress =
     with tempfile.TemporaryDirectory(prefix="amint-mpc-bench-") as name:
         folder = Path(name)
         processes.prepare(folder, setup.experiment(total), None)
-        members = ours.members(folder, "head", [setup.threads] * 3, delayed)
-        members["plaintext"] = Member("plaintext", {"folder": name, "work": "head"})
+        by_name = ours.parties(folder, "head", [setup.threads] * 3, delayed)
+        by_name["plaintext"] = Worker("plaintext", {"folder": name, "work": "head"})
         rivals = _rivals(setup, folder)
         for rival in rivals:
-            members |= rival.members
+            by_name |= rival.workers
         on_progress("starting the processes", 0, 1)
-        with Team(members, folder) as team:
-            contest = _Contest(team, setup, rivals)
+        with Workers(by_name, folder) as workers:
+            contest = _Contest(workers, setup, rivals)
             contest.warm_up()
             parts = _slices(setup)
             for number, steps in enumerate(parts, start=1):
@@ -135,7 +136,7 @@ def measure(setup: Setup, links: Sequence[float] = (), on_progress: OnProgress =
                 on_progress("slices", number, len(parts))
             result = contest.result()
             for number, rtt in enumerate(links, start=1):
-                contest.at(Emulated(rtt, setup.link.mbit if setup.link else None))
+                contest.at(EmulatedLink(rtt, setup.link.mbit if setup.link else None))
                 on_progress("round-trip times", number, len(links))
             return result | ({"at_rtt": contest.links} if links else {})
 
@@ -143,8 +144,8 @@ def measure(setup: Setup, links: Sequence[float] = (), on_progress: OnProgress =
 class _Contest:
     """The contestants, and what their slices said."""
 
-    def __init__(self, team: Team, setup: Setup, rivals: Sequence[Rival]) -> None:
-        self._team, self._setup, self._rivals = team, setup, rivals
+    def __init__(self, workers: Workers, setup: Setup, rivals: Sequence[Rival]) -> None:
+        self._workers, self._setup, self._rivals = workers, setup, rivals
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._threads = sorted({1, cores})
         self._ours: list[dict[str, dict[str, Any]]] = []
@@ -155,31 +156,31 @@ class _Contest:
 
     def warm_up(self) -> None:
         """What is done once, and the steps in which CrypTen counts; none of it is timed."""
-        ours.warm_up(self._team, self._setup.link)
+        ours.warm_up(self._workers, self._setup.link)
         for threads in self._threads:
-            self._team.ask({"plaintext": {"steps": PLAIN_STEPS, "threads": threads}})
+            self._workers.ask({"plaintext": {"steps": PLAIN_STEPS, "threads": threads}})
         for rival in self._rivals:
             for more in rival.warm_up:
-                self._warm[rival.name] = rival.ask(self._team, 1, more)
+                self._warm[rival.name] = rival.ask(self._workers, 1, more)
 
     def turn(self, steps: int) -> None:
         """One slice of each."""
-        answers = ours.run_slice(self._team, steps)
+        answers = ours.run_slice(self._workers, steps)
         self._ours.append(answers)
         self._note("ours", ours.ms_per_step(answers, steps))
-        self._note("ours with log", ours.ms_per_step(ours.run_slice(self._team, steps, log=True), steps))
+        self._note("ours with log", ours.ms_per_step(ours.run_slice(self._workers, steps, log=True), steps))
         for rival in self._rivals:
-            answers = rival.ask(self._team, rival.steps)
+            answers = rival.ask(self._workers, rival.steps)
             self._theirs[rival.name].append(answers)
             self._note(rival.name, ours.ms_per_step(answers, rival.steps))
         for threads in self._threads:
-            answers = self._team.ask({"plaintext": {"steps": PLAIN_STEPS, "threads": threads}})
+            answers = self._workers.ask({"plaintext": {"steps": PLAIN_STEPS, "threads": threads}})
             self._note(f"plaintext {threads}", ours.ms_per_step(answers, PLAIN_STEPS))
 
-    def at(self, link: Emulated) -> None:
+    def at(self, link: EmulatedLink) -> None:
         """Ours over another link."""
-        ours.run_slice(self._team, 1, link)
-        answers = ours.run_slice(self._team, LINK_STEPS)
+        ours.run_slice(self._workers, 1, link)
+        answers = ours.run_slice(self._workers, LINK_STEPS)
         self.links.append({"rtt_ms": link.rtt_ms, "ms": ours.ms_per_step(answers, LINK_STEPS)})
 
     def result(self) -> dict[str, Any]:
@@ -231,7 +232,7 @@ class _Contest:
         """MB a step that each process of a rival sent, over all its slices: some messages go only now and then."""
         rival = next(rival for rival in self._rivals if rival.name == name)
         done = self._theirs[name]
-        return [sum(said[key]["bytes_sent"] for said in done) / len(done) / rival.steps / 1e6 for key in rival.members]
+        return [sum(said[key]["bytes_sent"] for said in done) / len(done) / rival.steps / 1e6 for key in rival.workers]
 
 
 def _share(found: Mapping[str, Mapping[str, float]], one: str, other: str) -> float | None:
@@ -249,9 +250,9 @@ def _rivals(setup: Setup, folder: Path) -> list[Rival]:
 def _crypten(setup: Setup, folder: Path) -> list[Rival]:
     sizes = {"features": setup.features, "hidden": setup.hidden, "batch": setup.batch, "threads": setup.threads}
     common = {**sizes, "rendezvous": str(folder / "rendezvous"), "interface": _loopback()}
-    members = {f"crypten-{rank}": Member("crypten_party", {**common, "rank": rank}) for rank in (0, 1)}
+    workers = {f"crypten-{rank}": Worker("crypten_party", {**common, "rank": rank}) for rank in (0, 1)}
     counting: Sequence[Mapping[str, Any]] = ({}, {"count": True})
-    return [Rival(f"crypten {way}", members, CRYPTEN_STEPS, {"way": way}, counting) for way in CRYPTEN_WAYS]
+    return [Rival(f"crypten {way}", workers, CRYPTEN_STEPS, {"way": way}, counting) for way in CRYPTEN_WAYS]
 
 
 def _spu(setup: Setup, folder: Path) -> list[Rival]:
@@ -260,11 +261,11 @@ def _spu(setup: Setup, folder: Path) -> list[Rival]:
     rivals = []
     for number, (protocol, steps) in enumerate(SPU_STEPS.items()):
         common = {**sizes, "protocol": protocol, "ports": ports[2 * number : 2 * number + 2]}
-        members = {}
+        workers = {}
         for rank in (0, 1):
             name = f"spu-{protocol}-{rank}"
-            members[name] = Member("spu_party", {**common, "rank": rank, "console": str(folder / f"{name}.out")})
-        rivals.append(Rival(f"spu {protocol}", members, steps))
+            workers[name] = Worker("spu_party", {**common, "rank": rank, "console": str(folder / f"{name}.out")})
+        rivals.append(Rival(f"spu {protocol}", workers, steps))
     return rivals
 
 
@@ -276,8 +277,8 @@ def _two_party(setup: Setup, folder: Path) -> Rival:
     experiment = setup.experiment(SPU_SLICES + 1).model_copy(update={"security": security})
     processes.prepare(place, experiment, None)
     common = {"folder": str(place), "work": "head", "delayed": False, "threads": 1}
-    members = {f"two-party-{role}": Member("party", {**common, "role": role}) for role in experiment.roles}
-    return Rival("two-party", members, 1, {"log": False})
+    workers = {f"two-party-{role}": Worker("party", {**common, "role": role}) for role in experiment.roles}
+    return Rival("two-party", workers, 1, {"log": False})
 
 
 def _slices(setup: Setup) -> list[int]:

@@ -21,7 +21,7 @@ from amint_mpc.mpc.correlations.supply import Supply, serve_step
 from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.auditor import draw_and_share
-from amint_mpc.roles.heads import Kind
+from amint_mpc.roles.heads import HeadKind
 from amint_mpc.transport.channel import Channel, memory_pair
 
 MEMORY = 1 << 28
@@ -36,7 +36,7 @@ class Parties:
         from_dealer: the dealer's end of its link to the developer.
     """
 
-    kind: Kind
+    kind: HeadKind
     optimizer: Optimizer
     developer: SharedHead
     auditor: SharedHead
@@ -94,7 +94,7 @@ class Parties:
 
 @contextmanager
 def parties(
-    kind: Kind, optimizer: Optimizer, wrap: Callable[[Channel], Channel] = lambda channel: channel
+    kind: HeadKind, optimizer: Optimizer, wrap: Callable[[Channel], Channel] = lambda channel: channel
 ) -> Iterator[Parties]:
     """Three parties with a fresh head. Only one process, so nothing is hidden from anybody.
 

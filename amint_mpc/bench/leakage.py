@@ -36,14 +36,13 @@ from amint_mpc.afterwards.query import features_of
 from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.metrics import best_threshold, membership_figures
 from amint_mpc.amint.optimizers import head_optimizer
-from amint_mpc.amint.plaintext_head import PlaintextHead, Wrapped
+from amint_mpc.amint.plaintext_head import HeadWrapper, PlaintextHead
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.bench.ours import OnProgress
 from amint_mpc.config import Experiment
 from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.split import SETS, load_split
 from amint_mpc.errors import UsageError
-from amint_mpc.events import EpochEvent
+from amint_mpc.events import EpochEvent, OnProgress
 from amint_mpc.limits import FEATURE_LIMIT
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.plaintext_run import FRESH
@@ -56,7 +55,7 @@ ATTACKER = 2**32  # seeds of the developer's own heads, apart from all others
 
 
 @dataclass(frozen=True)
-class Seen:
+class OpenedStep:
     """Of one joint step: features [n, F], opened gradients of L_mint by them [n, F], number of members."""
 
     features: Tensor
@@ -64,19 +63,19 @@ class Seen:
     members: int
 
 
-class Opened(Wrapped):
+class ObservedHead(HeadWrapper):
     """The head of a plaintext run, and what a developer sees of it."""
 
     def __init__(self, head: PlaintextHead, steps: int) -> None:
         super().__init__(head)
         self.head = head
-        self.seen: deque[Seen] = deque(maxlen=steps)
+        self.seen: deque[OpenedStep] = deque(maxlen=steps)
         self.joint: HeadWeights | None = None
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`."""
         gradients = self.head.step(features, members)
-        self.seen.append(Seen(features.float(), gradients, members))
+        self.seen.append(OpenedStep(features.float(), gradients, members))
         return gradients
 
     def restart(self) -> None:
@@ -153,7 +152,7 @@ def own_head(experiment: Experiment, features: Mapping[str, Tensor], seed: int, 
     return head.weights
 
 
-def fit_to_gradients(start: HeadWeights, seen: Sequence[Seen]) -> tuple[HeadWeights, dict[str, float]]:
+def fit_to_gradients(start: HeadWeights, seen: Sequence[OpenedStep]) -> tuple[HeadWeights, dict[str, float]]:
     """Weights near `start` whose gradients with respect to the features are those that were seen, row by row.
 
     Returns:
@@ -252,7 +251,9 @@ def _spread(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _trained(experiment: Experiment, data: Path | None, on_progress: OnProgress) -> tuple[Opened, dict[str, Tensor]]:
+def _trained(
+    experiment: Experiment, data: Path | None, on_progress: OnProgress
+) -> tuple[ObservedHead, dict[str, Tensor]]:
     """A finished plaintext run with sealed epochs, and the features of all sets."""
     images = load_split(experiment, data)
     fresh = iter(_seeds(experiment))
@@ -262,7 +263,7 @@ def _trained(experiment: Experiment, data: Path | None, on_progress: OnProgress)
         return PlaintextHead(first, head_optimizer(experiment.head), drawn)
 
     trainer = Trainer(experiment, images, None)
-    opened = Opened(drawn(), SEEN_EPOCHS * experiment.steps_per_epoch)
+    opened = ObservedHead(drawn(), SEEN_EPOCHS * experiment.steps_per_epoch)
     trainer.head = opened
     for event in trainer.run():
         if isinstance(event, EpochEvent):

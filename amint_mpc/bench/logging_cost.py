@@ -17,8 +17,8 @@ from amint_mpc.transport.hashing import Digests, HashingChannel
 FILE = "bench-log.jsonl"
 
 
-class Scribe:
-    """Does for a step what `roles.record` does, while `on`; between checkpoints that is all a run does for its log.
+class SwitchedLog:
+    """Does for a step what `runlog.recorder` does, while `on`; between checkpoints that is all a run does for its log.
 
     Args:
         link: between developer and auditor. log: which the entries are appended to.
@@ -32,7 +32,7 @@ class Scribe:
     @property
     def channel(self) -> Channel:
         """For the head: observed while `on`, and as it is otherwise."""
-        return cast(Channel, _Switched(self))
+        return cast(Channel, _SwitchedChannel(self))
 
     def used(self) -> Channel:
         """What `channel` stands for at present."""
@@ -55,20 +55,20 @@ class Scribe:
         self._hashing.drain()
 
 
-class _Switched:
-    def __init__(self, scribe: Scribe) -> None:
-        self._scribe = scribe
+class _SwitchedChannel:
+    def __init__(self, log: SwitchedLog) -> None:
+        self._log = log
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._scribe.used(), name)
+        return getattr(self._log.used(), name)
 
 
 @contextmanager
-def opened(experiment: Experiment, link: Channel, folder: Path) -> Iterator[Scribe]:
-    """A scribe whose file lies in the party's own folder."""
+def opened(experiment: Experiment, link: Channel, folder: Path) -> Iterator[SwitchedLog]:
+    """A log whose file lies in the party's own folder."""
     hashing = HashingChannel(link)
     try:
         with Log.create(folder / FILE) as log:
-            yield Scribe(experiment, link, hashing, log)
+            yield SwitchedLog(experiment, link, hashing, log)
     finally:
         hashing.end()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from amint_mpc.bench.delay import DelayedLink
-from amint_mpc.bench.workers import Answers, Member, Team, seconds
+from amint_mpc.bench.workers import Answers, Worker, Workers, seconds
 from amint_mpc.config import ROLES
 from amint_mpc.errors import UsageError
-
-OnProgress = Callable[[str, int, int], None]
-"""Progress: what is done, how much of it, of how much."""
 
 WARM_UP = 3
 LEAD = 2  # blocks that the dealer is ahead of the developer, as in a run that is under way
@@ -22,7 +18,7 @@ SLICES = 5
 
 
 @dataclass(frozen=True)
-class Emulated:
+class EmulatedLink:
     """A link between developer and auditor that is slower than loopback (see `delay`)."""
 
     rtt_ms: float = 0.0
@@ -36,27 +32,24 @@ class Emulated:
     def command(self) -> dict[str, Any]:
         return {"rtt_ms": self.rtt_ms, "mbit": self.mbit}
 
-    @property
-    def real(self) -> bool:
-        """Whether there is nothing to imitate."""
-        return DelayedLink.of(self.rtt_ms, self.mbit) == DelayedLink()
 
-
-def members(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> dict[str, Member]:
-    """The three parties of a folder that `roles.local.prepare` made. threads: of developer, auditor and dealer."""
+def parties(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> dict[str, Worker]:
+    """The three parties of a folder that `host.processes.prepare` made. threads: of developer, auditor and dealer."""
     common = {"folder": str(folder), "work": work, "delayed": delayed}
     return {
-        role: Member("party", {**common, "role": role, "threads": count})
+        role: Worker("party", {**common, "role": role, "threads": count})
         for role, count in zip(ROLES, threads, strict=True)
     }
 
 
-def warm_up(team: Team, link: Emulated | None = None) -> None:
+def warm_up(workers: Workers, link: EmulatedLink | None = None) -> None:
     """The first steps, and the dealer's lead."""
-    run_slice(team, WARM_UP, link, lead=LEAD, log=True)
+    run_slice(workers, WARM_UP, link, lead=LEAD, log=True)
 
 
-def run_slice(team: Team, steps: int, link: Emulated | None = None, lead: int = 0, log: bool = False) -> Answers:
+def run_slice(
+    workers: Workers, steps: int, link: EmulatedLink | None = None, lead: int = 0, log: bool = False
+) -> Answers:
     """Some steps of all three parties. The next slice has the same link unless it is told another.
 
     Args:
@@ -65,7 +58,7 @@ def run_slice(team: Team, steps: int, link: Emulated | None = None, lead: int = 
     command: dict[str, Any] = {"steps": steps, "log": log} | (link.command if link else {})
     commands: dict[str, dict[str, Any]] = {role: dict(command) for role in ROLES}
     commands["dealer"]["steps"] += lead
-    return team.ask(commands)
+    return workers.ask(commands)
 
 
 def slices(steps: int) -> list[int]:

@@ -3,7 +3,7 @@
 Links, identities, handshake, seeds, masks and the head are those of a run (`amint_mpc.roles`). What differs: the steps
 come in slices, so that others can be measured between them; the dealer makes as many blocks in a slice as the
 parties use in it, so that no work of its is done outside; nothing is scored or saved; the log is kept in the slices
-that want one (`scribe`).
+that want one (`logging_cost`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.amint.plaintext_head import MintHead, Wrapped
+from amint_mpc.amint.plaintext_head import HeadWrapper, MintHead
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import logging_cost
 from amint_mpc.bench.delay import DelayedLink, DelayingWire, slow_down
-from amint_mpc.bench.logging_cost import Scribe
+from amint_mpc.bench.logging_cost import SwitchedLog
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
@@ -37,7 +37,8 @@ from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.transport.channel import Channel, ChannelStats
-from amint_mpc.transport.tls import Listener, connect
+from amint_mpc.transport.connect import connect
+from amint_mpc.transport.listener import Listener
 
 OneStep = Callable[[], float]
 """Takes one step; returns the seconds in which nothing went on but the head."""
@@ -47,7 +48,7 @@ BATCHES = 4  # of random features, made beforehand
 
 @contextmanager
 def opened(settings: dict[str, Any]) -> Iterator[Handler]:
-    """Args: settings: role, folder (as `roles.local.prepare` makes it), threads, work ("head" or "train"), delayed."""
+    """Args: settings: role, folder (see `host.processes.prepare`), threads, work ("head" or "train"), delayed."""
     torch.set_num_threads(settings["threads"])
     folder, role = Path(settings["folder"]), settings["role"]
     experiment = load_experiment(folder / "experiment.yaml")
@@ -75,7 +76,7 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
         run_log = inside.enter_context(logging_cost.opened(experiment, to_auditor, folder))
         head = make_head(run_log.channel)
         head.share_weights(None, None)
-        mint = Clocked(secure_head.SecureMintHead(head, to_auditor, experiment), run_log)
+        mint = TimedHead(secure_head.SecureMintHead(head, to_auditor, experiment), run_log)
         step = head_alone(mint, experiment) if kind == "head" else training(mint, experiment, party, party.overlap)
         wire = slow_down(to_auditor) if delayed else None
 
@@ -206,10 +207,10 @@ def take_steps(step: OneStep, count: int) -> dict[str, Any]:
     return {"seconds": whole, "blocked": blocked}
 
 
-class Clocked(Wrapped):
+class TimedHead(HeadWrapper):
     """A head that adds up the seconds of its steps, in whichever thread they run."""
 
-    def __init__(self, head: MintHead, run_log: Scribe) -> None:
+    def __init__(self, head: MintHead, run_log: SwitchedLog) -> None:
         super().__init__(head)
         self._log = run_log
         self.seconds = 0.0

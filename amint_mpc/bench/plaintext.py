@@ -19,7 +19,7 @@ from amint_mpc.roles.heads import head_kind
 
 @contextmanager
 def opened(settings: dict[str, Any]) -> Iterator[Handler]:
-    """Args: settings: folder (as `roles.local.prepare` makes it), work ("head" or "train")."""
+    """Args: settings: folder (as `host.processes.prepare` makes it), work ("head" or "train")."""
     folder = Path(settings["folder"])
     experiment = load_experiment(folder / "experiment.yaml")
     if settings["work"] == "head":

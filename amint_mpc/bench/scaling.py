@@ -8,7 +8,7 @@ from typing import Any
 
 from amint_mpc.bench import head_step
 from amint_mpc.bench.head_step import Setup
-from amint_mpc.bench.ours import OnProgress
+from amint_mpc.events import OnProgress
 
 AXES = ("batch", "features", "hidden")
 FACTORS = (0.5, 1.0, 2.0)

@@ -47,7 +47,7 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
     """
     os.environ["OMP_NUM_THREADS"] = "1"  # before SPU is loaded, which asks once
     console = Console(Path(settings["console"]))
-    party = Party(settings)
+    party = SpuParty(settings)
 
     def handle(command: dict[str, Any]) -> dict[str, Any]:
         before, gradient = party.sent, None
@@ -94,7 +94,7 @@ def step(x: Any, y: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> tuple[Any, ...]:
     return w1 - rate * (x.T @ ga), b1 - rate * ga.sum(0), w2 - rate * (h.T @ g), b2 - rate * g.sum(), ga @ w1.T
 
 
-class Party:
+class SpuParty:
     """A rank of SPU with its shares.
 
     Args:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from amint_mpc.bench import ours
-from amint_mpc.bench.ours import LEAD, WARM_UP, Emulated, OnProgress
-from amint_mpc.bench.workers import Member, Team
+from amint_mpc.bench.ours import LEAD, WARM_UP, EmulatedLink
+from amint_mpc.bench.workers import Worker, Workers
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
+from amint_mpc.events import OnProgress
 from amint_mpc.host import processes
 
 
@@ -25,7 +26,7 @@ def measure(
     steps: int,
     data: Path | None = None,
     threads: int = 1,
-    link: Emulated | None = None,
+    link: EmulatedLink | None = None,
     on_progress: OnProgress = lambda *_: None,
 ) -> dict[str, Any]:
     """Run the comparison.
@@ -45,11 +46,11 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="amint-mpc-bench-") as name:
         folder = Path(name)
         processes.prepare(folder, shortened(experiment, 2 * (WARM_UP + LEAD + steps)), data)
-        members = ours.members(folder, "train", [threads, 1, 1], link is not None)
-        members["twin"] = Member("plaintext", {"folder": name, "work": "train"})
+        by_name = ours.parties(folder, "train", [threads, 1, 1], link is not None)
+        by_name["twin"] = Worker("plaintext", {"folder": name, "work": "train"})
         on_progress("starting the processes", 0, 1)
-        with Team(members, folder) as team:
-            return _contest(team, ours.slices(steps), threads, link, experiment.evidence.log, on_progress) | {
+        with Workers(by_name, folder) as workers:
+            return _contest(workers, ours.slices(steps), threads, link, experiment.evidence.log, on_progress) | {
                 "experiment": experiment.name,
                 "digest": experiment.digest(),
                 "steps": steps,
@@ -71,23 +72,23 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
 
 
 def _contest(
-    team: Team, parts: list[int], threads: int, link: Emulated | None, log: bool, on_progress: OnProgress
+    workers: Workers, parts: list[int], threads: int, link: EmulatedLink | None, log: bool, on_progress: OnProgress
 ) -> dict[str, Any]:
     choices = sorted({1, os.cpu_count() or 1})
-    ours.warm_up(team, link)
+    ours.warm_up(workers, link)
     for count in choices:
-        team.ask({"twin": {"steps": WARM_UP, "threads": count}})
+        workers.ask({"twin": {"steps": WARM_UP, "threads": count}})
     done: list[dict[str, dict[str, Any]]] = []
     secure: list[float] = []
     unlogged: list[float] = []
     twins: dict[int, list[float]] = {count: [] for count in choices}
     for number, steps in enumerate(parts, start=1):
-        done.append(ours.run_slice(team, steps, log=log))
+        done.append(ours.run_slice(workers, steps, log=log))
         secure.append(ours.ms_per_step(done[-1], steps))
         if log:
-            unlogged.append(ours.ms_per_step(ours.run_slice(team, steps), steps))
+            unlogged.append(ours.ms_per_step(ours.run_slice(workers, steps), steps))
         for count in choices:
-            answers = team.ask({"twin": {"steps": steps, "threads": count}})
+            answers = workers.ask({"twin": {"steps": steps, "threads": count}})
             twins[count].append(ours.ms_per_step(answers, steps))
         on_progress("slices", number, len(parts))
     own, twin = ours.middle(secure), {count: ours.middle(values) for count, values in twins.items()}

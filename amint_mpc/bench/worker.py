@@ -30,11 +30,11 @@ def work(opened: Callable[[dict[str, Any]], AbstractContextManager[Handler]]) ->
         return
     try:
         with opened(json.loads(settings)) as handle:
-            _on_progress({"event": "ready"})
+            _write({"event": "ready"})
             while command := sys.stdin.readline():
-                _on_progress({"event": "done", **_measured(handle, json.loads(command))})
+                _write({"event": "done", **_measured(handle, json.loads(command))})
     except AmintError as error:
-        _on_progress({"event": "error", "message": error.message, "hint": error.hint, "code": error.exit_code})
+        _write({"event": "error", "message": error.message, "hint": error.hint, "code": error.exit_code})
         raise SystemExit(error.exit_code) from None
 
 
@@ -62,6 +62,6 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def _on_progress(record: dict[str, Any]) -> None:
+def _write(record: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()

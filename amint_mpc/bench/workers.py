@@ -18,32 +18,32 @@ Answers = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Member:
+class Worker:
     """One process: a module of this package that calls `worker.work`, and its settings."""
 
     module: str
     settings: Mapping[str, Any]
 
 
-class Team(Processes):
+class Workers(Processes):
     """Workers, ready when the context is entered. On leaving it none is alive.
 
     Args:
-        members: by name.
+        workers: by name.
         logs: folder for what each writes to stderr, NAME.err.
     """
 
-    def __init__(self, members: Mapping[str, Member], logs: Path) -> None:
-        commands = {name: [sys.executable, "-m", f"amint_mpc.bench.{m.module}"] for name, m in members.items()}
+    def __init__(self, workers: Mapping[str, Worker], logs: Path) -> None:
+        commands = {name: [sys.executable, "-m", f"amint_mpc.bench.{w.module}"] for name, w in workers.items()}
         super().__init__(commands, logs)
-        self._members = members
+        self._workers = workers
         self._answers: Iterator[tuple[str, dict[str, Any]]] = iter(())
 
-    def __enter__(self) -> Team:
+    def __enter__(self) -> Workers:
         super().__enter__()
         try:
             self._answers = self.records()
-            self.ask({name: member.settings for name, member in self._members.items()})
+            self.ask({name: worker.settings for name, worker in self._workers.items()})
         except BaseException:
             self.__exit__(*sys.exc_info())
             raise

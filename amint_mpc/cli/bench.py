@@ -18,7 +18,7 @@ from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
     from amint_mpc.bench.head_step import Against
-    from amint_mpc.bench.ours import Emulated
+    from amint_mpc.bench.ours import EmulatedLink
 
 threads = click.option("--threads", type=int, default=1, show_default=True, help="Threads of torch in each process.")
 rtt_ms = click.option("--rtt-ms", type=float, help="Delay the link between developer and auditor: a round trip.")
@@ -230,10 +230,10 @@ def leakage(
     console.print("moved: share of found members that escape when their features move by so much of their length")
 
 
-def _link(rtt_ms: float | None, mbit: float | None) -> Emulated | None:
-    from amint_mpc.bench.ours import Emulated
+def _link(rtt_ms: float | None, mbit: float | None) -> EmulatedLink | None:
+    from amint_mpc.bench.ours import EmulatedLink
 
-    return None if rtt_ms is None and mbit is None else Emulated(rtt_ms or 0.0, mbit)
+    return None if rtt_ms is None and mbit is None else EmulatedLink(rtt_ms or 0.0, mbit)
 
 
 def _grid(*titles: str) -> Table:

@@ -21,12 +21,12 @@ def config() -> None:
 @config.command("list")
 def list_command() -> None:
     """Name the experiments that come with the program, and the studies."""
-    _on_progress(list_experiments())
+    _print_titles(list_experiments())
     click.echo("\nStudies, for amint-mpc study --config NAME:")
-    _on_progress(list_studies())
+    _print_titles(list_studies())
 
 
-def _on_progress(files: Mapping[str, Path]) -> None:
+def _print_titles(files: Mapping[str, Path]) -> None:
     for name, path in files.items():
         lines = path.read_text(encoding="utf-8").splitlines()
         click.echo(f"{name:16} {lines[1].lstrip('# ')}")

@@ -19,7 +19,7 @@ from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
     from amint_mpc.study.folder import StudyFolder
-    from amint_mpc.study.plan import Cell, Plan
+    from amint_mpc.study.plan import Cell, StudyPlan
     from amint_mpc.study.results import Results
 
 
@@ -75,8 +75,8 @@ def study(source: str, out: Path | None, jobs: int, data: Path | None, dry_run: 
         raise _failed(results, folder, plan)
 
 
-def _run(plan: Plan, folder: StudyFolder, jobs: int, data: Path | None, command: str, console: Console) -> Results:
-    from amint_mpc.study.pool import Ended, Pool, accelerators
+def _run(plan: StudyPlan, folder: StudyFolder, jobs: int, data: Path | None, command: str, console: Console) -> Results:
+    from amint_mpc.study.pool import CellEnded, Pool, accelerators
     from amint_mpc.study.results import rebuild
     from amint_mpc.study.timing import Pace
 
@@ -88,7 +88,7 @@ def _run(plan: Plan, folder: StudyFolder, jobs: int, data: Path | None, command:
             try:
                 with Pool(folder, jobs, data, accelerators()) as pool:
                     for event in pool.run(todo):
-                        if isinstance(event, Ended):
+                        if isinstance(event, CellEnded):
                             results = rebuild(plan, folder, command)
                             pace.ended(event.cell, event.seconds)
                         screen.show(event, pace.left(), results)
@@ -99,7 +99,7 @@ def _run(plan: Plan, folder: StudyFolder, jobs: int, data: Path | None, command:
         return results
 
 
-def _print(plan: Plan, folder: StudyFolder, results: Results, console: Console, as_json: bool) -> None:
+def _print(plan: StudyPlan, folder: StudyFolder, results: Results, console: Console, as_json: bool) -> None:
     if as_json:
         counts = {status: results.counts[status] for status in ("done", "failed", "pending")}
         files = [str(path) for path in results.files]
@@ -114,7 +114,7 @@ def _print(plan: Plan, folder: StudyFolder, results: Results, console: Console, 
         console.print(f"  {path}", markup=False, soft_wrap=True)
 
 
-def _failed(results: Results, folder: StudyFolder, plan: Plan) -> AmintError:
+def _failed(results: Results, folder: StudyFolder, plan: StudyPlan) -> AmintError:
     """The error at the end, with the exit code of the failures where they have one in common."""
     records = [record for cell in plan.cells if (record := folder.failure(cell))]
     messages = [f"{row['run']}: {row['message']}" for row in results.rows if row["status"] == "failed"]
@@ -127,7 +127,7 @@ def _failed(results: Results, folder: StudyFolder, plan: Plan) -> AmintError:
     return error
 
 
-def _dry_run(plan: Plan, folder: StudyFolder, jobs: int, console: Console, as_json: bool) -> None:
+def _dry_run(plan: StudyPlan, folder: StudyFolder, jobs: int, console: Console, as_json: bool) -> None:
     import torch
 
     from amint_mpc.bench.estimate import estimate, plaintext_seconds

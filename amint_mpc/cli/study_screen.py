@@ -12,7 +12,7 @@ from amint_mpc.cli.figures import duration
 from amint_mpc.cli.screen import Progress as Story
 
 if TYPE_CHECKING:
-    from amint_mpc.study.pool import Ended, Started, Told
+    from amint_mpc.study.pool import CellEnded, CellEvent, CellStarted
     from amint_mpc.study.results import Results
 
 
@@ -31,15 +31,15 @@ class StudyScreen:
         self._tasks: dict[str, TaskID] = {}
         self._stories: dict[str, Story] = {}
 
-    def show(self, event: Started | Told | Ended, left: float | None, results: Results) -> None:
+    def show(self, event: CellStarted | CellEvent | CellEnded, left: float | None, results: Results) -> None:
         """Args: left: seconds of the study, None where they are not known yet; results: as they are now."""
-        from amint_mpc.study.pool import Ended, Started
+        from amint_mpc.study.pool import CellEnded, CellStarted
 
-        if isinstance(event, Ended):
+        if isinstance(event, CellEnded):
             self._ended(event, left, results)
         elif self._bars is None:
             return
-        elif isinstance(event, Started):
+        elif isinstance(event, CellStarted):
             name = event.cell.name
             self._stories[name] = Story(name)
             self._tasks[name] = self._bars.add_task(name, total=None, note="starting")
@@ -50,7 +50,7 @@ class StudyScreen:
                 self._tasks[event.cell.name], total=story.steps or None, completed=story.step, note=story.story
             )
 
-    def _ended(self, event: Ended, left: float | None, results: Results) -> None:
+    def _ended(self, event: CellEnded, left: float | None, results: Results) -> None:
         name, counts = event.cell.name, results.counts
         over = counts["done"] + counts["failed"]
         time_left = "" if left is None or over == self._runs else f"about {duration(left)} left"

@@ -1,15 +1,15 @@
 """Images: a registry of datasets, and the split into members, external and unseen images."""
 
-from amint_mpc.data.census import Census
+from amint_mpc.data.duplicates import SplitCounts
 from amint_mpc.data.registry import DATASETS, Dataset, LabelledImages, dataset
 from amint_mpc.data.split import SETS, SplitImages, load_split, set_counts, split_images
 
 __all__ = [
     "DATASETS",
     "SETS",
-    "Census",
     "Dataset",
     "LabelledImages",
+    "SplitCounts",
     "SplitImages",
     "dataset",
     "load_split",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from amint_mpc.errors import DataError
 
-Say = Callable[[str], None]
 """Told what happens, a sentence at a time."""
 
 _MOST_TEXT = 1 << 23  # bytes; the longest list of file names here has half a megabyte

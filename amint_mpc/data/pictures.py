@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from amint_mpc.data.files import Listing, Say, instead
+from amint_mpc.data.files import Listing, instead
 from amint_mpc.errors import DataError
+from amint_mpc.events import OnNotice
 
 MAX_PIXELS = 1 << 26  # of one file, unpacked: 200 MB in colour. Cameras stay below, image bombs do not
 TELL_EVERY_S = 5.0
@@ -30,12 +31,12 @@ _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF
 _HINT = "Replace or remove it, and take its line out of the list that names it, if there is one."
 
 
-def read_pictures(listing: Listing, shape: tuple[int, int, int], on_notice: Say) -> tuple[Tensor, Tensor]:
+def read_pictures(listing: Listing, shape: tuple[int, int, int], on_notice: OnNotice) -> tuple[Tensor, Tensor]:
     """Read all files of a listing.
 
     Args:
         shape: (C, H, W) of every image in the result.
-        say: told every few seconds how far it is.
+        on_notice: told every few seconds how far it is.
 
     Returns:
         Images uint8 [N, C, H, W] and labels int64 [N].

@@ -13,12 +13,13 @@ from torch import Tensor
 from amint_mpc.config import Data
 from amint_mpc.data.cifar import CIFAR_10, CIFAR_100, read_cifar
 from amint_mpc.data.classfolders import list_class_folders
-from amint_mpc.data.files import Listing, Say
+from amint_mpc.data.files import Listing
 from amint_mpc.data.gtsrb import download_gtsrb, list_gtsrb
 from amint_mpc.data.mnist import download_idx, load_mnist_5k, read_idx_folder
 from amint_mpc.data.pictures import read_pictures
 from amint_mpc.data.tiny_imagenet import list_tiny_imagenet
 from amint_mpc.errors import DataError, UsageError
+from amint_mpc.events import OnNotice
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Dataset:
     name: str
     shape: tuple[int, int, int]
     classes: int
-    load: Callable[[Path, Dataset, Say], tuple[Tensor, Tensor]]
+    load: Callable[[Path, Dataset, OnNotice], tuple[Tensor, Tensor]]
     places: tuple[str, ...] = (".",)
     marks: tuple[str, ...] = (".",)
     layout: str = ""
@@ -66,12 +67,12 @@ class Dataset:
         """Whether `read` would fetch the images first."""
         return self.download is not None and root is not None and self.place(root) is None
 
-    def read(self, root: Path | None, on_notice: Say = lambda _: None) -> LabelledImages:
+    def read(self, root: Path | None, on_notice: OnNotice = lambda _: None) -> LabelledImages:
         """Load and check all images; download them where that is possible and a folder is named.
 
         Args:
             root: the developer's data folder; None: it named none.
-            say: told how it goes on, where that takes long.
+            on_notice: told how it goes on, where that takes long.
 
         Raises:
             DataError: nothing to read, or not what the registry states.
@@ -87,7 +88,7 @@ class Dataset:
             raise DataError(f"{self.name}: a label is outside 0 to {self.classes - 1}", "Check the label files.")
         return LabelledImages(images, labels)
 
-    def _place(self, root: Path | None, on_notice: Say) -> Path:
+    def _place(self, root: Path | None, on_notice: OnNotice) -> Path:
         if not self.layout:
             return Path()
         hint = f"Put there {self.layout} (docs/data.md)."
@@ -149,7 +150,7 @@ def _cifar(classes: int, files: tuple[str, ...], folder: str) -> Dataset:
     )
 
 
-def _pictures(list_files: Callable[[Path, int], Listing]) -> Callable[[Path, Dataset, Say], tuple[Tensor, Tensor]]:
+def _pictures(list_files: Callable[[Path, int], Listing]) -> Callable[[Path, Dataset, OnNotice], tuple[Tensor, Tensor]]:
     return lambda place, kind, on_notice: read_pictures(list_files(place, kind.classes), kind.shape, on_notice)
 
 

@@ -16,13 +16,13 @@ import numpy as np
 from torch import Tensor
 
 from amint_mpc.config import Data, Experiment
-from amint_mpc.data.census import Census, Rows, alike, first_copies, shared
-from amint_mpc.data.files import Say
+from amint_mpc.data.duplicates import Rows, SplitCounts, alike, first_copies, shared
 from amint_mpc.data.registry import LabelledImages, dataset
 from amint_mpc.errors import DataError
+from amint_mpc.events import OnNotice
 
 SETS = ("members_calibration", "members_report", "external", "unseen_calibration", "unseen_report")
-ROLES = ("members", "external", "unseen")
+IMAGE_ROLES = ("members", "external", "unseen")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SplitImages:
         members, external, unseen: uint8 [count, C, H, W].
         member_labels, unseen_labels: int64 [count].
         classes: number of classes of the task.
-        census: what was counted when the split was drawn.
+        counts: what was counted when the split was drawn.
     """
 
     members: Tensor
@@ -42,7 +42,7 @@ class SplitImages:
     unseen: Tensor
     unseen_labels: Tensor
     classes: int
-    census: Census | None = None
+    counts: SplitCounts | None = None
 
     def images(self, name: str) -> Tensor:
         """The images of one of `SETS`, uint8 [count, C, H, W]."""
@@ -76,7 +76,7 @@ class SplitImages:
 
     def summary(self) -> dict[str, Any]:
         """For summary.json: the digest, and what was counted."""
-        counted = {} if self.census is None else vars(self.census)
+        counted = {} if self.counts is None else vars(self.counts)
         return {"images": self.digest(), **counted}
 
 
@@ -114,7 +114,7 @@ def split_images(source: LabelledImages, data: Data, classes: int, seed: int) ->
             f"{wanted} are asked for ({data.members} members, {data.external} external, {data.unseen} unseen)",
             "Lower data.members, data.external or data.unseen.",
         )
-    roles = dict(zip(ROLES, np.split(order[:wanted], [data.members, data.members + data.external]), strict=True))
+    roles = dict(zip(IMAGE_ROLES, np.split(order[:wanted], [data.members, data.members + data.external]), strict=True))
     members, external, unseen = roles.values()
     class_counts = {
         role: np.bincount(source.labels.numpy()[rows], minlength=classes).tolist() for role, rows in roles.items()
@@ -126,15 +126,15 @@ def split_images(source: LabelledImages, data: Data, classes: int, seed: int) ->
         unseen=source.images[unseen],
         unseen_labels=source.labels[unseen],
         classes=classes,
-        census=Census(shared(_halves(members, external, unseen), numbers), class_counts),
+        counts=SplitCounts(shared(_halves(members, external, unseen), numbers), class_counts),
     )
 
 
-def load_split(experiment: Experiment, root: Path | None, on_notice: Say = lambda _: None) -> SplitImages:
+def load_split(experiment: Experiment, root: Path | None, on_notice: OnNotice = lambda _: None) -> SplitImages:
     """Read the experiment's dataset from `root` and split it.
 
     Args:
-        say: told how it goes on, and at last what was counted.
+        on_notice: told how it goes on, and at last what was counted.
 
     Raises:
         UsageError: no such dataset.
@@ -142,15 +142,15 @@ def load_split(experiment: Experiment, root: Path | None, on_notice: Say = lambd
     """
     kind = dataset(experiment.data)
     images = split_images(kind.read(root, on_notice), experiment.data, kind.classes, experiment.seed)
-    assert images.census is not None
-    absent = [number for number, count in enumerate(images.census.class_counts["members"]) if not count]
+    assert images.counts is not None
+    absent = [number for number, count in enumerate(images.counts.class_counts["members"]) if not count]
     if absent:
         named = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
         raise DataError(
             f"{len(absent)} of the {kind.classes} classes of {kind.name} have no member ({named})",
             "Raise data.members, take another seed, or add images of these classes.",
         )
-    on_notice(images.census.sentence())
+    on_notice(images.counts.sentence())
     return images
 
 

@@ -16,7 +16,7 @@ from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value
 from amint_mpc.evidence.entries import AFTER, HEAD_TYPE, KINDS, ExpectedEntry, ExpectedLog, Signed, signed_payload
 from amint_mpc.evidence.log import VERSION, Entry, TreeHead, read
-from amint_mpc.evidence.merkle import EMPTY, Growing
+from amint_mpc.evidence.merkle import EMPTY, GrowingRoot
 
 SIGNERS: tuple[Role, ...] = ("developer", "auditor")
 NOTHING = TreeHead(0, EMPTY.hex())
@@ -69,7 +69,7 @@ class Walker:
         self._entries, self._plan, self._begin = read(path), plan, begin
         self._certificates = certificates
         self._anchors = {anchor.size: anchor.root for anchor in anchors}
-        self._tree = Growing()
+        self._tree = GrowingRoot()
         self._agreed = 0  # entries under the last good signed head, that one included
         self._found = Walked()
 

@@ -32,7 +32,7 @@ from amint_mpc.evidence.merkle import Tree, leaf_hash
 from amint_mpc.evidence.software_digests import Digest
 
 SetName: TypeAlias = Literal["members", "external", "unseen"]
-SETS: tuple[SetName, ...] = ("members", "external", "unseen")
+COMMITTED_SETS: tuple[SetName, ...] = ("members", "external", "unseen")
 SECRET_BYTES, SALT_BYTES = 32, 16
 NO_LABEL = -1
 _Size = Annotated[int, Field(ge=0, lt=2**53)]
@@ -70,7 +70,7 @@ class DataCommitment(_Public):
         Raises:
             EvidenceError: it is not.
         """
-        for name in SETS:
+        for name in COMMITTED_SETS:
             size, wanted = self.of(name).size, int(getattr(data, name))
             if size != wanted or not 0 < self.of(name).keys <= size:
                 raise EvidenceError(f"images: the commitment is to {size} {name}, the experiment has {wanted}")
@@ -130,7 +130,7 @@ class Commitments:
         }
         self.sets: dict[SetName, Images] = {
             name: Images(name, [bytes.fromhex(pixels_digest(image)) for image in pixels[name]], labels[name], secret)
-            for name in SETS
+            for name in COMMITTED_SETS
         }
 
     def public(self) -> DataCommitment:

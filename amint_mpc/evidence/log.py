@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence.canonical import Value, encode
-from amint_mpc.evidence.merkle import EMPTY, Growing, leaf_hash
+from amint_mpc.evidence.merkle import EMPTY, GrowingRoot, leaf_hash
 
 VERSION = 1
 """Of the entries; a `begin` entry carries it."""
@@ -58,7 +58,7 @@ class Log:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
         self._file = file
-        self._tree, self._previous = Growing(), EMPTY
+        self._tree, self._previous = GrowingRoot(), EMPTY
         self._lock = threading.Lock()
 
     @classmethod

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-HASH_BYTES = 32
 EMPTY = hashlib.sha256().digest()
 
 
@@ -25,7 +24,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-class Growing:
+class GrowingRoot:
     """The root of a list that grows; it keeps one hash for each bit of the size.
 
     Attributes:

@@ -84,13 +84,13 @@ class Absent(_Part):
     neighbours: Annotated[tuple[Key, ...], Field(min_length=1, max_length=2, strict=False)]
 
 
-class Opened(Leaf):
+class BatchImage(Leaf):
     """An image of a batch; the digest of its pixels stands for it."""
 
     pixels: Digest
 
 
-_Batch = Annotated[tuple[Opened, ...], Field(max_length=65536, strict=False)]
+_Batch = Annotated[tuple[BatchImage, ...], Field(max_length=65536, strict=False)]
 
 
 class Reopened(_Part):
@@ -133,9 +133,9 @@ def prove(commitments: Commitments, name: SetName, pixels: bytes) -> Included | 
 def reopen(commitments: Commitments, step: int, members: Sequence[int], external: Sequence[int]) -> Reopened:
     """The images of a step, by their positions."""
 
-    def opened(name: SetName, positions: Sequence[int]) -> tuple[Opened, ...]:
+    def opened(name: SetName, positions: Sequence[int]) -> tuple[BatchImage, ...]:
         images = commitments.sets[name]
-        return tuple(Opened(**_leaf(images, at).model_dump(), pixels=images.pixels[at].hex()) for at in positions)
+        return tuple(BatchImage(**_leaf(images, at).model_dump(), pixels=images.pixels[at].hex()) for at in positions)
 
     return Reopened(step=step, members=opened("members", members), external=opened("external", external))
 
@@ -186,7 +186,7 @@ def check_step(proof: Reopened, commitment: DataCommitment, members: Sequence[in
     """
     wanted: dict[SetName, Sequence[int]] = {"members": members, "external": external}
     for name, positions in wanted.items():
-        batch: tuple[Opened, ...] = getattr(proof, name)
+        batch: tuple[BatchImage, ...] = getattr(proof, name)
         if [each.position for each in batch] != list(positions):
             raise EvidenceError(f"proof: step {proof.step} has other {name} than the experiment gives it")
         for each in batch:

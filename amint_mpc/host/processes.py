@@ -28,6 +28,7 @@ from amint_mpc.config import ROLES, Experiment, Role
 from amint_mpc.errors import AmintError
 from amint_mpc.eventlines import from_record
 from amint_mpc.events import Event
+from amint_mpc.host import ending
 
 GRACE_S = 5.0  # for a process that was asked to stop
 ECHO_S = 10.0  # in which the others' errors may still arrive, after one party has failed
@@ -59,7 +60,7 @@ def run(
 
     Args:
         runs: where their run folders go, named by role.
-        tell: told each event.
+        on_event: told each event, with the role it comes from.
         threads: of the developer's torch; None: as many as there are cores.
 
     Raises:
@@ -214,19 +215,10 @@ class Processes:
 
     def _stop(self) -> None:
         children = list(self._children.values())
-        deadline = time.monotonic() + GRACE_S
         try:
+            ending.end(children, GRACE_S)
+        finally:
             for child in children:
-                if child.poll() is None:
-                    child.terminate()
-            for child in children:
-                child.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
-        finally:  # also when a second Ctrl-C cuts the waiting short
-            for child in children:
-                child.kill()
-                child.wait()
                 if child.stdin is not None:
                     child.stdin.close()
             for reader in self._readers:

@@ -6,7 +6,7 @@ from amint_mpc.models import mobilenet as mobilenet
 from amint_mpc.models import resnet as resnet
 from amint_mpc.models import vit as vit
 from amint_mpc.models import xception as xception
-from amint_mpc.models.backbone import TAPS, Backbone, Spec, StagedBackbone, Taps
+from amint_mpc.models.backbone import TAPS, Backbone, BackboneSpec, StagedBackbone, Taps
 from amint_mpc.models.classifier import Classifier, build_classifier, feature_count
 from amint_mpc.models.conv_head_weights import ConvWeights, init_conv_head, load_conv_head
 from amint_mpc.models.features import Features
@@ -17,11 +17,11 @@ __all__ = [
     "BACKBONES",
     "TAPS",
     "Backbone",
+    "BackboneSpec",
     "Classifier",
     "ConvWeights",
     "Features",
     "HeadWeights",
-    "Spec",
     "StagedBackbone",
     "Taps",
     "build_classifier",

@@ -17,7 +17,7 @@ Size = Literal["full", "small"]
 
 
 @dataclass(frozen=True)
-class Spec:
+class BackboneSpec:
     """What a backbone is built for.
 
     Args:
@@ -50,7 +50,7 @@ class Backbone(nn.Module, ABC):
     `taps` names the pair of feature maps: `entry` (early), `middle` or `output` (last), as in aMINT (arXiv 2509.07879,
     section 4). The pass is cut behind them, so that a head can work on them while the rest of it goes on.
 
-    A class of one's own takes a `Spec`, and has a name by `amint_mpc.models.register_backbone`.
+    A class of one's own takes a `BackboneSpec`, and has a name by `amint_mpc.models.register_backbone`.
     """
 
     taps: Taps
@@ -88,7 +88,7 @@ class Backbone(nn.Module, ABC):
         return TAPS
 
     @classmethod
-    def check(cls, spec: Spec) -> None:
+    def check(cls, spec: BackboneSpec) -> None:
         """Refuse what cannot be built, before anything is.
 
         Raises:
@@ -109,7 +109,7 @@ class StagedBackbone(Backbone):
     smallest: ClassVar[int] = 1
     """Side of the smallest image, in pixels."""
 
-    def __init__(self, spec: Spec, stages: Iterable[nn.Module], classify: nn.Module) -> None:
+    def __init__(self, spec: BackboneSpec, stages: Iterable[nn.Module], classify: nn.Module) -> None:
         super().__init__()
         self.taps = spec.taps
         self._first, self._second = self.pairs[spec.taps]
@@ -135,7 +135,7 @@ class StagedBackbone(Backbone):
         return tuple(cls.pairs)
 
     @classmethod
-    def check(cls, spec: Spec) -> None:
+    def check(cls, spec: BackboneSpec) -> None:
         height, width = spec.shape[1:]
         if min(height, width) < cls.smallest:
             raise UsageError(

@@ -12,6 +12,11 @@ from amint_mpc.models.features import Features, flatten
 from amint_mpc.models.registry import build_backbone
 
 
+def to_unit_range(pixels: Tensor) -> Tensor:
+    """Images as a classifier takes them, in training and ever after: uint8 -> float32 in [0, 1]."""
+    return pixels.to(torch.float32) / 255
+
+
 class Classifier(nn.Module):
     """A backbone and the features of its taps, computed in one forward pass."""
 

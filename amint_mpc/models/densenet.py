@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from amint_mpc.models.backbone import Spec, StagedBackbone
+from amint_mpc.models.backbone import BackboneSpec, StagedBackbone
 from amint_mpc.models.layers import convolution
 from amint_mpc.models.registry import register_backbone
 
@@ -33,7 +33,7 @@ class DenseNet121(StagedBackbone):
 
     smallest = 17  # four halvings then leave 2 x 2
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         from torchvision.models import DenseNet  # seconds to import, and only this needs it
 
         layers = spec.pick((6, 12, 24, 16), (2, 3, 6, 4))

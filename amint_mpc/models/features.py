@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from amint_mpc.limits import FEATURE_LIMIT
 
-Kind = Literal["pooled", "maps", "conv"]
+HeadInput = Literal["pooled", "maps", "conv"]
 
 
 class Features(nn.Module):
@@ -25,7 +25,7 @@ class Features(nn.Module):
     Maps may have any floating-point type; features have that of the statistics, float32, under mixed precision, too.
     """
 
-    def __init__(self, kind: Kind, count: int) -> None:
+    def __init__(self, kind: HeadInput, count: int) -> None:
         super().__init__()
         self.kind = kind
         self.count = count
@@ -38,7 +38,7 @@ class Features(nn.Module):
         return standard.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
-def flatten(kind: Kind, maps: tuple[Tensor, Tensor]) -> Tensor:
+def flatten(kind: HeadInput, maps: tuple[Tensor, Tensor]) -> Tensor:
     """Two maps [n, C, H, W] -> [n, count], before standardising."""
     if kind != "pooled":
         return torch.cat([tapped.flatten(1) for tapped in maps], 1)

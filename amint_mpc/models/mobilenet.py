@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from amint_mpc.models.backbone import Spec, StagedBackbone
+from amint_mpc.models.backbone import BackboneSpec, StagedBackbone
 from amint_mpc.models.layers import convolution
 from amint_mpc.models.registry import register_backbone
 
@@ -29,7 +29,7 @@ class MobileNet(StagedBackbone):
 
     smallest = 17  # four halvings then leave 2 x 2
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         w = spec.width
         twice, middle = spec.pick((2, 6), (1, 2))  # convolutions in the stages of 128 and 256, and of 512 channels
         first = 2 // spec.stem_stride  # a stem that halves takes the place of the first halving behind it

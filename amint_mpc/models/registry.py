@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from amint_mpc.config import Model
 from amint_mpc.errors import UsageError
-from amint_mpc.models.backbone import Backbone, Size, Spec
+from amint_mpc.models.backbone import Backbone, BackboneSpec, Size
 
 ENTRY_POINTS = "amint_mpc.backbones"
 """The group of entry points by which an installed package offers backbones: name = "package.module"."""
@@ -20,7 +20,7 @@ class Registered:
     """A backbone that can be asked for by name.
 
     Args:
-        make: the class; takes a `Spec`.
+        make: the class; takes a `BackboneSpec`.
         widths: the sizes that it comes in, each with its usual width.
     """
 
@@ -37,8 +37,9 @@ _Kind = TypeVar("_Kind", bound=type[Backbone])
 def register_backbone(name: str, *, width: int, small: int | None = None) -> Callable[[_Kind], _Kind]:
     """Class decorator: an experiment can say `model.backbone: name` from now on.
 
-    The class is called with a `Spec`. Every party needs it, for it says how many features the head has; a package
-    offers its own by an entry point of the group `ENTRY_POINTS`, so that its module is imported when it is named.
+    The class is called with a `BackboneSpec`. Every party needs it, for it says how many features the head has; a
+    package offers its own by an entry point of the group `ENTRY_POINTS`, so that its module is imported when it is
+    named.
 
     Args:
         width: where `model.width` is left out.
@@ -76,14 +77,14 @@ def build_backbone(model: Model, shape: tuple[int, ...], classes: int) -> Backbo
     return found.make(spec)
 
 
-def _checked(model: Model, shape: tuple[int, ...], classes: int) -> tuple[Registered, Spec]:
+def _checked(model: Model, shape: tuple[int, ...], classes: int) -> tuple[Registered, BackboneSpec]:
     name, found = model.backbone, _find(model.backbone)
     taps = found.make.tap_names()
     if model.taps not in taps:
         raise UsageError(f"the backbone {name!r} has no taps {model.taps!r}", f"Its taps: {', '.join(taps)}.")
     if model.size not in found.widths:
         raise UsageError(f"the backbone {name!r} has no size {model.size!r}", f"Its sizes: {', '.join(found.widths)}.")
-    spec = Spec(shape, classes, model.taps, model.width or found.widths[model.size], model.size)
+    spec = BackboneSpec(shape, classes, model.taps, model.width or found.widths[model.size], model.size)
     try:
         found.make.check(spec)
     except UsageError as error:

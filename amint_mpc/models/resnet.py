@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amint_mpc.models.backbone import Backbone, Spec, StagedBackbone
+from amint_mpc.models.backbone import Backbone, BackboneSpec, StagedBackbone
 from amint_mpc.models.layers import convolution
 from amint_mpc.models.registry import register_backbone
 
@@ -40,7 +40,7 @@ class ResNetMini(Backbone):
     Taps: `entry` the stem and stage 1; `middle` stages 2 and 3; `output` the two activations of stage 4.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         super().__init__()
         width, self.taps = spec.width, spec.taps
         self._depth = {"entry": 1, "middle": 3, "output": 4}[spec.taps]  # stages up to the second map
@@ -78,7 +78,7 @@ class _ResNet(StagedBackbone):
     blocks: ClassVar[tuple[int, ...]]
     small_blocks: ClassVar[tuple[int, ...]]
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         from torchvision.models.resnet import Bottleneck  # seconds to import, and only this needs it
 
         inputs = spec.width

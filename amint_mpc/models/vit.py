@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from amint_mpc.errors import UsageError
-from amint_mpc.models.backbone import Spec, StagedBackbone
+from amint_mpc.models.backbone import BackboneSpec, StagedBackbone
 from amint_mpc.models.registry import register_backbone
 
 PATCH = 4
@@ -21,7 +21,7 @@ HEAD = 32
 class _Embed(nn.Module):
     """Patches -> tokens, each with its learned position."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         super().__init__()
         height, width = (side // PATCH for side in spec.shape[1:])
         self.patches = nn.Conv2d(spec.shape[0], spec.width, PATCH, PATCH)
@@ -50,7 +50,7 @@ class ViT(StagedBackbone):
     depends on. Taps: `entry` the embedding and block 1; `middle` blocks 6 and 7 (2 and 3); `output` the last two.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         from torchvision.models.vision_transformer import EncoderBlock  # seconds to import, and only this needs it
 
         def blocks(count: int) -> list[nn.Module]:
@@ -62,7 +62,7 @@ class ViT(StagedBackbone):
         super().__init__(spec, [_Embed(spec), *stages], classify)
 
     @classmethod
-    def check(cls, spec: Spec) -> None:
+    def check(cls, spec: BackboneSpec) -> None:
         height, width = spec.shape[1:]
         if height % PATCH or width % PATCH or not height or not width:
             raise UsageError(

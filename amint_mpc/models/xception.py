@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from amint_mpc.models.backbone import Spec, StagedBackbone
+from amint_mpc.models.backbone import BackboneSpec, StagedBackbone
 from amint_mpc.models.layers import convolution
 from amint_mpc.models.registry import register_backbone
 
@@ -50,7 +50,7 @@ class Xception(StagedBackbone):
 
     smallest = 17  # four halvings then leave 2 x 2
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         w = spec.width
         middle = round(728 / 32 * w)
         (half,) = spec.pick((4,), (1,))

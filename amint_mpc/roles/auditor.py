@@ -29,14 +29,14 @@ from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles import stopping
 from amint_mpc.roles.auditor_events import AuditorEvents
 from amint_mpc.roles.backends import Connected, backend_of
-from amint_mpc.roles.heads import Kind, head_kind
+from amint_mpc.roles.heads import HeadKind, head_kind
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.secure_head import targets
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.transport.channel import Channel
-from amint_mpc.transport.tls import Listener
+from amint_mpc.transport.listener import Listener
 
 FIRST_HEAD = "first-head.safetensors"
 """In the auditor's folder beside the final head: a secret of the same kind, from which the training can be redone."""
@@ -146,7 +146,7 @@ def _open(
     return folder.summary or summary
 
 
-def draw_and_share(head: SharedHead, kind: Kind) -> dict[str, Tensor]:
+def draw_and_share(head: SharedHead, kind: HeadKind) -> dict[str, Tensor]:
     """Draw the first weights and the masks that share them, from this machine's randomness alone.
 
     Returns:

@@ -24,7 +24,7 @@ from amint_mpc.roles.secure_head import correction_bytes, head_steps, plans
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.transport.channel import Channel
-from amint_mpc.transport.tls import Listener
+from amint_mpc.transport.listener import Listener
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> dict[str, Any]:

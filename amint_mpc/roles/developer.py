@@ -36,7 +36,7 @@ from amint_mpc.roles.secure_head import SecureMintHead, epochs_with_figures, joi
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.runlog.replay_tape import Tape
-from amint_mpc.transport.tls import connect
+from amint_mpc.transport.connect import connect
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class PlainHead(MintHead, Protocol):
     fresh: Any
 
 
-class Kind(Protocol):
+class HeadKind(Protocol):
     """What every party can derive of the head from the agreed experiment."""
 
     @property
@@ -136,7 +136,7 @@ def _rate(optimizer: Optimizer) -> GradientDescent:
 
 
 @lru_cache(maxsize=16)
-def head_kind(experiment: Experiment) -> Kind:
+def head_kind(experiment: Experiment) -> HeadKind:
     """The head of an experiment; the same object for the same experiment."""
     head = experiment.head
     if head.features is not None:  # a loop of its own, whose data set and backbone we do not know

@@ -65,7 +65,7 @@ class Meter:
     """Rounds and bytes of the head's training steps between developer and auditor. Entered around each step.
 
     Args:
-        channel: the link. aside: what the head exchanges beside it.
+        channel: the link. extra_traffic: what the head exchanges beside it.
     """
 
     def __init__(self, channel: Channel, extra_traffic: ChannelStats | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a party's run tells of itself while it goes on; `roles.record` writes it into a log."""
+"""What a party's run tells of itself while it goes on; `runlog.recorder` writes it into a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Intervals = Mapping[str, Mapping[str, float]]
 
 
 class RunLog(Protocol):
-    """What a party's run calls. Of a run without a log, `Unlogged`."""
+    """What a party's run calls. Of a run without a log, `NullRunLog`."""
 
     channel: Channel
     """The link to the other party for the head: what crosses it is what the digests of frames cover."""
@@ -49,15 +49,15 @@ class NullRunLog:
         self.channel = channel
 
     def step(self) -> None:
-        """See `Pen`."""
+        """See `RunLog`."""
 
     def scored(self) -> None:
-        """See `Pen`."""
+        """See `RunLog`."""
 
     def checkpoint(
         self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
     ) -> None:
-        """See `Pen`."""
+        """See `RunLog`."""
 
     def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
-        """See `Pen`."""
+        """See `RunLog`."""

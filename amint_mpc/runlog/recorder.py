@@ -70,7 +70,7 @@ def keep_log(
     folder: RunFolder | None,
     data: DataCommitment | None = None,
 ) -> Iterator[RunLog]:
-    """The log of a run for as long as the context lasts; `Unlogged` where the experiment wants none.
+    """The log of a run for as long as the context lasts; `NullRunLog` where the experiment wants none.
 
     Args:
         own: who signs. keys: this party's folder of keys, with the certificate of the other one.
@@ -93,11 +93,11 @@ def keep_log(
 
 
 class LogRecorder:
-    """The pen of a run with a log; see `Pen`.
+    """The log of a run that has one; see `RunLog`.
 
     Args:
         own, peer: who signs, and whose signature is expected.
-        link, observed: to the other party, and the same observed. folder: of this party's run.
+        link, hashing: to the other party, and the same observed. folder: of this party's run.
     """
 
     def __init__(
@@ -143,17 +143,17 @@ class LogRecorder:
         self._log.append("begin", self._begin)
 
     def step(self) -> None:
-        """See `Pen`."""
+        """See `RunLog`."""
         self._append_with_frames(self._next("step"))
 
     def scored(self) -> None:
-        """See `Pen`."""
+        """See `RunLog`."""
         self._append_with_frames(self._next("score"))
 
     def checkpoint(
         self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
     ) -> None:
-        """See `Pen`.
+        """See `RunLog`.
 
         Raises:
             ProtocolError: the other party's log differs, or its signature is wrong.
@@ -175,7 +175,7 @@ class LogRecorder:
             self._plan.stop()
 
     def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
-        """See `Pen`; writes the statement.
+        """See `RunLog`; writes the statement.
 
         Raises:
             ProtocolError: as `checkpoint`.

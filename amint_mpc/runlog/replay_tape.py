@@ -20,14 +20,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from amint_mpc.amint.plaintext_head import MintHead, Wrapped
+from amint_mpc.amint.plaintext_head import HeadWrapper, MintHead
 from amint_mpc.evidence.canonical import sha256, tensors_digest
 from amint_mpc.evidence.files import EVIDENCE, write_new
 
 FOLDER = EVIDENCE / "replay"
 
 
-class Tape(Wrapped):
+class Tape(HeadWrapper):
     """The secure head of a run, whose gradients are kept.
 
     Args:

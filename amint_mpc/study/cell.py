@@ -46,8 +46,16 @@ def work(cell: Cell, place: Place, told: Connection) -> None:
         told: gets each event as a JSON line (`eventlines`), and one of the kind "error" if the cell fails.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends us in order
-    signal.signal(signal.SIGTERM, _end)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        _work(cell, place, told)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to be put in order
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _work(cell: Cell, place: Place, told: Connection) -> None:
     if place.accelerator is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(place.accelerator)
     try:
@@ -60,8 +68,6 @@ def work(cell: Cell, place: Place, told: Connection) -> None:
         told.send_bytes(
             _error(f"{type(error).__name__}: {error}"[:1000], f"a bug, or a machine's limit; see {path}", 1)
         )
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     finally:
         told.close()
 
@@ -122,7 +128,8 @@ def _error(message: str, hint: str, code: int) -> bytes:
     return json_line({"event": "error", "message": message, "hint": hint, "code": code}).encode()
 
 
-def _end(signum: int, frame: FrameType | None) -> None:
+def _stop(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows ends the cell's own processes
     raise KeyboardInterrupt
 
 

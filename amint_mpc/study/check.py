@@ -12,10 +12,10 @@ from amint_mpc.data.split import load_split
 from amint_mpc.errors import AmintError, UsageError
 from amint_mpc.host.checks import check_experiment
 from amint_mpc.models.classifier import feature_count
-from amint_mpc.study.plan import Cell, Plan, together
+from amint_mpc.study.plan import Cell, StudyPlan, together
 
 
-def check(plan: Plan, data: Path | None, *, images: bool = True) -> None:
+def check(plan: StudyPlan, data: Path | None, *, images: bool = True) -> None:
     """Look at every cell's dataset, backbone and rate, size its head, and read its images.
 
     Args:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from amint_mpc import plaintext_run
 from amint_mpc.amint import passive
-from amint_mpc.amint.attacks import ATTACKS, Attack, Seen
+from amint_mpc.amint.attacks import ATTACKS, Attack, AttackView
 from amint_mpc.amint.attacks.shadows import by_set, halves, pool, train_shadow
 from amint_mpc.amint.detectors import Scores, auc_difference, detector_figures
 from amint_mpc.amint.metrics import Figure, accuracy_figure
@@ -39,7 +39,7 @@ from amint_mpc.models.head_weights import HeadWeights
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.study.finished import load_classifier, load_twin
 
-OnProgress = Callable[[str, Event], None]
+OnWorkerEvent = Callable[[str, Event], None]
 """Told who of `workers` is at work, and what happened."""
 
 _AMINT, _MINT = "aMINT, arXiv 2509.07879", "DeAlcala et al. 2024, arXiv 2402.09225"
@@ -59,7 +59,7 @@ def compare(
     folder: RunFolder,
     shadows: int,
     finished: Path | None,
-    on_progress: OnProgress,
+    on_progress: OnWorkerEvent,
 ) -> dict[str, Any]:
     """Do all of it. The record also goes to comparison.json in `folder`, the scores to scores.safetensors.
 
@@ -132,7 +132,7 @@ def check(experiment: Experiment, party: Party, shadows: int, finished: Path | N
         load_twin(finished, experiment, images, party.device)
 
 
-def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, on_progress: OnProgress) -> Path:
+def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, on_progress: OnWorkerEvent) -> Path:
     """A plaintext twin, in a run folder of its own inside ours."""
     with RunFolder.create(folder.path, experiment, "twin", name) as own:
 
@@ -145,7 +145,7 @@ def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, o
 
 
 def _shadow_logits(
-    experiment: Experiment, images: SplitImages, inside: Tensor, device: str, on_progress: OnProgress
+    experiment: Experiment, images: SplitImages, inside: Tensor, device: str, on_progress: OnWorkerEvent
 ) -> Tensor:
     """Answers of every shadow model on the pool, float64 [k, n, classes]."""
     found = []
@@ -156,9 +156,9 @@ def _shadow_logits(
     return torch.stack(found)
 
 
-def _seen(images: SplitImages, classifier: Classifier, shadow_logits: Tensor, inside: Tensor) -> Seen:
+def _seen(images: SplitImages, classifier: Classifier, shadow_logits: Tensor, inside: Tensor) -> AttackView:
     pixels, labels = pool(images)
-    return Seen(outputs(classifier, pixels)[0], labels, shadow_logits, inside)
+    return AttackView(outputs(classifier, pixels)[0], labels, shadow_logits, inside)
 
 
 def _head_scores(
@@ -179,7 +179,7 @@ def _head_scores(
     return scores
 
 
-def _task_accuracy(seen: Seen, images: SplitImages, seed: int) -> Figure:
+def _task_accuracy(seen: AttackView, images: SplitImages, seed: int) -> Figure:
     """On the unseen report images, the last of the pool."""
     count = len(images.images("unseen_report"))
     return accuracy_figure((seen.logits.argmax(1) == seen.labels)[-count:], seed)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from amint_mpc.study.folder import write
 from amint_mpc.study.paper import SOURCE
-from amint_mpc.study.summary import Entry
+from amint_mpc.study.summary import VariantSummary
 
 # Okabe and Ito's colours, told apart by colour-blind readers, too
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -22,7 +22,7 @@ _MARKERS = {"entry": "o", "middle": "s", "output": "^"}
 _PANELS = {"mint_accuracy": "calibrated threshold", "mint_accuracy_at_half": "threshold 0.5"}
 
 
-def draw(entries: Sequence[Entry], folder: Path) -> list[Path]:
+def draw(entries: Sequence[VariantSummary], folder: Path) -> list[Path]:
     """A figure for each data set, mode and method that has a head. Returns what was written."""
     heads = sorted((entry for entry in entries if "mint_accuracy" in entry.measures), key=lambda entry: entry.section)
     written = []
@@ -37,7 +37,7 @@ def draw(entries: Sequence[Entry], folder: Path) -> list[Path]:
     return written
 
 
-def _figure(section: tuple[str, str, str], entries: list[Entry]) -> Figure:
+def _figure(section: tuple[str, str, str], entries: list[VariantSummary]) -> Figure:
     dataset, mode, method = section
     backbones = list(dict.fromkeys(entry.row["backbone"] for entry in entries))
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(backbones)}
@@ -56,7 +56,7 @@ def _figure(section: tuple[str, str, str], entries: list[Entry]) -> Figure:
     return figure
 
 
-def _point(axes: Axes, entry: Entry, key: str, colour: str) -> None:
+def _point(axes: Axes, entry: VariantSummary, key: str, colour: str) -> None:
     marker = _MARKERS[entry.row["taps"]]
     task, mint = entry.measures["task_accuracy"], entry.measures[key]
     axes.errorbar(
@@ -80,7 +80,7 @@ def _point(axes: Axes, entry: Entry, key: str, colour: str) -> None:
         )
 
 
-def _legend(entries: list[Entry], colours: dict[str, str]) -> Iterator[Line2D]:
+def _legend(entries: list[VariantSummary], colours: dict[str, str]) -> Iterator[Line2D]:
     for name, colour in colours.items():
         yield Line2D([], [], marker="D", linestyle="", color=colour, label=name)
     for taps in _MARKERS:

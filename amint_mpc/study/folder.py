@@ -15,7 +15,7 @@ from typing import Any
 
 from amint_mpc.errors import AmintError, UsageError
 from amint_mpc.eventlines import json_line
-from amint_mpc.study.plan import Cell, Plan
+from amint_mpc.study.plan import Cell, StudyPlan
 
 SUMMARY = "summary.json"  # also a run folder's own
 FAILURE = "failed.json"
@@ -65,7 +65,7 @@ class StudyFolder:
         return path.rename(to)
 
     @contextmanager
-    def locked(self, plan: Plan) -> Iterator[None]:
+    def locked(self, plan: StudyPlan) -> Iterator[None]:
         """Keep others from running cells here.
 
         Raises:

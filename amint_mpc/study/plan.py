@@ -107,7 +107,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """The cells of a study in the order in which they run: seed after seed, so that an early look sees every variant.
 
     Args:
@@ -147,7 +147,7 @@ def load_study(source: str) -> tuple[Study, Path]:
         raise complain(error, Study, source) from None
 
 
-def make_plan(study: Study, folder: Path) -> Plan:
+def make_plan(study: Study, folder: Path) -> StudyPlan:
     """Every cell as an experiment that has been checked by itself.
 
     Args:
@@ -177,7 +177,7 @@ def make_plan(study: Study, folder: Path) -> Plan:
     if wrong:
         raise UsageError(together(study, wrong), hints[0])
     cells, baseline_of = _with_seeds(study, places)
-    return Plan(study, cells, baseline_of)
+    return StudyPlan(study, cells, baseline_of)
 
 
 def together(study: Study, wrong: Mapping[str, list[str]]) -> str:

@@ -12,8 +12,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 from amint_mpc.errors import AmintError
 from amint_mpc.eventlines import from_record
 from amint_mpc.events import Event
+from amint_mpc.host import ending
 from amint_mpc.study.cell import Place, work
 from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.plan import Cell
@@ -35,14 +37,14 @@ _CONTEXT.set_forkserver_preload([*_IMPORTED, *_LATER])
 
 
 @dataclass(frozen=True)
-class Started:
+class CellStarted:
     """A cell that begins."""
 
     cell: Cell
 
 
 @dataclass(frozen=True)
-class Told:
+class CellEvent:
     """What a running cell tells."""
 
     cell: Cell
@@ -50,7 +52,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Ended:
+class CellEnded:
     """A cell that is over; `error` is None when it went well."""
 
     cell: Cell
@@ -86,7 +88,7 @@ class Pool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop()
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[Started | Told | Ended]:
+    def run(self, cells: Sequence[Cell]) -> Iterator[CellStarted | CellEvent | CellEnded]:
         """Run the cells, in their order as far as several go at once."""
         waiting = deque(cells)
         while waiting or self._children:
@@ -96,7 +98,7 @@ class Pool:
             for child in list(self._children):
                 yield from self._hear(child)
 
-    def _start(self, cell: Cell) -> Started:
+    def _start(self, cell: Cell) -> CellStarted:
         self._folder.clear(cell)
         slot = min(set(range(self._jobs)) - {child.slot for child in self._children})
         accelerator = slot % self._accelerators if self._accelerators > 1 else None
@@ -109,20 +111,20 @@ class Pool:
             process.start()
         end.close()  # ours; when the child ends, reading then ends too
         self._children.append(_Child(cell, process, told, slot))
-        return Started(cell)
+        return CellStarted(cell)
 
-    def _hear(self, child: _Child) -> Iterator[Told | Ended]:
+    def _hear(self, child: _Child) -> Iterator[CellEvent | CellEnded]:
         try:
             while child.told.poll():
                 record = json.loads(child.told.recv_bytes())
                 if record["event"] == "error":
                     child.error = _error(record)
                 else:
-                    yield Told(child.cell, from_record(record))
+                    yield CellEvent(child.cell, from_record(record))
         except EOFError:
             yield self._ended(child)
 
-    def _ended(self, child: _Child) -> Ended:
+    def _ended(self, child: _Child) -> CellEnded:
         child.process.join(GRACE_S)
         if child.process.exitcode is None:
             child.process.kill()
@@ -134,26 +136,20 @@ class Pool:
             child.error = AmintError(f"its process ended with code {code}", "Was there too little memory?")
         if child.error is not None:
             self._folder.fail(child.cell, child.error)
-        return Ended(child.cell, time.monotonic() - child.start, child.error)
+        return CellEnded(child.cell, time.monotonic() - child.start, child.error)
 
     def _stop(self) -> None:
-        deadline = time.monotonic() + GRACE_S
         try:
+            ending.end([child.process for child in self._children], GRACE_S)
+        finally:
             for child in self._children:
-                child.process.terminate()
-            for child in self._children:
-                child.process.join(max(0.0, deadline - time.monotonic()))
-        finally:  # also when a second Ctrl-C cuts the waiting short
-            for child in self._children:
-                with suppress(OSError):
-                    child.process.kill()
-                child.process.join()
                 child.told.close()
             self._children.clear()
 
 
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
+    resource_tracker.ensure_running()  # the first process needs it, and its start would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

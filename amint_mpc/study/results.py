@@ -15,9 +15,9 @@ from amint_mpc.runfolder import versions
 from amint_mpc.study import paper
 from amint_mpc.study.figures import draw
 from amint_mpc.study.folder import StudyFolder, write
-from amint_mpc.study.plan import Plan
+from amint_mpc.study.plan import StudyPlan
 from amint_mpc.study.rows import Row, read_rows, to_csv
-from amint_mpc.study.summary import Entry, summarise
+from amint_mpc.study.summary import VariantSummary, summarise
 from amint_mpc.study.table import markdown
 
 
@@ -26,7 +26,7 @@ class Results:
     """What was found, and the files that say it."""
 
     rows: list[Row]
-    entries: list[Entry]
+    entries: list[VariantSummary]
     files: list[Path]
 
     @property
@@ -35,7 +35,7 @@ class Results:
         return Counter(row["status"] for row in self.rows)
 
 
-def rebuild(plan: Plan, folder: StudyFolder, command: str) -> Results:
+def rebuild(plan: StudyPlan, folder: StudyFolder, command: str) -> Results:
     """Read the run folders and write every file."""
     rows = read_rows(plan, folder)
     entries = summarise(rows)
@@ -46,7 +46,7 @@ def rebuild(plan: Plan, folder: StudyFolder, command: str) -> Results:
     return Results(rows, entries, files + draw(entries, folder.path / "figures"))
 
 
-def _about(plan: Plan, rows: list[Row], entries: list[Entry], command: str) -> dict[str, Any]:
+def _about(plan: StudyPlan, rows: list[Row], entries: list[VariantSummary], command: str) -> dict[str, Any]:
     used = {
         (e.row["dataset"], e.row["backbone"], e.row["taps"]): asdict(e.paper) for e in entries if e.paper is not None
     }

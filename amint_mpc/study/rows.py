@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amint_mpc.study.folder import StudyFolder
-from amint_mpc.study.plan import Cell, Plan
+from amint_mpc.study.plan import Cell, StudyPlan
 
 COLUMNS = (
     *("backbone", "variant", "taps", "dataset", "mint_weight", "head_input", "mode", "method", "seed", "status"),
@@ -33,7 +33,7 @@ _VALUES = (
 _WITH_INTERVAL = ("mint_accuracy", "task_accuracy")
 
 
-def read_rows(plan: Plan, folder: StudyFolder) -> list[Row]:
+def read_rows(plan: StudyPlan, folder: StudyFolder) -> list[Row]:
     """A row for every cell, whether it is `done`, `failed` or `pending`; missing values are absent keys."""
     by_name = {cell.name: cell for cell in plan.cells}
     rows = []

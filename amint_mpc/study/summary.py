@@ -27,7 +27,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Entry:
+class VariantSummary:
     """One variant in one mode.
 
     Args:
@@ -48,8 +48,8 @@ class Entry:
         return self.row["dataset"], self.row["mode"], self.row["method"]
 
 
-def summarise(rows: Sequence[Row]) -> list[Entry]:
-    """An entry for each variant and mode with a finished run, in the order of the study."""
+def summarise(rows: Sequence[Row]) -> list[VariantSummary]:
+    """One for each variant and mode with a finished run, in the order of the study."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row["status"] == "done":  # a baseline's variant is its kind, the same for all backbones
@@ -57,7 +57,7 @@ def summarise(rows: Sequence[Row]) -> list[Entry]:
     return [_entry(group) for group in groups.values()]
 
 
-def _entry(group: list[Row]) -> Entry:
+def _entry(group: list[Row]) -> VariantSummary:
     found = {name: [row[name] for row in group if name in row] for name in MEASURES}
     found[PRICE] = [
         row["task_accuracy_without_mint"] - row["task_accuracy"] for row in group if "task_accuracy_without_mint" in row
@@ -66,7 +66,7 @@ def _entry(group: list[Row]) -> Entry:
     paper = None
     if first["method"] == "amint":
         paper = paper_value(first["dataset"], first["backbone"], first["taps"])
-    return Entry(first, len(group), {name: _spread(values) for name, values in found.items() if values}, paper)
+    return VariantSummary(first, len(group), {name: _spread(values) for name, values in found.items() if values}, paper)
 
 
 def _spread(values: Sequence[float]) -> Spread:

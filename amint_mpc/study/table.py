@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from amint_mpc.study.paper import SOURCE, paper_sizes
-from amint_mpc.study.plan import Plan
+from amint_mpc.study.plan import StudyPlan
 from amint_mpc.study.rows import Row
-from amint_mpc.study.summary import PRICE, Entry, Spread
+from amint_mpc.study.summary import PRICE, Spread, VariantSummary
 
 Cells = list[str]
 
@@ -26,7 +26,7 @@ _BASELINES = {
 }
 
 
-def markdown(plan: Plan, rows: Sequence[Row], entries: Sequence[Entry], command: str) -> str:
+def markdown(plan: StudyPlan, rows: Sequence[Row], entries: Sequence[VariantSummary], command: str) -> str:
     """The whole page."""
     study = plan.study
     counts = {status: sum(row["status"] == status for row in rows) for status in ("done", "failed", "pending")}
@@ -42,7 +42,7 @@ def markdown(plan: Plan, rows: Sequence[Row], entries: Sequence[Entry], command:
     return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in _notes(plan, heads))]) + "\n"
 
 
-def _section(section: tuple[str, str, str], entries: list[Entry]) -> list[str]:
+def _section(section: tuple[str, str, str], entries: list[VariantSummary]) -> list[str]:
     dataset, mode, method = section
     names = [key for key in _VARYING if key in ("backbone", "taps") or len({e.row[key] for e in entries}) > 1]
     if len({tuple(entry.row[key] for key in names) for entry in entries}) < len(entries):
@@ -65,7 +65,7 @@ def _section(section: tuple[str, str, str], entries: list[Entry]) -> list[str]:
     return [f"## {dataset}, {mode}, method `{method}`", _grid(columns)]
 
 
-def _without_head(entries: list[Entry]) -> list[str]:
+def _without_head(entries: list[VariantSummary]) -> list[str]:
     if not entries:
         return []
     columns = [
@@ -79,7 +79,7 @@ def _without_head(entries: list[Entry]) -> list[str]:
     return ["## Without a head", _grid(columns)]
 
 
-def _notes(plan: Plan, entries: Sequence[Entry]) -> list[str]:
+def _notes(plan: StudyPlan, entries: Sequence[VariantSummary]) -> list[str]:
     runs = max((entry.runs for entry in entries), default=0)
     few = "" if runs >= 5 else "; fewer than five seeds are no ground for a comparison"
     spread = (
@@ -106,7 +106,7 @@ def _notes(plan: Plan, entries: Sequence[Entry]) -> list[str]:
     return notes
 
 
-def _distance(plan: Plan, entries: Sequence[Entry]) -> str:
+def _distance(plan: StudyPlan, entries: Sequence[VariantSummary]) -> str:
     """How far the study is from the paper: what must stand beside its values."""
     beside = [entry.row for entry in entries if entry.paper]
     paper = sorted({paper_sizes(row["dataset"]) or "" for row in beside})
@@ -133,7 +133,7 @@ def _distance(plan: Plan, entries: Sequence[Entry]) -> str:
 
 
 def _best(
-    entries: list[Entry],
+    entries: list[VariantSummary],
     key: str,
     best: Callable[[list[float]], float],
     show: Callable[[Spread | None], str] | None = None,
@@ -165,7 +165,7 @@ def _fraction(value: float, digits: int = 3) -> str:
     return text.removeprefix("0") if text.startswith("0.") else text
 
 
-def _paper(entry: Entry, key: str) -> str:
+def _paper(entry: VariantSummary, key: str) -> str:
     return "-" if entry.paper is None else _fraction(getattr(entry.paper, key), 2)
 
 

@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 
 from amint_mpc.config import Experiment
+from amint_mpc.events import OnProgress
 from amint_mpc.study.plan import Cell
 
 Measure = Callable[[Cell], float]
 """Seconds that a cell will take."""
 
 
-def expect(cells: Sequence[Cell], measure: Measure, on_progress: Callable[[str, int, int], None]) -> dict[str, float]:
+def expect(cells: Sequence[Cell], measure: Measure, on_progress: OnProgress) -> dict[str, float]:
     """Seconds of each cell by name; cells that differ in nothing that takes time are measured once.
 
     Args:
-        tell: told what is measured, how many are, of how many.
+        on_progress: told what is measured, how many are, of how many.
     """
     kinds: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:

@@ -5,8 +5,11 @@
     incoming.py   what is read, ahead or not
     state.py      what both directions share, and what to say when the link breaks
     frames.py     the bytes of a message; what a peer may send
-    wire.py       ordered bytes: two sockets, or memory
-    tls.py        TLS 1.3 with pinned certificates: connect
+    wire.py       ordered bytes: what a channel needs of its carrier, and a carrier in memory
+    tls.py        TLS 1.3 with pinned certificates: what both ends do alike
+    connect.py    the end that connects
+    listener.py   the end that listens
+    tls_wire.py   two TLS connections as such bytes
     hashing.py    a channel whose frames are hashed on their way, for a log
 
 Knows no masks, no protocols and no experiments.

@@ -9,7 +9,7 @@ Guarantees
 
 Threads: `send*` may be called from one thread while another calls `receive*`. Each direction has a file of its own:
 `outgoing.py` has the queue and its thread, so that two large sends at once cannot block each other, `incoming.py`
-reads, ahead or not, and `link.py` has what both share.
+reads, ahead or not, and `state.py` has what both share.
 """
 
 from __future__ import annotations

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.afterwards import parties, query
-from amint_mpc.afterwards.common import Side
+from amint_mpc.afterwards.common import QuerySide
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import AmintError, DataError, EvidenceError, ProtocolError, UsageError
 from amint_mpc.evidence.files import LOG
 from amint_mpc.evidence.verify import verify
 from amint_mpc.models.classifier import Classifier
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.transport.channel import Channel, FramedChannel, memory_pair
 from tests.evidence.bundles import Bundle
+from tests.mpc.local_dealer import local_supplies
 
 
 class Pair:
@@ -44,14 +44,14 @@ class Pair:
     def images(self) -> SplitImages:
         return self.prover.images
 
-    def side(self, role: Any, link: Channel, supply: Any, max_queries: int | None = None) -> Side:
+    def side(self, role: Any, link: Channel, supply: Any, max_queries: int | None = None) -> QuerySide:
         found = verify(self.folders[role].path, ExpectedEntries)
         if max_queries is not None:
             evidence = found.experiment.evidence.model_copy(update={"max_queries": max_queries})
             object.__setattr__(found, "experiment", found.experiment.model_copy(update={"evidence": evidence}))
         own = identity.load(self.keys / role, role)
         peer = identity.trusted(self.keys / role, "developer" if role == "auditor" else "auditor")
-        return Side(self.folders[role].path, found, own, peer, b"\1" * 32, link, supply)
+        return QuerySide(self.folders[role].path, found, own, peer, b"\1" * 32, link, supply)
 
     def ask(
         self,
@@ -61,7 +61,7 @@ class Pair:
         classifier: Classifier | None = None,
         limits: tuple[int | None, int | None] = (None, None),
         watch: Callable[[FramedChannel], Any] = lambda link: link,
-    ) -> query.Asked:
+    ) -> query.QueryResult:
         to_auditor, to_developer = memory_pair()
         experiment = self.prover.experiment
         seed = int.from_bytes(os.urandom(4), "little")
@@ -217,7 +217,9 @@ def test_what_is_too_much_is_refused_and_not_logged(
 
 
 def test_another_run_of_the_same_experiment_is_refused(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Side, "run_id", property(lambda side: {"auditor": "0", "developer": "1"}[side.own.role] * 64))
+    monkeypatch.setattr(
+        QuerySide, "run_id", property(lambda side: {"auditor": "0", "developer": "1"}[side.own.role] * 64)
+    )
     with pytest.raises(UsageError, match="it is about another run"):
         pair.ask(mixed(pair.images))
 

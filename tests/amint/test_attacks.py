@@ -10,7 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amint_mpc.amint.attacks import ATTACKS, Attack, Seen, confidence, difficulty, entropy, lira, loss, one_shadow, rmia
+from amint_mpc.amint.attacks import (
+    ATTACKS,
+    Attack,
+    AttackView,
+    confidence,
+    difficulty,
+    entropy,
+    lira,
+    loss,
+    one_shadow,
+    rmia,
+)
 from amint_mpc.amint.attacks import attack_view as signals
 from amint_mpc.amint.attacks.shadows import halves
 from amint_mpc.amint.metrics import roc_auc
@@ -18,7 +29,7 @@ from amint_mpc.amint.metrics import roc_auc
 IMAGES, SHADOWS, CLASSES = 40, 6, 4
 
 
-def made(images: int = IMAGES, shadows: int = SHADOWS, lift: float = 2.0, seed: int = 0) -> tuple[Seen, Tensor]:
+def made(images: int = IMAGES, shadows: int = SHADOWS, lift: float = 2.0, seed: int = 0) -> tuple[AttackView, Tensor]:
     """A model's own training images have `lift` more on their right class; the first half are members."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (images,), generator=generator)
@@ -32,7 +43,7 @@ def made(images: int = IMAGES, shadows: int = SHADOWS, lift: float = 2.0, seed: 
         return noise + right * (1 + hardness + lift * trained[:, None])
 
     shadow = torch.stack([answers(row) for row in inside])
-    return Seen(answers(members), labels, shadow, inside), members
+    return AttackView(answers(members), labels, shadow, inside), members
 
 
 def auc(scores: Tensor, members: Tensor) -> float:
@@ -65,7 +76,7 @@ def test_confidence_tells_images_apart_whose_probability_rounds_to_one() -> None
     logits = torch.tensor([[50.0, 0.0], [60.0, 0.0]], dtype=torch.float64)
     assert logits.softmax(1)[0, 0] == logits.softmax(1)[1, 0] == 1
     nothing = torch.zeros(0, 2, 2, dtype=torch.float64), torch.zeros(0, 2, dtype=torch.bool)
-    seen = Seen(logits, torch.tensor([0, 0]), *nothing)
+    seen = AttackView(logits, torch.tensor([0, 0]), *nothing)
     for score in (confidence.largest_posterior, loss.negative_loss):
         assert score(seen)[0] < score(seen)[1]
 
@@ -90,7 +101,7 @@ def test_thresholds_on_outputs() -> None:
 
 def test_largest_posterior_needs_no_label() -> None:
     seen, _ = made()
-    other = Seen(seen.logits, (seen.labels + 1) % CLASSES, seen.shadow_logits, seen.shadow_inside)
+    other = AttackView(seen.logits, (seen.labels + 1) % CLASSES, seen.shadow_logits, seen.shadow_inside)
     assert torch.equal(confidence.largest_posterior(seen), confidence.largest_posterior(other))
 
 
@@ -106,7 +117,7 @@ def test_difficulty_calibration() -> None:
         assert float(difficulty.calibrated_loss(seen)[row]) == pytest.approx(sum(outside) / len(outside) - own)
 
 
-def reference_lira(seen: Seen) -> tuple[list[float], list[float]]:
+def reference_lira(seen: AttackView) -> tuple[list[float], list[float]]:
     confidences = [
         [logit(probability(seen.shadow_logits[k, row], seen.labels[row])) for row in range(IMAGES)]
         for k in range(SHADOWS)
@@ -142,17 +153,17 @@ def test_lira_offline_stays_finite_and_ordered_far_out() -> None:
     right = F.one_hot(seen.labels, CLASSES).double()
     order = torch.linspace(-300, 20, IMAGES, dtype=torch.float64)
     same = torch.zeros_like(seen.shadow_logits) + seen.shadow_logits.mean(1, keepdim=True)
-    far = Seen(right * order[:, None], seen.labels, same, seen.shadow_inside)
+    far = AttackView(right * order[:, None], seen.labels, same, seen.shadow_inside)
     scores = lira.offline(far)
     assert bool(scores.isfinite().all())
 
 
-def reference_rmia(seen: Seen, usual: list[float], gamma: float) -> list[float]:
+def reference_rmia(seen: AttackView, usual: list[float], gamma: float) -> list[float]:
     ratios = [probability(seen.logits[row], seen.labels[row]) / usual[row] for row in range(IMAGES)]
     return [sum(ratios[x] >= gamma * ratios[z] for z in range(IMAGES) if z != x) / (IMAGES - 1) for x in range(IMAGES)]
 
 
-def shadow_means(seen: Seen, row: int) -> tuple[float, float]:
+def shadow_means(seen: AttackView, row: int) -> tuple[float, float]:
     """Mean probability of the right class by the models trained on the image, and by the others."""
     found: dict[bool, list[float]] = {True: [], False: []}
     for k in range(SHADOWS):
@@ -208,7 +219,7 @@ def test_one_shadow_learns_from_its_shadow_alone() -> None:
     assert torch.equal(again, one_shadow.learned(seen))
     others = seen.shadow_logits.clone()
     others[1:] = 0
-    assert torch.equal(again, one_shadow.learned(Seen(seen.logits, seen.labels * 0, others, seen.shadow_inside)))
+    assert torch.equal(again, one_shadow.learned(AttackView(seen.logits, seen.labels * 0, others, seen.shadow_inside)))
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
@@ -234,7 +245,7 @@ def test_offline_attacks_never_ask_a_model_that_was_trained_on_the_image() -> No
     hidden = torch.where(
         seen.shadow_inside[..., None], 7 * torch.randn(CLASSES, dtype=torch.float64), seen.shadow_logits
     )
-    other = Seen(seen.logits, seen.labels, hidden, seen.shadow_inside)
+    other = AttackView(seen.logits, seen.labels, hidden, seen.shadow_inside)
     for score in (difficulty.calibrated_loss, lira.offline):
         torch.testing.assert_close(score(seen), score(other))
     outside = ~seen.shadow_inside

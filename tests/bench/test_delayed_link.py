@@ -81,7 +81,7 @@ def test_a_lost_carrier_is_noticed_by_the_writer() -> None:
 
 
 def test_a_link_that_cannot_be() -> None:
-    from amint_mpc.bench.ours import Emulated
+    from amint_mpc.bench.ours import EmulatedLink
 
     with pytest.raises(UsageError):
-        Emulated(-1.0)
+        EmulatedLink(-1.0)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.bench import leakage
-from amint_mpc.bench.leakage import Seen, fit_to_gradients, nearness
+from amint_mpc.bench.leakage import OpenedStep, fit_to_gradients, nearness
 from amint_mpc.cli import main
 from amint_mpc.config import load_experiment
 from amint_mpc.data.split import SETS
@@ -34,7 +34,7 @@ def test_gradients_lead_to_the_head_they_came_from() -> None:
     seen = []
     for _ in range(8):
         x = torch.randn((40, 12), generator=random)
-        seen.append(Seen(x, PlaintextHead(secret, 1e-9).step(x, 20), 20))
+        seen.append(OpenedStep(x, PlaintextHead(secret, 1e-9).step(x, 20), 20))
     fitted, error = fit_to_gradients(start, seen)
     assert error["error_after"] < error["error_before"] / 5
     held_out = features(5)

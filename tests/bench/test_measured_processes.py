@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from amint_mpc.bench import ours, workers
-from amint_mpc.bench.workers import Member, Team
+from amint_mpc.bench.workers import Worker, Workers
 from amint_mpc.errors import AmintError
 from amint_mpc.host import processes
 
@@ -31,9 +31,9 @@ work(opened)
 """
 
 
-def light_team(folder: Path, **settings: Mapping[str, Any]) -> Team:
+def light_workers(folder: Path, **settings: Mapping[str, Any]) -> Workers:
     """Workers that import no torch."""
-    found = Team({name: Member("none", each) for name, each in settings.items()}, folder)
+    found = Workers({name: Worker("none", each) for name, each in settings.items()}, folder)
     found._commands = {name: [sys.executable, "-c", WORKER] for name in settings}
     return found
 
@@ -62,7 +62,7 @@ def test_a_slice_lasts_until_its_last_process_is_done() -> None:
 
 
 def test_those_who_are_asked_answer_and_the_others_do_nothing(tmp_path: Path) -> None:
-    with light_team(tmp_path, a={}, b={}) as workers:
+    with light_workers(tmp_path, a={}, b={}) as workers:
         both = workers.ask({"a": {"say": 1}, "b": {"say": 2}})
         one = workers.ask({"a": {"say": 3}})
     assert (both["a"]["said"], both["b"]["said"]) == (1, 2)
@@ -76,7 +76,7 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
     pids: list[int] = []
 
     def interrupted() -> None:
-        with light_team(tmp_path, a={}, b={}) as workers:
+        with light_workers(tmp_path, a={}, b={}) as workers:
             pids.extend(answer["pid"] for answer in workers.ask({"a": {"say": 0}, "b": {"say": 0}}).values())
             raise KeyboardInterrupt
 
@@ -87,7 +87,7 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
 
 
 def test_what_a_process_refuses_is_told_and_nobody_survives(tmp_path: Path) -> None:
-    workers = light_team(tmp_path, a={}, b={"refuse": True})
+    workers = light_workers(tmp_path, a={}, b={"refuse": True})
     with pytest.raises(AmintError) as caught, workers:
         pass
     assert (caught.value.message, caught.value.hint, caught.value.exit_code) == ("b: too small", "take more", 2)
@@ -95,7 +95,7 @@ def test_what_a_process_refuses_is_told_and_nobody_survives(tmp_path: Path) -> N
 
 
 def test_a_process_that_dies_at_work_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(AmintError, match="ended with code 7"), light_team(tmp_path, a={}) as workers:
+    with pytest.raises(AmintError, match="ended with code 7"), light_workers(tmp_path, a={}) as workers:
         workers.ask({"a": {}})
 
 

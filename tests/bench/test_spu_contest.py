@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from amint_mpc.bench import head_step, spu_party
 from amint_mpc.bench.head_step import Setup, measure
-from amint_mpc.bench.workers import Team
+from amint_mpc.bench.workers import Workers
 from amint_mpc.cli import main
 from amint_mpc.errors import AmintError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
@@ -21,15 +21,15 @@ needs_spu = pytest.mark.skipif(importlib.util.find_spec("spu") is None, reason="
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """Every process of every team, once the team has ended."""
+    """Every process of all workers, once they have ended."""
     found: list[subprocess.Popen[bytes]] = []
 
-    class Watched(Team):
+    class Watched(Workers):
         def __exit__(self, *error: object) -> None:
             super().__exit__(*error)
             found.extend(self._children.values())
 
-    monkeypatch.setattr(head_step, "Team", Watched)
+    monkeypatch.setattr(head_step, "Workers", Watched)
     return found
 
 
@@ -64,11 +64,11 @@ def test_the_contest_has_both_protocols_and_leaves_no_process(started: list[subp
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("protocol", ["semi2k", "cheetah"])
 def test_what_is_opened_is_the_gradient_by_the_input(protocol: str, tmp_path: Path) -> None:
-    members = next(rival.members for rival in head_step._spu(TINY, tmp_path) if rival.name == f"spu {protocol}")
-    with Team(members, tmp_path) as team:
-        first = team.ask({name: {"steps": 1, "open": True} for name in members})
-        second = team.ask({name: {"steps": 2, "open": True} for name in members})
-    developer, auditor = members
+    by_name = next(rival.workers for rival in head_step._spu(TINY, tmp_path) if rival.name == f"spu {protocol}")
+    with Workers(by_name, tmp_path) as workers:
+        first = workers.ask({name: {"steps": 1, "open": True} for name in by_name})
+        second = workers.ask({name: {"steps": 2, "open": True} for name in by_name})
+    developer, auditor = by_name
     values = spu_party.first_values(8, 4, 4)
     np.testing.assert_allclose(first[developer]["gradient"], by_hand(**values), atol=0.01)
     assert not np.array_equal(first[developer]["gradient"], second[developer]["gradient"]), "the weights move"

@@ -10,7 +10,7 @@ import torch
 
 from amint_mpc.config import Data, Experiment, Training
 from amint_mpc.data import DATASETS, SETS, LabelledImages, load_split, split_images
-from amint_mpc.data.census import alike
+from amint_mpc.data.duplicates import alike
 from amint_mpc.data.registry import Dataset
 from amint_mpc.errors import DataError
 
@@ -42,11 +42,11 @@ def test_numbers_are_equal_just_where_the_pixels_are() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_pictures_in_two_sets_are_counted_by_pair(seed: int) -> None:
     split = split_images(copies(), DATA, 4, seed)
-    assert split.census is not None
+    assert split.counts is not None
     sets = {name: set(pictures(split.images(name))) for name in SETS}
     wanted = {f"{one} and {other}": len(sets[one] & sets[other]) for one, other in combinations(SETS, 2)}
-    assert split.census.duplicates == {pair: count for pair, count in wanted.items() if count}
-    assert len(split.census.duplicates) > 5
+    assert split.counts.duplicates == {pair: count for pair, count in wanted.items() if count}
+    assert len(split.counts.duplicates) > 5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -56,8 +56,8 @@ def test_with_drop_one_copy_of_each_picture_takes_part(seed: int) -> None:
     every = Counter(content for name in SETS for content in pictures(split.images(name)))
     assert len(every) == 100
     assert max(every.values()) == 1
-    assert split.census is not None
-    assert split.census.duplicates == {}
+    assert split.counts is not None
+    assert split.counts.duplicates == {}
     # The first copies in the order of "keep": nobody's place depends on more than that.
     keep = split_images(source, data.model_copy(update={"duplicates": "keep", "members": 150, "external": 20}), 4, seed)
     assert list(dict.fromkeys(pictures(keep.members)))[:20] == pictures(split.members)
@@ -74,8 +74,8 @@ def test_dropped_copies_are_told_when_too_few_remain() -> None:
 def test_classes_are_counted_by_role() -> None:
     source = copies()
     split = split_images(source, DATA, 5, seed=1)
-    assert split.census is not None
-    counts = split.census.class_counts
+    assert split.counts is not None
+    counts = split.counts.class_counts
     assert counts["members"] == split.member_labels.bincount(minlength=5).tolist()
     assert counts["unseen"] == split.unseen_labels.bincount(minlength=5).tolist()
     of_external = split.external[:, 0, 0, 0].long() % 4
@@ -90,13 +90,13 @@ def test_what_was_counted_is_told_and_stands_in_the_summary(monkeypatch: pytest.
     told: list[str] = []
     data = DATA.model_copy(update={"dataset": "copied"})
     split = load_split(Experiment(data=data, training=Training(batch=4)), None, told.append)
-    assert split.census is not None
-    assert told == [split.census.sentence()]
-    for pair, count in split.census.duplicates.items():
+    assert split.counts is not None
+    assert told == [split.counts.sentence()]
+    for pair, count in split.counts.duplicates.items():
         assert f"{pair} {count}" in told[0]
     assert "data.duplicates=drop" in told[0]
     assert split.summary() == {
         "images": split.digest(),
-        "duplicates": split.census.duplicates,
-        "class_counts": split.census.class_counts,
+        "duplicates": split.counts.duplicates,
+        "class_counts": split.counts.class_counts,
     }

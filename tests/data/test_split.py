@@ -37,8 +37,8 @@ def test_no_image_stands_in_two_sets(duplicates: str, seed: int) -> None:
     """By index: every image of the source is another, so a pixel says which one it is."""
     data = DATA.model_copy(update={"duplicates": duplicates})
     split = split_images(numbered(), data, 10, seed)
-    assert split.census is not None
-    assert split.census.duplicates == {}
+    assert split.counts is not None
+    assert split.counts.duplicates == {}
     for one, other in combinations(SETS, 2):
         assert not set(split.images(one).flatten().tolist()) & set(split.images(other).flatten().tolist())
 

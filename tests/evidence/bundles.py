@@ -19,7 +19,7 @@ from amint_mpc.evidence.canonical import encode
 from amint_mpc.evidence.entries import HEAD_TYPE, signed_payload
 from amint_mpc.evidence.files import LOG, STATEMENT
 from amint_mpc.evidence.log import TreeHead
-from amint_mpc.evidence.merkle import EMPTY, Growing, leaf_hash
+from amint_mpc.evidence.merkle import EMPTY, GrowingRoot, leaf_hash
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
 from amint_mpc.evidence.verify import verify
 from amint_mpc.models.head_weights import init_head, seeded_normal
@@ -108,7 +108,7 @@ class Bundle:
     def resign(self, *roles: Role, keys: Path | None = None) -> None:
         """Chain, heads and statement made to fit, with the signatures of those whose keys are misused."""
         owners = {role: identity.load((keys or self.keys) / role, role) for role in roles}
-        tree, previous, lines = Growing(), EMPTY, []
+        tree, previous, lines = GrowingRoot(), EMPTY, []
         entries = self.entries
         for index, entry in enumerate(entries):
             if entry["kind"] == "signed":

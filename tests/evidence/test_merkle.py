@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from amint_mpc.evidence.merkle import EMPTY, Growing, Tree, leaf_hash, node_hash, root_from_proof
+from amint_mpc.evidence.merkle import EMPTY, GrowingRoot, Tree, leaf_hash, node_hash, root_from_proof
 
 # Inputs and roots that Certificate Transparency's implementations test against.
 KNOWN = [bytes.fromhex(text) for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657")]
@@ -42,7 +42,7 @@ def test_published_roots(count: int, root: str) -> None:
 
 @pytest.mark.parametrize("count", [*range(20), 31, 33, 100])
 def test_both_kinds_of_tree_follow_the_definition(count: int) -> None:
-    growing = Growing()
+    growing = GrowingRoot()
     for leaf in leaves(count):
         growing.append(leaf)
     assert growing.root() == Tree(leaves(count)).root == by_definition(leaves(count))

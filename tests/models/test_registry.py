@@ -19,7 +19,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.host.checks import check_experiment
 from amint_mpc.models import (
     BACKBONES,
-    Spec,
+    BackboneSpec,
     StagedBackbone,
     Taps,
     build_classifier,
@@ -31,11 +31,11 @@ from amint_mpc.models import (
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_backbone.py"
 MODULE = """
 from torch import nn
-from amint_mpc.models import Spec, StagedBackbone, register_backbone
+from amint_mpc.models import BackboneSpec, StagedBackbone, register_backbone
 
 @register_backbone("strangers", width=4)
 class Strangers(StagedBackbone):
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         stages = [nn.Conv2d(spec.shape[0], spec.width, 3), *(nn.Conv2d(spec.width, spec.width, 3) for _ in range(5))]
         super().__init__(spec, stages, nn.Linear(spec.width, spec.classes))
 """
@@ -72,7 +72,7 @@ class Two(StagedBackbone):
     pairs: ClassVar[Mapping[Taps, tuple[int, int]]] = {"entry": (0, 1)}
     smallest = 8
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: BackboneSpec) -> None:
         stages = [nn.Conv2d(spec.shape[0], spec.width, 3), nn.Conv2d(spec.width, spec.width, 3)]
         super().__init__(spec, stages, nn.Linear(spec.width, spec.classes))
 

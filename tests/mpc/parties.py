@@ -9,8 +9,9 @@ from typing import Any
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.supply import Supply, local_supplies
+from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.transport.channel import Channel, memory_pair
+from tests.mpc.local_dealer import local_supplies
 
 
 def run_both(party: Callable[[int, Channel, Supply], Any], plans: Iterable[Plan], seed: int = 0) -> tuple[Any, Any]:

@@ -20,13 +20,13 @@ from amint_mpc.data.split import load_split
 from amint_mpc.errors import ProtocolError
 from amint_mpc.events import EpochEvent, StepEvent
 from amint_mpc.models.head_weights import init_head, seeded_normal
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.layers import train_plan
 from amint_mpc.plaintext_run import head_stopping
 from amint_mpc.roles import secure_head, stopping
 from amint_mpc.roles.backends import embedded
 from amint_mpc.transport.channel import memory_pair
+from tests.mpc.local_dealer import local_supplies
 from tests.roles.memory_runs import Secure, secure_run
 from tests.roles.party_processes import Site
 

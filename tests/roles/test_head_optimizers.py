@@ -21,13 +21,14 @@ from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SecretStream
-from amint_mpc.mpc.correlations.supply import Supply, local_supplies, serve
+from amint_mpc.mpc.correlations.supply import Supply, serve
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.roles import secure_head
 from amint_mpc.roles.backends import embedded
 from amint_mpc.roles.heads import Dense
 from amint_mpc.transport.channel import Channel, memory_pair
+from tests.mpc.local_dealer import local_supplies
 
 FEATURES = 24
 COMMON = [

@@ -22,13 +22,13 @@ from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import EpochEvent, Event
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.roles import auditor, developer, heads, secure_head
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import NullRunLog
 from amint_mpc.transport.channel import Channel, memory_pair
+from tests.mpc.local_dealer import local_supplies
 
 TINY = [
     "data.members=48",

@@ -14,11 +14,11 @@ from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
 from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.roles import secure_head
 from amint_mpc.transport.channel import memory_pair
+from tests.mpc.local_dealer import local_supplies
 
 LOOKED_AT = (1, 10, 100, 1000)
 

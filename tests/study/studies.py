@@ -7,12 +7,12 @@ from typing import Any
 import yaml
 
 from amint_mpc.study.folder import StudyFolder
-from amint_mpc.study.plan import Cell, Plan, load_study, make_plan
+from amint_mpc.study.plan import Cell, StudyPlan, load_study, make_plan
 
 TINY = {"training.batch": 32, "training.epochs": 1, "training.warmup_epochs": 0}  # two steps of the smoke experiment
 
 
-def plan_of(folder: Path, **settings: Any) -> Plan:
+def plan_of(folder: Path, **settings: Any) -> StudyPlan:
     """The plan of a study file with these keys, written into `folder`."""
     values = {"name": "tiny", "title": "Tiny", "base": "smoke", "set": TINY, "baselines": [], **settings}
     path = folder / "tiny.yaml"

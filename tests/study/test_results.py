@@ -9,7 +9,7 @@ import pytest
 from amint_mpc.errors import DataError
 from amint_mpc.study import paper, rows
 from amint_mpc.study.folder import StudyFolder
-from amint_mpc.study.plan import Plan
+from amint_mpc.study.plan import StudyPlan
 from amint_mpc.study.results import rebuild
 from amint_mpc.study.timing import Pace, expect
 from tests.study.studies import finish, plan_of
@@ -32,7 +32,7 @@ def table(folder: StudyFolder) -> dict[str, dict[str, str]]:
         return {row["run"].removeprefix("runs/"): row for row in csv.DictReader(file)}
 
 
-def two_seeds(tmp_path: Path, folder: StudyFolder) -> Plan:
+def two_seeds(tmp_path: Path, folder: StudyFolder) -> StudyPlan:
     """Two taps, two seeds: MINT .9 and .92, task .8 and .84 at entry; nothing at output in seed 2; task alone .85."""
     plan = plan_of(tmp_path, grid={"model.taps": ["entry", "output"]}, seeds=[1, 2], baselines=["task-alone"])
     for cell in plan.cells:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from amint_mpc.cli import main
 from amint_mpc.study import pool
 from amint_mpc.study.folder import StudyFolder
-from amint_mpc.study.pool import Ended, Pool, Started, Told
+from amint_mpc.study.pool import CellEnded, CellEvent, CellStarted, Pool
 from tests.study.studies import TINY, plan_of
 
 DIVERGES = {"name": "diverges", "set": {"training.learning_rate": 1e30}}
@@ -26,15 +26,15 @@ def test_two_at_once_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     axis = [{"name": "good", "set": {}}, DIVERGES, {"name": "better", "set": {}}]
     plan = plan_of(tmp_path, grid={"axis": axis})
     folder, running, most = StudyFolder(tmp_path / "out"), 0, 0
-    ended: dict[str, Ended] = {}
+    ended: dict[str, CellEnded] = {}
     told = set()
     with folder.locked(plan), Pool(folder, 2, None) as some:
         for event in some.run(plan.cells):
-            running += isinstance(event, Started) - isinstance(event, Ended)
+            running += isinstance(event, CellStarted) - isinstance(event, CellEnded)
             most = max(most, running)
-            if isinstance(event, Ended):
+            if isinstance(event, CellEnded):
                 ended[event.cell.variant] = event
-            elif isinstance(event, Told):
+            elif isinstance(event, CellEvent):
                 told.add(event.cell.variant)
     assert (most, running) == (2, 0)
     assert told == set(ended) == {"good", "diverges", "better"}
@@ -54,13 +54,56 @@ def test_a_bug_is_a_failure_with_its_traceback_in_the_folder(tmp_path: Path, mon
     monkeypatch.setattr(pool, "work", _killed)
     with folder.locked(plan), Pool(folder, 1, None) as some:
         last = list(some.run(plan.cells))[-1]
-    assert isinstance(last, Ended)
+    assert isinstance(last, CellEnded)
     assert "ended with code -9" in last.error.message
     assert "memory" in last.error.hint
 
 
 def _killed(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+STOPPED = """
+import os, signal, sys, threading
+from pathlib import Path
+from amint_mpc.study import cell
+
+def stop(*_): os.kill(os.getpid(), signal.SIGTERM)
+
+class Told:
+    def send_bytes(self, data): print("told")
+    def close(self): pass
+
+cell.run = lambda *_: None
+{moment}
+cell.work(None, cell.Place(Path(), None, 1), Told())
+"""
+
+
+@pytest.mark.parametrize("moment", ["threading.Thread.start = stop", "cell.run = stop", "Told.close = stop"])
+def test_a_cell_that_is_stopped_ends_without_a_traceback(moment: str) -> None:
+    command = [sys.executable, "-c", STOPPED.format(moment=moment)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+FIRST_CHILD = """
+import os
+from amint_mpc.study import pool
+
+pool._CONTEXT.set_forkserver_preload([])
+process = pool._CONTEXT.Process(target=os.execlp, args=("grep", "grep", "SigBlk", "/proc/self/status"))
+with pool._sigint_blocked():
+    process.start()
+process.join()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads what Linux tells of a process")
+def test_ctrl_c_at_a_terminal_never_reaches_a_cell() -> None:
+    """A terminal sends it to all of its processes; a cell has it blocked from the beginning, the first one, too."""
+    done = subprocess.run([sys.executable, "-c", FIRST_CHILD], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout.split()[1], 16) >> (signal.SIGINT - 1) & 1, done
 
 
 @pytest.mark.timeout(300)
@@ -113,7 +156,7 @@ def test_a_secure_cell_is_three_processes_and_one_summary(tmp_path: Path) -> Non
     folder = StudyFolder(tmp_path / "out")
     with folder.locked(plan), Pool(folder, 1, None) as some:
         last = list(some.run(plan.cells))[-1]
-    assert isinstance(last, Ended)
+    assert isinstance(last, CellEnded)
     assert last.error is None
     (cell,) = plan.cells
     summary = folder.summary(cell)

@@ -13,7 +13,8 @@ from amint_mpc import identity
 from amint_mpc.config import ROLES, Address
 from amint_mpc.identity import Identity
 from amint_mpc.transport.channel import FramedChannel
-from amint_mpc.transport.tls import Listener, connect
+from amint_mpc.transport.connect import connect
+from amint_mpc.transport.listener import Listener
 from amint_mpc.transport.wire import memory_wires
 
 KINDS = ("memory", "memory-ahead", "tls", "tls-ahead")

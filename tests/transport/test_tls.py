@@ -19,8 +19,10 @@ from amint_mpc import identity
 from amint_mpc.config import Address
 from amint_mpc.errors import IdentityError, PeerError, UsageError
 from amint_mpc.identity import Identity
-from amint_mpc.transport import tls
-from amint_mpc.transport.tls import Listener, connect
+from amint_mpc.transport import listener as listeners
+from amint_mpc.transport.connect import _connect_once, connect
+from amint_mpc.transport.listener import Listener
+from amint_mpc.transport.tls import make_context
 
 Keys = dict[str, Identity]
 
@@ -81,7 +83,7 @@ def test_stranger_with_another_key_is_refused(listener: Listener, stranger: Iden
 
 
 def test_auditors_key_in_the_developers_place_is_refused(listener: Listener, keys: Keys, notices: list[str]) -> None:
-    context, _ = tls._context(ssl.PROTOCOL_TLS_CLIENT, keys["developer"], ["auditor"])
+    context, _ = make_context(ssl.PROTOCOL_TLS_CLIENT, keys["developer"], ["auditor"])
     context.load_cert_chain(keys["auditor"].certificate_file, keys["auditor"].key_file)
     with dial(listener.address) as raw, context.wrap_socket(raw) as sock, pytest.raises(ssl.SSLError):
         sock.recv(1)
@@ -93,23 +95,23 @@ def test_trusted_role_cannot_take_the_place_of_another(keys: Keys) -> None:
     notices: list[str] = []
     with Listener(Address(port=0), keys["dealer"], ["developer", "auditor"], notices.append) as listening:
         posing = replace(keys["auditor"], role="developer")
-        context, pins = tls._context(ssl.PROTOCOL_TLS_CLIENT, keys["auditor"], ["dealer"])
+        context, pins = make_context(ssl.PROTOCOL_TLS_CLIENT, keys["auditor"], ["dealer"])
         with pytest.raises(OSError, match="closed"):
-            tls._connect_once(context, pins, listening.address, posing.role, "dealer", 1e12, {})
+            _connect_once(context, pins, listening.address, posing.role, "dealer", 1e12, {})
         with pytest.raises(PeerError, match="the developer did not connect"):
             listening.accept("developer", 0.05)
     assert "showed the certificate of the auditor and claims another role" in said(notices, 1)
 
 
 def test_who_looks_for_another_party_is_refused(listener: Listener, keys: Keys, notices: list[str]) -> None:
-    context, pins = tls._context(ssl.PROTOCOL_TLS_CLIENT, keys["developer"], ["auditor"])
+    context, pins = make_context(ssl.PROTOCOL_TLS_CLIENT, keys["developer"], ["auditor"])
     with pytest.raises(OSError, match="closed"):
-        tls._connect_once(context, pins, listener.address, "developer", "dealer", 1e12, {})
+        _connect_once(context, pins, listener.address, "developer", "dealer", 1e12, {})
     assert "looks for another party than the auditor" in said(notices, 1)
 
 
 def test_older_tls_is_refused(listener: Listener, keys: Keys, notices: list[str]) -> None:
-    context, _ = tls._context(ssl.PROTOCOL_TLS_CLIENT, keys["developer"], ["auditor"])
+    context, _ = make_context(ssl.PROTOCOL_TLS_CLIENT, keys["developer"], ["auditor"])
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     with dial(listener.address) as raw, pytest.raises(ssl.SSLError, match=r"(?i)alert protocol version"):
         context.wrap_socket(raw)
@@ -131,7 +133,7 @@ def test_strangers_that_send_nothing_block_nobody(keys: Keys) -> None:
 
 
 def test_strangers_in_every_place_keep_nobody_out(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls, "MAX_STRANGERS", 4)
+    monkeypatch.setattr(listeners, "MAX_STRANGERS", 4)
     with Listener(Address(port=0), keys["auditor"], ["developer"]) as listening:
         idle = [dial(listening.address) for _ in range(10)]
         with ThreadPoolExecutor(1) as pool:
@@ -206,7 +208,7 @@ def test_killed_peer_is_noticed_at_once(keys: Keys) -> None:
         from pathlib import Path
         from amint_mpc import identity
         from amint_mpc.config import Address
-        from amint_mpc.transport.tls import connect
+        from amint_mpc.transport.connect import connect
         link = connect(Address(port=int(sys.argv[2])), identity.load(Path(sys.argv[1]), "developer"), "auditor", 20)
         link.send_json("ready", True)
         time.sleep(100)

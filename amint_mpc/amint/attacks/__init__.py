@@ -1,7 +1,7 @@
 """Membership inference by an outsider, who has no head: the attacks that active MINT is compared with.
 
-An attack sees what `Seen` holds and gives every image a score; larger means member. One file an idea; what each may
-see, and how it is evaluated: docs/comparison.md.
+An attack sees what `AttackView` holds and gives every image a score; larger means member. One file an idea; what each
+may see, and how it is evaluated: docs/comparison.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from amint_mpc.amint.attacks import confidence, difficulty, entropy, lira, loss, one_shadow, rmia
-from amint_mpc.amint.attacks.attack_view import Seen
+from amint_mpc.amint.attacks.attack_view import AttackView
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Attack:
     title: str
     citation: str
     shadows: int | None
-    score: Callable[[Seen], Tensor]
+    score: Callable[[AttackView], Tensor]
 
 
 _SALEM = "Salem et al. 2019, arXiv 1806.01246"
@@ -57,4 +57,4 @@ ATTACKS: tuple[Attack, ...] = (
 )
 """All of them, weakest assumptions first."""
 
-__all__ = ["ATTACKS", "Attack", "Seen"]
+__all__ = ["ATTACKS", "Attack", "AttackView"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Seen:
+class AttackView:
     """Answers of the attacked classifier and of the attacker's own shadow models, on n labelled images.
 
     Args:

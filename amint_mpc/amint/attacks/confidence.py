@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from amint_mpc.amint.attacks.attack_view import Seen, scaled_logit
+from amint_mpc.amint.attacks.attack_view import AttackView, scaled_logit
 
 
-def largest_posterior(seen: Seen) -> Tensor:
+def largest_posterior(seen: AttackView) -> Tensor:
     """Scores [n]: a monotone function of the largest posterior that does not saturate at 1."""
     return scaled_logit(seen.logits, seen.logits.argmax(1))

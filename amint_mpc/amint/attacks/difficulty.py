@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from amint_mpc.amint.attacks.attack_view import Seen, loss, mean_where
+from amint_mpc.amint.attacks.attack_view import AttackView, loss, mean_where
 
 
-def calibrated_loss(seen: Seen) -> Tensor:
+def calibrated_loss(seen: AttackView) -> Tensor:
     """Scores [n]: mean loss of the shadow models that have not met the image, minus the classifier's loss."""
     return mean_where(loss(seen.shadow_confidence), ~seen.shadow_inside) - loss(seen.confidence)

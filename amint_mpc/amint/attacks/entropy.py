@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.attacks.attack_view import Seen, loss
+from amint_mpc.amint.attacks.attack_view import AttackView, loss
 
 _ALMOST_ONE = 1 - 2.0**-53
 
 
-def negative_modified_entropy(seen: Seen) -> Tensor:
+def negative_modified_entropy(seen: AttackView) -> Tensor:
     """Scores [n]."""
     confidence, posteriors = seen.confidence, seen.logits.softmax(1)
     right = (-confidence).sigmoid() * loss(confidence)  # (1 - p_y) * -log p_y

@@ -11,16 +11,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.attacks.attack_view import Seen, mean_where
+from amint_mpc.amint.attacks.attack_view import AttackView, mean_where
 
 
-def online(seen: Seen) -> Tensor:
+def online(seen: AttackView) -> Tensor:
     """Scores [n]: log N(x; mean inside, variance inside) - log N(x; mean outside, variance outside)."""
     inside, outside = _normal(seen, seen.shadow_inside), _normal(seen, ~seen.shadow_inside)
     return _log_density(seen.confidence, *inside) - _log_density(seen.confidence, *outside)
 
 
-def offline(seen: Seen) -> Tensor:
+def offline(seen: AttackView) -> Tensor:
     """Scores [n]: log of the chance that a model which has not met the image is less confident than this one.
 
     The attacker needs no shadow model trained on the image. With one variance for all, the order of the images is that
@@ -31,7 +31,7 @@ def offline(seen: Seen) -> Tensor:
     return scores
 
 
-def _normal(seen: Seen, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _normal(seen: AttackView, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Mean for each image [n], and the one variance [], of the confidences where the mask [k, n] holds."""
     values = seen.shadow_confidence
     mean = mean_where(values, mask)

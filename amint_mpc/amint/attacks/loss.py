@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from amint_mpc.amint.attacks.attack_view import Seen, loss
+from amint_mpc.amint.attacks.attack_view import AttackView, loss
 
 
-def negative_loss(seen: Seen) -> Tensor:
+def negative_loss(seen: AttackView) -> Tensor:
     """Scores [n]: minus the cross-entropy of the right label."""
     return -loss(seen.confidence)

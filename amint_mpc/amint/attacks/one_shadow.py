@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amint_mpc.amint.attacks.attack_view import Seen
+from amint_mpc.amint.attacks.attack_view import AttackView
 
 LARGEST = 3
 STEPS = 300
 
 
-def learned(seen: Seen) -> Tensor:
+def learned(seen: AttackView) -> Tensor:
     """Scores [n]: logits of the attack network. Deterministic: it is drawn from a seed of its own."""
     known = _largest(seen.shadow_logits[0])
     mean, scale = known.mean(0), known.std(0) + 1e-6

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.attacks.attack_view import Seen, mean_where
+from amint_mpc.amint.attacks.attack_view import AttackView, mean_where
 from amint_mpc.amint.metrics import roc_auc
 
 GAMMA = 1.0
@@ -23,14 +23,14 @@ GRID = tuple(step / 10 for step in range(11))
 """The values of a that are tried."""
 
 
-def online(seen: Seen) -> Tensor:
+def online(seen: AttackView) -> Tensor:
     """Scores [n]."""
     probabilities, inside = seen.shadow_confidence.sigmoid(), seen.shadow_inside
     usual = (mean_where(probabilities, inside) + mean_where(probabilities, ~inside)) / 2
     return relative(seen.confidence.sigmoid() / usual)
 
 
-def offline(seen: Seen) -> Tensor:
+def offline(seen: AttackView) -> Tensor:
     """Scores [n], from shadow models that were not trained on the image."""
     probabilities, outside = seen.shadow_confidence.sigmoid(), ~seen.shadow_inside
     a = best_a(probabilities, outside)

@@ -19,16 +19,16 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
-from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Memory, Plan, complete, corrected, deal, expand
-from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream, derive_key
+from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.transport.frames import Spec
 
 TAG = "block"
 
 
 class BlockSource(Protocol):
-    """Where the developer's blocks come from: a `Channel` to the dealer, or a `LocalDealer`."""
+    """The part of a `Channel` to the dealer that the developer uses."""
 
     def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]: ...
 
@@ -120,38 +120,6 @@ def serve_step(
     block = _pack(_fields(plan), deal(plan, streams, step, memory))
     channel.flush()
     channel.send(TAG, step, *block)
-
-
-class LocalDealer:
-    """A `BlockSource` that deals in place, in the developer's process. It knows both seeds: never between parties."""
-
-    def __init__(self, streams: tuple[SecretStream, SecretStream], plans: Iterable[Plan]) -> None:
-        self._streams = streams
-        self._plans = iter(plans)
-        self._memory = Memory()
-
-    def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
-        """Deal the next plan, which must be the one that is asked for."""
-        plan = next(self._plans, None)
-        if plan is None:
-            raise ProtocolError(f"the dealer has no block for step {step}")
-        fields = _fields(plan)
-        if (tag, specs) != (TAG, tuple(_specs(fields))):
-            raise ProtocolError(f"the dealer's plan for step {step} is not the one that was asked for")
-        return _pack(fields, deal(plan, self._streams, step, self._memory))
-
-
-def local_supplies(plans: Iterable[Plan], seed: int = 0) -> tuple[Supply, Supply]:
-    """Supplies of both parties with the dealer's work done in place, reproducible: for tests and benchmarks only."""
-
-    def secret(name: str) -> bytes:
-        return derive_key(seed.to_bytes(SEED_BYTES, "big"), name)
-
-    def streams() -> tuple[SecretStream, SecretStream]:
-        return SecretStream(secret("developer"), "dealer"), SecretStream(secret("auditor"), "dealer")
-
-    own = streams()
-    return Supply(own[DEVELOPER], DEVELOPER, LocalDealer(streams(), plans)), Supply(own[AUDITOR], AUDITOR)
 
 
 def _fields(plan: Plan) -> list[Field]:

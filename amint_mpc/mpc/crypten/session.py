@@ -137,14 +137,6 @@ def open_session(channel: Channel, party: int, supply: Supply) -> CryptenSession
 
 
 @contextmanager
-def crypten_session(channel: Channel, party: int, supply: Supply) -> Iterator[CryptenSession]:
-    """The same, with CrypTen bound to this thread for the whole session, between its steps, too."""
-    session = open_session(channel, party, supply)
-    with bind(session.binding):
-        yield session
-
-
-@contextmanager
 def bind(binding: Binding) -> Iterator[None]:
     """Make `binding` what CrypTen sees in this thread."""
     if current() is not None:

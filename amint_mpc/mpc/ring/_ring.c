@@ -1,4 +1,4 @@
-/* c = a b or c += a b mod 2^64, one thread. Optional: without it ring.py multiplies with float64 limbs.
+/* c = a b or c += a b mod 2^64, one thread. Optional: without it products.py multiplies with float64 limbs.
 
    Blocks of both operands are packed into zero-padded panels, for any strides, and a kernel multiplies ROWS rows by
    COLUMNS columns (the scheme is GotoBLAS', Goto and van de Geijn 2008). The kernel is chosen when the program runs,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amint_mpc.errors import PeerError, ProtocolError, UsageError
-from amint_mpc.mpc.two_party import process
+from amint_mpc.mpc.two_party import messages, process
 from amint_mpc.mpc.two_party.relay import Relay
 from amint_mpc.transport.channel import Channel, ChannelStats
 
@@ -147,10 +147,10 @@ class SpuEngine:
         assert self._child.stdout is not None
         message = None
         with suppress(BrokenPipeError):
-            process.write(self._child.stdin, {"op": op, **settings}, *arrays)
+            messages.write(self._child.stdin, {"op": op, **settings}, *arrays)
             while not select.select([self._child.stdout], [], [], POLL_S)[0]:
                 self._check()
-            message = process.read(self._child.stdout)
+            message = messages.read(self._child.stdout)
         if message is None:
             self._check()
             raise ProtocolError("SPU's process ended unexpectedly", "Start both parties again")

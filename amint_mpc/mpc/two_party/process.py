@@ -4,7 +4,7 @@ Of its own, because SPU brings libraries (an HE library, brpc, an OpenMP) that n
 because a computation that waits for a lost peer can only be ended from outside, and because what SPU prints must not
 reach a screen. It knows no keys, and no address of the other party's: its messages go through the relay.
 
-Commands come on stdin, answers go to stdout, each a `Message`: a JSON header and raw arrays. It ends when stdin closes.
+Commands come on stdin, answers go to stdout (`messages`). It ends when stdin closes.
 
     start    rank, hosts [developer, auditor], timeout_s: joins the two
     set      name: the shares of a variable, int64
@@ -16,50 +16,19 @@ Commands come on stdin, answers go to stdout, each a `Message`: a JSON header an
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.two_party import program
-
-Array = NDArray[Any]
-LENGTH = struct.Struct("!I")
-LIMIT = 2**30
-DTYPES = ("int64", "float64")
-
-
-def write(pipe: IO[bytes], header: Mapping[str, Any], *arrays: Array) -> None:
-    """One message."""
-    arrays = tuple(np.asarray(array, order="C") for array in arrays)
-    specs = [[array.dtype.name, list(array.shape)] for array in arrays]
-    text = json.dumps({**header, "arrays": specs}).encode()
-    pipe.write(LENGTH.pack(len(text)) + text)
-    for array in arrays:
-        pipe.write(array.tobytes())
-    pipe.flush()
-
-
-def read(pipe: IO[bytes]) -> tuple[dict[str, Any], list[Array]] | None:
-    """The next message; None at the end."""
-    start = pipe.read(LENGTH.size)
-    if len(start) < LENGTH.size:
-        return None
-    header = json.loads(pipe.read(LENGTH.unpack(start)[0]))
-    arrays = []
-    for name, shape in header.pop("arrays"):
-        dtype = np.dtype(DTYPES[DTYPES.index(name)])
-        data = pipe.read(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-        arrays.append(np.frombuffer(data, dtype).reshape(shape))
-    return header, arrays
+from amint_mpc.mpc.two_party import messages, program
+from amint_mpc.mpc.two_party.messages import Array
 
 
 class Machine:
@@ -249,9 +218,13 @@ def main() -> None:
     queue: list[tuple[dict[str, Any], list[Array]]] = []
 
     def receive() -> None:
-        while (message := read(commands)) is not None:
-            queue.append(message)
-            ready.release()
+        try:
+            while (message := messages.read(commands)) is not None:
+                queue.append(message)
+                ready.release()
+        except ProtocolError as error:
+            os.write(2, f"{error}\n".encode())  # to the log
+            os._exit(1)
         os._exit(0)  # the parent is gone; SPU may be waiting for a peer
 
     threading.Thread(target=receive, daemon=True).start()
@@ -261,7 +234,7 @@ def main() -> None:
             header, arrays = answer(machine, *queue.pop(0))
         except Exception as error:
             header, arrays = {"error": f"{type(error).__name__}: {error}"[:2000]}, []
-        write(answers, header, *arrays)
+        messages.write(answers, header, *arrays)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from amint_mpc.identity import Identity
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.links import Links
 from amint_mpc.transport.channel import Channel, FramedChannel
-from amint_mpc.transport.tls import Listener, connect
+from amint_mpc.transport.connect import connect
+from amint_mpc.transport.listener import Listener
 
 MakeHead = Callable[[Channel], SharedHead]
 """The head at one party, without weights yet, on its link to the other one."""

@@ -14,7 +14,7 @@ from amint_mpc.mpc.two_party.head import SpuHead
 from amint_mpc.roles.backends.base import Connected, MakeHead
 from amint_mpc.roles.heads import Dense, head_kind, head_optimizer
 from amint_mpc.transport.channel import FramedChannel
-from amint_mpc.transport.tls import connect
+from amint_mpc.transport.connect import connect
 
 __all__ = ["INSTALL", "TwoParty"]
 

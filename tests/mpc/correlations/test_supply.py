@@ -12,9 +12,10 @@ from amint_mpc.errors import AmintError, PeerError, ProtocolError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SecretStream
-from amint_mpc.mpc.correlations.supply import Supply, local_supplies, serve
+from amint_mpc.mpc.correlations.supply import Supply, serve
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from amint_mpc.transport.channel import memory_pair
+from tests.mpc.local_dealer import local_supplies
 
 PLAN: Plan = {f"t{i}": TruncationMasks((i + 1, 3), 8 + 2 * i) for i in range(20)}  # more tensors than a frame carries
 
@@ -50,14 +51,6 @@ def test_blocks_over_a_channel_complete_both_parties_material() -> None:
         developer.take(3, PLAN)
 
 
-def test_local_supplies_agree() -> None:
-    developer, auditor = local_supplies([PLAN, PLAN])
-    for step in range(2):
-        check(developer.take(step, PLAN), auditor.take(step, PLAN))
-    with pytest.raises(ProtocolError, match="no block for step 2"):
-        developer.take(2, PLAN)
-
-
 @pytest.mark.parametrize("steps", [[1], [0, 0], [0, 2]])
 @pytest.mark.parametrize("party", [DEVELOPER, AUDITOR])
 def test_lost_repeated_and_skipped_blocks_are_refused(steps: list[int], party: int) -> None:
@@ -76,10 +69,12 @@ def test_a_lost_block_on_the_wire_is_refused() -> None:
         supply.take(0, PLAN)
 
 
-def test_another_plan_is_refused() -> None:
+def test_a_block_of_another_plan_is_refused() -> None:
+    dealer, developer_end = memory_pair("dealer", "developer")
     other: Plan = {"t": TruncationMasks((5,), 16)}
-    with pytest.raises(ProtocolError, match="not the one"):
-        local_supplies([PLAN])[DEVELOPER].take(0, other)
+    serve(dealer, (SecretStream(bytes(32), "dealer"), SecretStream(bytes(32), "dealer")), [other])
+    with pytest.raises(ProtocolError, match="block"):
+        Supply(SecretStream(bytes(32), "dealer"), DEVELOPER, developer_end).take(0, PLAN)
 
 
 def test_the_auditor_has_no_dealer_link() -> None:

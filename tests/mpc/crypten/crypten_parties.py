@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.supply import local_supplies
-from amint_mpc.mpc.crypten.session import CryptenSession, crypten_session
+from amint_mpc.mpc.crypten.session import CryptenSession, bind, open_session
 from amint_mpc.mpc.crypten.tracing import trace
 from amint_mpc.transport.channel import FramedChannel, memory_pair
+from tests.mpc.local_dealer import local_supplies
 
 
 class Parties:
@@ -28,7 +28,8 @@ class Parties:
 
         def party(rank: int) -> None:
             try:
-                with crypten_session(self.channels[rank], rank, supplies[rank]) as session:
+                session = open_session(self.channels[rank], rank, supplies[rank])
+                with bind(session.binding):  # between the steps, too
                     results[rank] = work(session)
             except BaseException as error:
                 failures.append(error)

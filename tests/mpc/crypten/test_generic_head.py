@@ -19,14 +19,14 @@ from amint_mpc.models import seeded_normal
 from amint_mpc.models.conv_head_weights import TapShapes
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.crypten.generic_head import GRADIENT_BITS, PRECISION, GenericHead
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.ring.fixed_point import X_BITS
 from amint_mpc.roles.auditor import draw_and_share
-from amint_mpc.roles.heads import Convolutional, Kind, head_kind, head_optimizer
+from amint_mpc.roles.heads import Convolutional, HeadKind, head_kind, head_optimizer
 from amint_mpc.transport.channel import memory_pair
+from tests.mpc.local_dealer import local_supplies
 
 NEAR = 2.0**-11
 """A value so near to 0 may fall on the other side of the ReLU than the twin's, whose weights are float64."""
@@ -56,7 +56,7 @@ class Tapped:
 class Both:
     """Both parties of one head over a memory link, with a dealer in place."""
 
-    def __init__(self, kind: Kind, plans: list[Plan], first: dict[str, Tensor], rate: Optimizer = RATE) -> None:
+    def __init__(self, kind: HeadKind, plans: list[Plan], first: dict[str, Tensor], rate: Optimizer = RATE) -> None:
         self.ends = memory_pair()
         self.channels = [Tapped(end) for end in self.ends]
         supplies = local_supplies(plans)

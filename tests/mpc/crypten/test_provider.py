@@ -11,13 +11,13 @@ from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.correlations.base import Correlation, Material, deal, expand
 from amint_mpc.mpc.correlations.generic import AndTriple, Product, SharedBit, Square, Wraps
 from amint_mpc.mpc.correlations.prg import SecretStream
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.crypten.provider import DealtProvider, RecordingProvider
 from amint_mpc.mpc.crypten.session import CryptenSession
 from amint_mpc.mpc.crypten.tracing import trace
 from amint_mpc.mpc.crypten_compat import crypten
 from amint_mpc.mpc.protocols.divide import DivisionMasks, finish, mask, unsigned_quotient
 from tests.mpc.crypten.crypten_parties import Parties
+from tests.mpc.local_dealer import local_supplies
 
 
 def material(correlation: Correlation, seed: int = 0) -> tuple[Material, Material]:

@@ -10,12 +10,12 @@ import torch
 
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.dense.layers import score_plan, train_plan
 from amint_mpc.transport.channel import memory_pair
 from tests.mpc.cases import CASES, head_party, head_plans, random_head
+from tests.mpc.local_dealer import local_supplies
 from tests.mpc.parties import run_both
 from tests.mpc.views import Recorder, View, record
 

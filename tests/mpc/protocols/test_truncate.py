@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.supply import local_supplies
 from amint_mpc.mpc.protocols.truncate import TruncationMasks, finish, mask
+from tests.mpc.local_dealer import local_supplies
 
 BITS = [1, 12, 16, 17, 32, 40, 62]
 

@@ -1,4 +1,4 @@
-"""Who takes part, counted: identical pictures in more than one set, and classes by role."""
+"""Identical pictures: found, left out, and counted where they stand in more than one set of a split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Census:
+class SplitCounts:
     """What a split holds; it stays with the developer.
 
     Args:
