@@ -12,6 +12,7 @@ from torch import Tensor
 
 from amint_mpc import plaintext_run, tables
 from amint_mpc.config import Experiment, Party
+from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import epoch_line
 from amint_mpc.events import EpochEvent, Event
 from amint_mpc.host.checks import check_experiment
@@ -74,6 +75,8 @@ def train(
     """
     check_experiment(experiment)
     place = new_folder(f"{experiment.name}-twin") if folder is None else Path(folder)
+    if place.exists():
+        raise UsageError(f"{place} exists already", "Give another folder; a run never writes over another")
     party = Party(role="developer", data=None if data is None else Path(data), device=device)
     with RunFolder.create(place.parent, experiment, "twin", place.name) as kept:
 

@@ -124,10 +124,12 @@ def run_in_process(
         )
     check_experiment(experiment)
     home = new_folder(f"{experiment.name}-in-process") if folder is None else Path(folder)
+    folders = {role: home / role for role in ("developer", "auditor")}
+    if taken := [str(path) for path in folders.values() if path.exists()]:
+        raise UsageError(f"{taken[0]} exists already", "Give another folder; a run never writes over another")
     party = Party(role="developer", data=None if data is None else Path(data), device=device)
     with throw_away_keys() as keys:
         found = _Run(experiment, home, party, keys, on_event, progress).to_its_end()
-    folders: dict[str, Path] = {role: home / role for role in ("developer", "auditor")}
     scores = load_file(folders["auditor"] / "scores.safetensors")
     return InProcessRun(experiment, home, folders, found["developer"], found["auditor"], scores)
 
