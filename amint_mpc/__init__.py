@@ -1,3 +1,74 @@
-"""amint-mpc: active membership-inference auditing, with the head trained inside secure two-party computation."""
+"""amint-mpc: active membership-inference auditing, with the head trained inside secure two-party computation.
+
+    import amint_mpc as am
+
+    experiment = am.load_experiment("smoke", ["training.epochs=5"])
+    twin = am.train(experiment)               # the plaintext twin: images, classifier and head in this process
+    run = am.run_in_process(experiment)       # developer, auditor and dealer as threads: PROTECTS NOTHING
+    found = am.audit(run, images)             # were these trained on? scores, verdicts, p and q values
+    am.verify(run)                            # the log that both parties signed
+    am.report(run)                            # one HTML page
+
+    with am.join(experiment, am.load_party(None, "developer")) as head:   # a training loop of your own, for real
+        gradient = head.step(features, members)
+
+What they return shows itself as a table in a notebook (examples/quickstart.ipynb). A run that protects anybody has a
+machine for each party and is started with `amint-mpc run`; `join` takes the developer's place in one.
+
+Names are loaded when they are first used: importing this package loads neither torch nor anything else.
+
+These names, the command line, the files of run folders, and what examples/ import are what you can rely on:
+`amint_mpc.errors`, `amint_mpc.models` (backbones of your own) and `amint_mpc.data`. Everything else is private by
+convention and changes without notice.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amint_mpc.api.auditing import audit
+    from amint_mpc.api.checking import verify
+    from amint_mpc.api.training import train
+    from amint_mpc.config import load_experiment, load_party
+    from amint_mpc.host.in_process import run_in_process
+    from amint_mpc.report import report
+    from amint_mpc.roles.developer import joined as join
 
 __version__ = "0.1.0"
+__all__ = [
+    "__version__",
+    "audit",
+    "join",
+    "load_experiment",
+    "load_party",
+    "report",
+    "run_in_process",
+    "train",
+    "verify",
+]
+
+_PLACES = {
+    "audit": ("api.auditing", "audit"),
+    "join": ("roles.developer", "joined"),
+    "load_experiment": ("config", "load_experiment"),
+    "load_party": ("config", "load_party"),
+    "run_in_process": ("host.in_process", "run_in_process"),
+    "train": ("api.training", "train"),
+    "verify": ("api.checking", "verify"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "report":  # the package of this name; it can be called
+        return import_module(f"{__name__}.report")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    found = globals()[name] = getattr(import_module(f"{__name__}.{module}"), attribute)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

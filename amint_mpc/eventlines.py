@@ -1,4 +1,4 @@
-"""Events as JSON lines: how metrics.jsonl stores them and how a child process tells them to its parent."""
+"""Events as lines: of JSON, as metrics.jsonl stores them and a child process tells them to its parent, or of words."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def from_record(record: dict[str, Any]) -> Event:
     """
     values = dict(record)
     return _KINDS[values.pop("event")](**values)
+
+
+def epoch_line(event: EpochEvent) -> str:
+    """An epoch in words, for somebody who watches a run."""
+    figures = "".join(f", {name} {value:.3f}" for name, value in event.figures.items())
+    return f"epoch {event.epoch} of {event.epochs}, {event.phase}, {event.seconds:.1f} s{figures}"
 
 
 def json_line(value: Any) -> str:

@@ -1,7 +1,7 @@
 """A training loop of one's own that trains with an auditor's membership head: python examples/own_loop.py
 
 Model, data and loop are plain torch. What joins it to the secure run stands between the two marks in `train`:
-`joined` connects to auditor and dealer, `head.step` turns features into their gradient. The other two parties run
+`am.join` connects to auditor and dealer, `head.step` turns features into their gradient. The other two parties run
 `amint-mpc run --role auditor` and `--role dealer`, all three with examples/own_loop.yaml.
 """
 
@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+import amint_mpc as am
 from amint_mpc.amint.objective import MINT_START
-from amint_mpc.config import Experiment, Party, load_experiment, load_party
-from amint_mpc.data.split import set_counts
+from amint_mpc.config import Experiment, Party
+from amint_mpc.data import set_counts
 from amint_mpc.errors import AmintError
-from amint_mpc.models.features import Features
-from amint_mpc.roles.developer import joined
+from amint_mpc.models import Features
 
 
 class Net(nn.Module):
@@ -62,7 +62,7 @@ def train(experiment: Experiment, party: Party) -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=experiment.training.learning_rate)
 
     # --- amint-mpc: from here
-    with joined(experiment, party, print) as head:
+    with am.join(experiment, party, print) as head:
         for _ in range(head.steps):
             members = in_training[torch.randperm(len(in_training))[:batch]]
             others = external[torch.randperm(len(external))[:batch]]
@@ -90,7 +90,7 @@ def train(experiment: Experiment, party: Party) -> None:
 
 def main(experiment: str = "examples/own_loop.yaml", party: str | None = None) -> None:
     """Args: experiment, party: the files; without a party file parties/developer/party.yaml, or loopback."""
-    train(load_experiment(Path(experiment)), load_party(Path(party) if party else None, "developer"))
+    train(am.load_experiment(Path(experiment)), am.load_party(Path(party) if party else None, "developer"))
 
 
 if __name__ == "__main__":

@@ -115,11 +115,16 @@ def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
 
 def local(run: Path, backbone: Path, images: Tensor) -> tuple[Tensor, Verified]:
     """The auditor holds both models: scores of images, float64 [n], in plaintext. No peer, and nothing is logged."""
-    found = finished(run)
-    model = classifier(found.experiment, backbone, "cpu")
-    head = head_kind(found.experiment).plaintext(head_of(found.experiment, run), found.experiment.head)
+    found = verify(run, ExpectedEntries)
+    return plaintext_scores(found.experiment, run, backbone, images), found
+
+
+def plaintext_scores(experiment: Experiment, run: Path, backbone: Path, images: Tensor) -> Tensor:
+    """The same without a look at the evidence. Args: run: a folder with the head. images: uint8 [n, C, H, W]."""
+    model = classifier(experiment, backbone, "cpu")
+    head = head_kind(experiment).plaintext(head_of(experiment, run), experiment.head)
     scored = [head.score(query.features_of(model, batch)) for batch in torch.split(images, SCORE_BATCH)]
-    return torch.cat([each for each in scored if each is not None]), found
+    return torch.cat([each for each in scored if each is not None])
 
 
 def finished(run: Path) -> Verified:

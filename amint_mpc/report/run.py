@@ -46,6 +46,7 @@ class Summary(Record):
     role: Literal["developer", "auditor", "dealer", "twin", "comparison", "secure"]
     digest: Digest
     insecure: Text | None = None
+    in_process: Text | None = None
     seconds: Amount
     steps: Count | None = None
     seconds_per_step: Amount | None = None

@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from amint_mpc import identity
 from amint_mpc.amint.metrics import named_figures
@@ -29,13 +29,16 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
 from amint_mpc.evidence.files import SECRET, write_new
+from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.secure_head import SecureMintHead, epochs_with_figures, joint_steps
 from amint_mpc.runfolder import RunFolder
+from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.runlog.replay_tape import Tape
+from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.connect import connect
 
 
@@ -75,14 +78,43 @@ def joined(
             backend.developer(Connected(experiment, party, own, links, auditor, on_notice)) as make_head,
             keep_log(experiment, own, party.keys, session, auditor, folder, data) as log,
         ):
-            head = make_head(log.channel)
-            head.share_weights(None, None)
-            stopper = stopping.developers(head, auditor, experiment, on_notice)
-            yield SecureMintHead(head, auditor, experiment, stopper, log)
+            yield receive_head(make_head(log.channel), auditor, experiment, on_notice, log)
 
 
-def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> dict[str, Any]:
-    """Take part in one run. Returns the summary."""
+def receive_head(
+    head: SharedHead, auditor: Channel, experiment: Experiment, on_notice: Callable[[str], None], log: RunLog
+) -> SecureMintHead:
+    """Step 2, once connected.
+
+    Args:
+        head: at this party, without weights. auditor: the link. log: of this run.
+    """
+    head.share_weights(None, None)
+    stopper = stopping.developers(head, auditor, experiment, on_notice)
+    return SecureMintHead(head, auditor, experiment, stopper, log)
+
+
+class Join(Protocol):
+    """`joined`, or another way to an auditor's head; see there."""
+
+    def __call__(
+        self,
+        experiment: Experiment,
+        party: Party,
+        on_notice: Callable[[str], None],
+        folder: RunFolder | None,
+        data: DataCommitment | None,
+    ) -> AbstractContextManager[SecureMintHead]: ...
+
+
+def run(
+    experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None], join: Join = joined
+) -> dict[str, Any]:
+    """Take part in one run. Returns the summary.
+
+    Args:
+        join: how the auditor is reached.
+    """
     if experiment.head.features is not None:
         raise UsageError(
             "this experiment has head.features: it is for a training loop of your own",
@@ -91,7 +123,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
     images = load_split(experiment, party.data, lambda text: on_event(Notice(text)))
     warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
     committed = _commitment(images, folder) if experiment.evidence.log else None
-    with joined(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as head:
+    with join(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as head:
         tape = Tape(head, folder.path) if experiment.evidence.replay else None
         trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper)
 

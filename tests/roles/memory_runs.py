@@ -1,10 +1,8 @@
-"""A whole secure run of three roles in one process: memory links, a dealer that deals, no sockets and no keys."""
+"""A secure run of three roles in one process (`host.in_process`), with hooks that only tests need."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,21 +12,13 @@ import pytest
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.config import Evidence, Experiment, Party, Role
+from amint_mpc.config import Evidence, Experiment
 from amint_mpc.events import Event
-from amint_mpc.evidence import software_digests
-from amint_mpc.evidence.session import AgreedSession
-from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.host import in_process
+from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
-from amint_mpc.mpc.correlations.supply import Supply, serve
-from amint_mpc.roles import auditor, developer, stopping
-from amint_mpc.roles.heads import head_kind, head_optimizer
-from amint_mpc.roles.secure_head import SecureMintHead, plans
-from amint_mpc.runfolder import RunFolder
-from amint_mpc.runlog.interface import NullRunLog, RunLog
-from amint_mpc.runlog.recorder import keep_log
-from amint_mpc.transport.channel import Channel, memory_pair
+from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.roles.heads import head_kind
 
 
 class Noted(Supply):
@@ -52,9 +42,9 @@ class Noted(Supply):
 class Secure:
     """What the parties returned, told and stored."""
 
-    summaries: dict[str, Any] = field(default_factory=dict)
+    summaries: Mapping[str, Any] = field(default_factory=dict)
     events: dict[str, list[Event]] = field(default_factory=lambda: {"developer": [], "auditor": []})
-    folders: dict[str, Path] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)
     supplies: dict[str, Noted] = field(default_factory=dict)
     blocks: int = 0
 
@@ -66,84 +56,41 @@ def secure_run(
     wrap: Callable[[Any], Any] = lambda head: head,
     logged: bool = False,
 ) -> Secure:
-    """`roles.developer.run`, `roles.auditor.run` once connected, and the dealer's `serve`, as three threads.
+    """`run_in_process` in `root`.
 
     Args:
         first: the auditor's first weights by name, so that a twin can start from them, too.
         wrap: is given the developer's head and gives what its trainer gets.
-        logged: both keep the log, with keys in `root`/keys; else as if the experiment wanted none.
+        logged: both keep the log, with keys that stay in `root`/keys; else as if the experiment wanted none.
     """
-    keys: dict[Role, Path] = {"developer": root / "keys" / "developer", "auditor": root / "keys" / "auditor"}
-    number = os.urandom(32)
-    if logged:
-        identity.create_for_one_machine(keys)
-    else:
+    if not logged:
         experiment = experiment.model_copy(update={"evidence": Evidence(log=False)})
-    found, kind = Secure(), head_kind(experiment)
-    to_auditor, to_developer = memory_pair()
-    from_dealer, dealers_end = memory_pair("developer", "dealer", prefetch_bytes=1 << 22)
-    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
-
-    def stream(party: int) -> SecretStream:
-        return SecretStream(seeds[party], "test")
-
-    found.supplies = {
-        "developer": Noted(stream(DEVELOPER), DEVELOPER, from_dealer),
-        "auditor": Noted(stream(AUDITOR), AUDITOR),
-    }
+    found = Secure()
 
     @contextmanager
-    def run_log(role: Role, peer: Role, channel: Channel, folder: RunFolder, data: Any = None) -> Iterator[RunLog]:
-        if not logged:
-            yield NullRunLog(channel)
-            return
-        software = dict.fromkeys((role, peer), software_digests.software())
-        session, own = AgreedSession(number, peer, software), identity.load(keys[role], role)
-        with keep_log(experiment, own, keys[role], session, channel, folder, data) as found:
-            yield found
+    def kept_keys() -> Iterator[Path]:
+        keys = root / "keys"
+        identity.create_for_one_machine({"developer": keys / "developer", "auditor": keys / "auditor"})
+        yield keys
 
-    @contextmanager
-    def joined(*args: Any) -> Iterator[Any]:
-        with run_log("developer", "auditor", to_auditor, *args[3:]) as own:
-            head = kind.secure(own.channel, DEVELOPER, found.supplies["developer"], head_optimizer(experiment))
-            head.share_weights(None, None)
-            stopper = stopping.developers(head, to_auditor, experiment, lambda _: None)
-            yield wrap(SecureMintHead(head, to_auditor, experiment, stopper, own))
+    def noted(stream: Any, party: int, *source: Any) -> Noted:
+        supply = Noted(stream, party, *source)
+        found.supplies["developer" if party == DEVELOPER else "auditor"] = supply
+        return supply
 
-    def developers() -> Any:
-        with RunFolder.create(root, experiment, "developer", "developer") as folder:
-            found.folders["developer"] = folder.path
-            party = Party(role="developer", device="cpu")
-            return developer.run(experiment, party, folder, found.events["developer"].append)
+    def counted(*args: Any) -> int:
+        found.blocks = serve(*args)
+        return found.blocks
 
-    def auditors() -> Any:
-        with RunFolder.create(root, experiment, "auditor", "auditor") as folder:
-            found.folders["auditor"] = folder.path
-            told = found.events["auditor"].append
-            with run_log("auditor", "developer", to_developer, folder) as own:
-                head = kind.secure(own.channel, AUDITOR, found.supplies["auditor"], head_optimizer(experiment))
-                return auditor.take_part(experiment, folder, told, to_developer, head, own)
-
-    def dealers() -> Any:
-        found.blocks = serve(dealers_end, (stream(DEVELOPER), stream(AUDITOR)), plans(experiment))
-
-    def one(body: Callable[[], Any]) -> Any:
-        try:
-            return body()
-        except BaseException:
-            for channel in (to_auditor, to_developer, dealers_end):
-                channel.abort("failed")
-            raise
-
+    received, serve = in_process.receive_head, in_process.serve
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(developer, "joined", joined)
-        patch.setattr(type(kind), "first_weights", lambda *_: dict(first))
-        with ThreadPoolExecutor(3) as pool:
-            futures = {
-                name: pool.submit(one, body) for name, body in zip("dar", (developers, auditors, dealers), strict=True)
-            }
-        found.summaries = {"developer": futures["d"].result(), "auditor": futures["a"].result()}
-        futures["r"].result()
-    for channel in (to_auditor, to_developer, from_dealer, dealers_end):
-        channel.close()
+        patch.setattr(in_process, "throw_away_keys", kept_keys)
+        patch.setattr(in_process, "receive_head", lambda *args: wrap(received(*args)))
+        patch.setattr(in_process, "serve", counted)
+        patch.setattr(in_process, "Supply", noted)
+        patch.setattr(type(head_kind(experiment)), "first_weights", lambda *_: dict(first))
+        run = in_process.run_in_process(
+            experiment, root, device="cpu", on_event=lambda role, event: found.events[role].append(event)
+        )
+    found.summaries, found.folders = {"developer": run.developer, "auditor": run.auditor}, run.folders
     return found

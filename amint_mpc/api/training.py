@@ -1,0 +1,92 @@
+"""The plaintext twin as a function call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from amint_mpc import plaintext_run, tables
+from amint_mpc.config import Experiment, Party
+from amint_mpc.errors import UsageError
+from amint_mpc.eventlines import epoch_line
+from amint_mpc.events import EpochEvent, Event
+from amint_mpc.host.checks import check_experiment
+from amint_mpc.host.in_process import new_folder
+from amint_mpc.runfolder import RunFolder
+
+IN_THE_CLEAR = "Trained in the clear: one process held images, classifier and head."
+
+
+@dataclass(frozen=True)
+class TwinRun:
+    """A finished training in the clear; see `train`.
+
+    Args:
+        folder: of the run; it holds classifier, head and scores.
+        summary: as in summary.json.
+        scores: membership probabilities of the five sets (`amint_mpc.data.SETS`), float64 [count] each; none without a
+            head (`training.mint_weight: 0`).
+    """
+
+    experiment: Experiment = field(repr=False)
+    folder: Path
+    summary: Mapping[str, Any] = field(repr=False)
+    scores: Mapping[str, Tensor] = field(repr=False)
+    note: str = IN_THE_CLEAR
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Of membership and of the task, each a value with its 95 % interval."""
+        return dict(self.summary["figures"])
+
+    def _repr_html_(self) -> str:
+        return tables.figures(self.figures, (self.note,))
+
+
+def train(
+    experiment: Experiment,
+    folder: Path | str | None = None,
+    *,
+    data: Path | str | None = None,
+    device: str = "auto",
+    first: Mapping[str, Tensor] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    progress: bool = False,
+) -> TwinRun:
+    """Train the plaintext twin of an experiment: what a secure run of it should reach. Nothing is hidden from anybody.
+
+    Args:
+        folder: of the run, a new one; None: one under runs/.
+        data: folder of images; data sets that come with a package need none.
+        device: of the classifier.
+        first: first weights of the head by name, such as those of a secure run's first-head.safetensors; None: drawn by
+            the experiment's seed.
+        on_event: told each step and epoch.
+        progress: print a line an epoch.
+
+    Raises:
+        UsageError: the experiment does not fit, or the folder exists.
+        DataError: images are missing, damaged or too few.
+    """
+    check_experiment(experiment)
+    place = new_folder(f"{experiment.name}-twin") if folder is None else Path(folder)
+    if place.exists():
+        raise UsageError(f"{place} exists already", "Give another folder; a run never writes over another")
+    party = Party(role="developer", data=None if data is None else Path(data), device=device)
+    with RunFolder.create(place.parent, experiment, "twin", place.name) as kept:
+
+        def tell(event: Event) -> None:
+            kept.record(event)
+            if progress and isinstance(event, EpochEvent):
+                print(epoch_line(event))
+            if on_event is not None:
+                on_event(event)
+
+        summary = plaintext_run.run(experiment, party, kept, tell, first)
+    scores = kept.path / "scores.safetensors"
+    return TwinRun(experiment, kept.path, summary, load_file(scores) if scores.is_file() else {})

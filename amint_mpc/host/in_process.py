@@ -1,0 +1,278 @@
+"""All three parties in one process: for studies and teaching. IT PROTECTS NOTHING.
+
+Developer, auditor and dealer are threads of one program, joined by memory channels: no sockets, no party files, no keys
+to make. They exchange the messages of a secure run and compute what it computes, so figures, rounds and bytes are those
+of a secure run; but whoever runs the program can read every image, share, mask and weight in it.
+
+1. Two memory links: developer and auditor, dealer and developer. The dealer's seeds are handed out beforehand.
+2. Each party does its part, as it would on a machine of its own: `roles.developer.run`, `roles.auditor.take_part` and
+   the dealer's `serve`.
+3. Where the experiment keeps a log, both sign it with keys that were made for this run and are deleted at its end.
+
+Guarantees
+    The first error of a party, of `on_event` or of the user (Ctrl-C) ends all three, and is the one that is raised.
+    Each file of the run folders says that the run was made in one process.
+
+Edge cases
+    A log that is kept here shows which steps were taken and that no file was changed since. It does not show who
+    took them: one program held both keys.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from amint_mpc import identity, tables
+from amint_mpc.config import Experiment, Party, Role
+from amint_mpc.errors import PeerError, UsageError
+from amint_mpc.eventlines import epoch_line
+from amint_mpc.events import EpochEvent, Event, Notice
+from amint_mpc.evidence import software_digests
+from amint_mpc.evidence.commitments import DataCommitment
+from amint_mpc.host.checks import check_experiment
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.correlations.supply import Supply, serve
+from amint_mpc.roles import auditor, developer
+from amint_mpc.roles.developer import receive_head
+from amint_mpc.roles.handshake import handshake
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.secure_head import SecureMintHead, plans
+from amint_mpc.roles.seeds import DEALT
+from amint_mpc.runfolder import RunFolder
+from amint_mpc.runlog.interface import RunLog
+from amint_mpc.runlog.recorder import keep_log
+from amint_mpc.transport.channel import Channel, FramedChannel, abort_code, memory_pair
+
+IN_PROCESS = (
+    "IN ONE PROCESS: developer, auditor and dealer were threads of one program, which could read everything. "
+    "Nothing was protected from whoever ran it"
+)
+OnEvent = Callable[[str, Event], None]
+"""Is told a party's role and what it says; one call at a time."""
+
+
+@dataclass(frozen=True)
+class InProcessRun:
+    """A finished run in one process, which protected nothing; see `run_in_process`.
+
+    Args:
+        folder: the run folders of both parties lie in it; folders: they, by role.
+        developer, auditor: summary of each, as in its summary.json.
+        scores: membership probabilities of the five sets (`amint_mpc.data.SETS`), float64 [count] each: the auditor's.
+    """
+
+    experiment: Experiment = field(repr=False)
+    folder: Path
+    folders: Mapping[str, Path]
+    developer: Mapping[str, Any] = field(repr=False)
+    auditor: Mapping[str, Any] = field(repr=False)
+    scores: Mapping[str, Tensor] = field(repr=False)
+    note: str = IN_PROCESS
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """The auditor's figures of membership and the developer's of the task, each a value with its 95 % interval."""
+        return {**self.auditor["figures"], "task_accuracy": self.developer["figures"]["task_accuracy"]}
+
+    def _repr_html_(self) -> str:
+        return tables.figures(self.figures, (self.note,))
+
+
+def run_in_process(
+    experiment: Experiment,
+    folder: Path | str | None = None,
+    *,
+    data: Path | str | None = None,
+    device: str = "auto",
+    on_event: OnEvent | None = None,
+    progress: bool = False,
+) -> InProcessRun:
+    """Developer, auditor and dealer in this process: the whole secure computation, and NO PROTECTION from its user.
+
+    For studies and teaching. A run that protects anybody has each party on a machine of its own (`amint-mpc run`).
+
+    Args:
+        experiment: with `security.correlations: dealer`.
+        folder: where the folders `developer` and `auditor` go; None: a new one under runs/.
+        data: the developer's folder of images; data sets that come with a package need none.
+        device: of the classifier.
+        on_event: told each event of developer and auditor, in their threads.
+        progress: print a line an epoch.
+
+    Raises:
+        UsageError: the experiment has no dealer, has a loop of its own, or does not fit; or the folder is taken.
+        AmintError: as a run of three processes would, from the party that met it first.
+    """
+    if experiment.security.correlations != "dealer":
+        raise UsageError(
+            f"an in-process run has a dealer, this experiment has security.correlations: "
+            f"{experiment.security.correlations}",
+            "Set security.correlations to dealer",
+        )
+    check_experiment(experiment)
+    home = new_folder(f"{experiment.name}-in-process") if folder is None else Path(folder)
+    folders = {role: home / role for role in ("developer", "auditor")}
+    if taken := [str(path) for path in folders.values() if path.exists()]:
+        raise UsageError(f"{taken[0]} exists already", "Give another folder; a run never writes over another")
+    party = Party(role="developer", data=None if data is None else Path(data), device=device)
+    with throw_away_keys() as keys:
+        found = _Run(experiment, home, party, keys, on_event, progress).to_its_end()
+    scores = load_file(folders["auditor"] / "scores.safetensors")
+    return InProcessRun(experiment, home, folders, found["developer"], found["auditor"], scores)
+
+
+def new_folder(stem: str, root: Path = Path("runs")) -> Path:
+    """A place for a run that nothing stands at yet: stem and time, numbered within a second."""
+    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (name if number == 1 else f"{name}-{number}" for number in range(1, 10**6))
+    return next(root / each for each in names if not (root / each).exists())
+
+
+@contextmanager
+def throw_away_keys() -> Iterator[Path]:
+    """A folder with a folder of keys for each of both roles, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="amint-mpc-keys-") as made:
+        folder = Path(made)
+        identity.create_for_one_machine({"developer": folder / "developer", "auditor": folder / "auditor"})
+        yield folder
+
+
+class MarkedFolder(RunFolder):
+    """A run folder each of whose files says how the run was made."""
+
+    def _marked(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {"in_process": IN_PROCESS, **super()._marked(record)}
+
+
+class _Run:
+    """One run: its links, and what each party does with them.
+
+    Args:
+        home: of the run folders. party: the developer's settings. keys: with a folder of keys for each role.
+    """
+
+    def __init__(
+        self, experiment: Experiment, home: Path, party: Party, keys: Path, on_event: OnEvent | None, progress: bool
+    ) -> None:
+        self._experiment, self._home, self._party, self._keys = experiment, home, party, keys
+        self._on_event, self._progress = on_event, progress
+        self._software = software_digests.software()  # measured before two threads would do it
+        # Nobody is lost inside a process: waits have no limit, and an error aborts every link.
+        ahead = int(party.dealer_memory_mb * 2**20)
+        self._to_auditor, self._to_developer = memory_pair(idle_timeout_s=None)
+        self._from_dealer, self._dealers = memory_pair("developer", "dealer", idle_timeout_s=None, prefetch_bytes=ahead)
+        self._ends: tuple[FramedChannel, ...] = (
+            *(self._to_auditor, self._to_developer, self._from_dealer, self._dealers),
+        )
+        self._seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+        self._failed: list[BaseException] = []
+        self._failing, self._telling = threading.Lock(), threading.Lock()
+
+    def to_its_end(self) -> dict[Role, Any]:
+        """What each party returned; or the first error."""
+        bodies: dict[Role, Callable[[], Any]] = {
+            "developer": self._developer,
+            "auditor": self._auditor,
+            "dealer": self._dealer,
+        }
+        try:
+            with ThreadPoolExecutor(len(bodies), "party") as pool:
+                parts = {role: pool.submit(self._unless_it_fails, body) for role, body in bodies.items()}
+                try:
+                    wait(parts.values())
+                except BaseException as error:  # Ctrl-C
+                    self._fail(error)
+                    raise
+        finally:
+            for end in self._ends:
+                end.close()
+        if self._failed:
+            raise self._failed[0]
+        return {role: part.result() for role, part in parts.items()}
+
+    def _unless_it_fails(self, body: Callable[[], Any]) -> Any:
+        try:
+            return body()
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: BaseException) -> None:
+        """End the others, who wait at their links or will come to them."""
+        with self._failing:
+            self._failed.append(error)
+        for end in self._ends:
+            end.abort(abort_code(error))
+
+    def _developer(self) -> Mapping[str, Any]:
+        supply = Supply(self._stream(DEVELOPER), DEVELOPER, self._from_dealer)
+
+        @contextmanager
+        def join(
+            experiment: Experiment,
+            party: Party,
+            on_notice: Callable[[str], None],
+            folder: RunFolder | None,
+            data: DataCommitment | None,
+        ) -> Iterator[SecureMintHead]:
+            with self._log("developer", "auditor", self._to_auditor, folder, data) as log:
+                head = head_kind(experiment).secure(log.channel, DEVELOPER, supply)
+                yield receive_head(head, self._to_auditor, experiment, on_notice, log)
+
+        with self._folder("developer") as folder:
+            return developer.run(self._experiment, self._party, folder, self._told("developer", folder), join)
+
+    def _auditor(self) -> Mapping[str, Any]:
+        supply = Supply(self._stream(AUDITOR), AUDITOR)
+        with (
+            self._folder("auditor") as folder,
+            self._log("auditor", "developer", self._to_developer, folder) as log,
+        ):
+            head = head_kind(self._experiment).secure(log.channel, AUDITOR, supply)
+            on_event = self._told("auditor", folder)
+            return auditor.take_part(self._experiment, folder, on_event, self._to_developer, head, log)
+
+    def _dealer(self) -> int:
+        return serve(self._dealers, (self._stream(DEVELOPER), self._stream(AUDITOR)), plans(self._experiment))
+
+    def _stream(self, party: int) -> SecretStream:
+        return SecretStream(self._seeds[party], DEALT)
+
+    def _folder(self, role: Role) -> RunFolder:
+        folder = MarkedFolder.create(self._home, self._experiment, role, role)
+        folder.record(Notice(IN_PROCESS))
+        return folder
+
+    def _log(
+        self, role: Role, peer: Role, link: Channel, folder: RunFolder | None, data: DataCommitment | None = None
+    ) -> AbstractContextManager[RunLog]:
+        session, keys = handshake(link, role, peer, self._experiment, self._software), self._keys / role
+        return keep_log(self._experiment, identity.load(keys, role), keys, session, link, folder, data)
+
+    def _told(self, role: Role, folder: RunFolder) -> Callable[[Event], None]:
+        """What a party's events go to: its folder, the caller, the screen."""
+
+        def on_event(event: Event) -> None:
+            if self._failed:  # a party that computes alone, as in the warm-up, would notice much later
+                raise PeerError("another party of this process has ended")
+            folder.record(event)
+            with self._telling:
+                if self._progress and isinstance(event, EpochEvent):
+                    print(f"{role}: {epoch_line(event)}")
+                if self._on_event is not None:
+                    self._on_event(role, event)
+
+        return on_event
