@@ -2,17 +2,14 @@
 
 An error carries a message (what happened), a hint (what to do next) and the exit code of the process:
 
-====  =========================================================================
-code  meaning
-====  =========================================================================
-0     success
-2     usage: a wrong option, configuration key or value; a folder that exists
-3     peer or identity: absent, lost, not the expected certificate, other terms
-4     protocol: a message that breaks the protocol, a value outside its range
-5     data: missing, damaged or too small
-6     evidence: a log, a statement or a proof does not hold, or is of a newer version
-130   interrupted by the user
-====  =========================================================================
+    code  meaning
+    0     success
+    2     usage: a wrong option, configuration key or value; a folder that exists
+    3     peer or identity: absent, lost, not the expected certificate, other terms
+    4     protocol: a message that breaks the protocol, a value outside its range
+    5     data: missing, damaged or too small
+    6     evidence: a log, a statement or a proof does not hold, or is of a newer version
+    130   interrupted by the user
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ from amint_mpc.mpc.correlations.supply import Supply, serve
 from amint_mpc.roles import auditor, developer
 from amint_mpc.roles.developer import receive_head
 from amint_mpc.roles.handshake import handshake
-from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.heads import head_kind, head_optimizer
 from amint_mpc.roles.secure_head import SecureMintHead, plans
 from amint_mpc.roles.seeds import DEALT
 from amint_mpc.runfolder import RunFolder
@@ -229,7 +229,7 @@ class _Run:
             data: DataCommitment | None,
         ) -> Iterator[SecureMintHead]:
             with self._log("developer", "auditor", self._to_auditor, folder, data) as log:
-                head = head_kind(experiment).secure(log.channel, DEVELOPER, supply)
+                head = head_kind(experiment).secure(log.channel, DEVELOPER, supply, head_optimizer(experiment))
                 yield receive_head(head, self._to_auditor, experiment, on_notice, log)
 
         with self._folder("developer") as folder:
@@ -241,7 +241,7 @@ class _Run:
             self._folder("auditor") as folder,
             self._log("auditor", "developer", self._to_developer, folder) as log,
         ):
-            head = head_kind(self._experiment).secure(log.channel, AUDITOR, supply)
+            head = head_kind(self._experiment).secure(log.channel, AUDITOR, supply, head_optimizer(self._experiment))
             on_event = self._told("auditor", folder)
             return auditor.take_part(self._experiment, folder, on_event, self._to_developer, head, log)
 
