@@ -2,6 +2,6 @@
 
 head.py       the head at one party
 layers.py     its protocols as CrypTen autograd functions, and the plan of a step
-step.py       one step: its openings, masks, and what runs beside the layers in the same rounds
+step.py       one step: its rounds and masks; what it asks of an optimizer
 descent.py    gradient descent and momentum; novograd.py the third optimizer
 """

@@ -1,6 +1,6 @@
 """The protocols, one a file: numbered steps, source, who learns what, rounds, bytes, the range in which it is exact.
 
-    rounds.py     openings, gathered into rounds
+    rounds.py     the idiom: a protocol is a generator in which `yield` is the round
     linear.py     the linear layer whose input one party knows, and its gradients
     relu.py       ReLU and the dot product behind it; sign.py is its comparison
     sigmoid.py    sigmoid by one-time tables

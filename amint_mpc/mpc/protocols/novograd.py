@@ -40,9 +40,10 @@ from amint_mpc.limits import CLIP, MAX_OCTAVES, SEARCH, SEARCH_BETA, START_OCTAV
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.ring.fixed_point import W1_BITS
 from amint_mpc.mpc.ring.products import logical_shift
 
-NORM_BITS = 60  # fractional bits of |D|^2, as it comes from w1
+NORM_BITS = 2 * W1_BITS  # of |D|^2, as it comes from w1
 RATE_BITS = 30
 OCTAVE_BITS = 58  # the ring is 64 octaves wide, so that E cannot wrap before it is brought back
 
