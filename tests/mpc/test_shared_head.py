@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amint_mpc.errors import ProtocolError, UsageError
+from amint_mpc.errors import PeerError, ProtocolError, UsageError
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.descent import GradientDescent
@@ -225,6 +225,29 @@ def test_spu_opens_no_port(under_watch: tuple[Played, Played]) -> None:
         assert party.held["mode"] == 0o700
 
 
+@needs_spu
+def test_what_needs_no_peer_is_answered_when_it_has_finished_and_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "POLL_S", 0.0)  # every answer is late
+
+    def body(head: SpuHead, party: int, engine: SpuEngine) -> Tensor | None:
+        if party == DEVELOPER:
+            head.share_weights(None, None)
+        else:
+            masks = {name: torch.ones(shape, dtype=torch.int64) for name, shape in head.shapes.items()}
+            head.share_weights(first().tensors(), masks)
+        assert engine._relay is not None
+        if party == DEVELOPER:
+            engine.close()
+            engine._link.close()
+            return None
+        wait_until_failed(engine._relay)
+        head.restore(head.snapshot())
+        return engine.get("w1")
+
+    _, share = under_spu(body)
+    assert torch.equal(share, torch.ones(INPUTS, HIDDEN, dtype=torch.int64))
+
+
 @pytest.mark.parametrize("head", [(1, -1), (-2, 5), (1, PIECE + 1), (0, 5)])
 def test_a_malformed_piece_ends_the_relay(head: tuple[int, int], tmp_path: Path) -> None:
     """The developer's relay; connections that the auditor opens have odd numbers."""
@@ -243,7 +266,7 @@ def wait_until_failed(relay: Relay) -> None:
     while time.monotonic() < deadline:
         try:
             relay.check()
-        except ProtocolError:
+        except (PeerError, ProtocolError):
             return
         time.sleep(0.01)
     pytest.fail("the relay goes on")

@@ -28,9 +28,9 @@ from amint_mpc.mpc.two_party.relay import Relay
 from amint_mpc.transport.channel import Channel, ChannelStats
 
 POLL_S = 0.25
+LOCAL = ("set", "get", "input")
+"""Commands that need no answer of the other party's; it may have finished, and gone, before their own."""
 INSTALL = "Run pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11"
-
-
 ENGINE_NOTICE = "the head is computed under SPU (CHEETAH), not CrypTen: no dealer, nobody but the two parties"
 
 
@@ -149,7 +149,8 @@ class SpuEngine:
         with suppress(BrokenPipeError):
             messages.write(self._child.stdin, {"op": op, **settings}, *arrays)
             while not select.select([self._child.stdout], [], [], POLL_S)[0]:
-                self._check()
+                if op not in LOCAL:
+                    self._check()
             message = messages.read(self._child.stdout)
         if message is None:
             self._check()

@@ -107,12 +107,10 @@ class Relay:
                     self._end(number)
                     continue
                 (data,) = self._link.receive(TAG, step, (torch.uint8, (size,)))
-                with suppress(OSError):  # this SPU has let go of it; its answer says so
+                with suppress(OSError):  # this SPU has let go of it, or does not listen yet: the other one tries again
                     self._connection(number).sendall(data.numpy().data)
         except AmintError as error:
             self._fail(error)
-        except OSError:
-            self._fail(ProtocolError("SPU of this party does not listen", "Start both parties again"))
 
     def _end(self, number: int) -> None:
         connection = self._connections.get(number)
