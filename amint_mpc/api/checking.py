@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, Field
+
 from amint_mpc import tables
 from amint_mpc.evidence import verify as evidence
 from amint_mpc.evidence.verify import Verified
 from amint_mpc.folders import RunLike, folder_of, party_folders
-from amint_mpc.report.files import Record, Text, read_record, regular
+from amint_mpc.report.files import read_record, regular
 from amint_mpc.runlog.expected import ExpectedEntries
 
 TO_COMPARE = "Two keys signed. Whose they are is for you to compare, or give `trust`."
@@ -67,10 +69,10 @@ def verify(run: RunLike, *, trust: Path | str | None = None) -> Checked:
     return Checked(folders, whole, _note(folders[-1], whole))
 
 
-class _Made(Record):
+class _Made(BaseModel):
     """How a run was made, of its summary.json."""
 
-    in_process: Text | None = None
+    in_process: str | None = Field(None, max_length=300)
 
 
 def _note(folder: Path, found: Verified) -> str:
