@@ -22,6 +22,7 @@ from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
+from amint_mpc.results import Summary
 from amint_mpc.roles import auditor, developer, stopping
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.secure_head import SecureMintHead, plans
@@ -52,7 +53,7 @@ class Noted(Supply):
 class Secure:
     """What the parties returned, told and stored."""
 
-    summaries: dict[str, Any] = field(default_factory=dict)
+    summaries: dict[str, Summary] = field(default_factory=dict)
     events: dict[str, list[Event]] = field(default_factory=lambda: {"developer": [], "auditor": []})
     folders: dict[str, Path] = field(default_factory=dict)
     supplies: dict[str, Noted] = field(default_factory=dict)
