@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from amint_mpc.amint.metrics import membership_figures, named_figures
+from amint_mpc.amint.metrics import membership_figures
 from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
@@ -17,7 +17,9 @@ from amint_mpc.data.split import load_split
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.models.classifier import feature_count
 from amint_mpc.models.head_weights import seeded_normal
+from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.heads import PlainHead, head_kind
+from amint_mpc.roles.secure_head import joint_steps
 from amint_mpc.runfolder import RunFolder
 
 FRESH = 2**31  # above all seeds: the head of the sealed epochs is another one than the first
@@ -30,12 +32,11 @@ def run(
     folder: RunFolder,
     on_event: Callable[[Event], None],
     first: Mapping[str, Tensor] | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Train, and return the summary (it also goes to summary.json).
 
     Args:
         first: weights of the first head by name; None: drawn by the experiment's seed.
-
 
     With `training.mint_weight` 0 there is no head: the classifier is trained on its task alone.
     """
@@ -55,23 +56,14 @@ def run(
             joint.append(event)
     if trainer.stopped is not None:
         on_event(Notice(f"no better for {experiment.training.patience} evaluations: training ended"))
-    seconds = time.perf_counter() - start
-    membership = None
+    found = Outcome(seconds=time.perf_counter() - start) | joint_steps(joint) | told(experiment, trainer.stopped)
+    figures = {"task_accuracy": trainer.task_accuracy()}
     if head is not None:
         folder.save_tensors("scores.safetensors", trainer.scores)
         membership = membership_figures(trainer.scores, experiment.seed)
-    summary = {
-        "steps": len(joint),
-        "seconds": seconds,
-        **told(experiment, trainer.stopped),
-        **({} if membership is None else {"threshold": membership.threshold}),
-        "seconds_per_step": sum(event.seconds for event in joint) / len(joint),
-        "head_seconds_per_step": sum(event.secure_seconds for event in joint) / len(joint),
-        **images.summary(),
-        "figures": named_figures(membership, trainer.task_accuracy()),
-    }
-    folder.finish(summary)
-    return folder.summary or summary
+        figures = membership.figures | figures
+        found |= Outcome(threshold=membership.threshold)
+    return folder.finish(found | images.summary() | Outcome(figures=figures))
 
 
 def check(experiment: Experiment, party: Party) -> None:

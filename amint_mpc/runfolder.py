@@ -25,6 +25,7 @@ from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line, to_line
 from amint_mpc.events import Event, Notice, StepEvent
+from amint_mpc.results import Outcome, Summary
 
 INSECURE = "INSECURE: the auditor made the correlated randomness and could read what the developer shared"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -38,7 +39,6 @@ class RunFolder:
         self.path = path
         self.experiment = experiment
         self.role = role
-        self.summary: dict[str, Any] | None = None
         self._lock = threading.RLock()
         self._metrics = (path / "metrics.jsonl").open("x", encoding="utf-8")
         self._log = (path / "log.txt").open("x", encoding="utf-8")
@@ -111,12 +111,14 @@ class RunFolder:
         """`name` (it ends in .json) in this folder."""
         return self._write(name, json_line(self._marked(record)) + "\n")
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, outcome: Outcome) -> Summary:
         """Write summary.json and close. Who runs, what was agreed and whether it was secure is added here."""
         agreed = {"role": self.role, "name": self.experiment.name, "method": self.experiment.method}
-        self.summary = self._marked({**agreed, "digest": self.experiment.digest(), **summary})
-        self._write("summary.json", json_line(self.summary) + "\n")
+        record = self._marked({**agreed, "digest": self.experiment.digest(), **outcome.as_json()})
+        summary = Summary.model_validate(record)
+        self._write("summary.json", json_line(record) + "\n")
         self.close()
+        return summary
 
     def close(self) -> None:
         """Close every file; can be called twice."""

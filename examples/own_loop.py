@@ -85,7 +85,7 @@ def train(experiment: Experiment, party: Party) -> None:
         right = (net(images[unseen])[0].argmax(1) == labels[unseen]).float().mean()
     print(f"task accuracy {right:.3f} on unseen images")
     for name, figure in figures.items():
-        print(f"{name} {figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})")
+        print(f"{name} {figure}")
 
 
 def main(experiment: str = "examples/own_loop.yaml", party: str | None = None) -> None:

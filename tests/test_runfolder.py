@@ -12,6 +12,7 @@ from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import from_record, to_line
 from amint_mpc.events import EpochEvent, Notice, StepEvent
+from amint_mpc.results import Outcome
 from amint_mpc.runfolder import RunFolder
 
 SAFE = load_experiment("smoke")
@@ -28,7 +29,7 @@ def run_folder(root: Path, experiment: Experiment) -> Path:
         for event in EVENTS:
             folder.record(event)
         folder.save_tensors("backbone.safetensors", {"w": torch.ones(2, 3).T})
-        folder.finish({"steps": 2})
+        folder.finish(Outcome(steps=2, seconds=1.5))
     return folder.path
 
 
@@ -102,7 +103,7 @@ def test_a_line_is_strict_json() -> None:
 
 def test_what_comes_after_the_end_is_dropped(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, Experiment(), "auditor", "late")
-    folder.finish({})
+    folder.finish(Outcome(seconds=1.5))
     before = (folder.path / "metrics.jsonl").read_bytes()
     folder.record(Notice("a stranger was refused"))
     assert (folder.path / "metrics.jsonl").read_bytes() == before

@@ -1,6 +1,6 @@
 """The method, aMINT (arXiv 2509.07879): joint objective, schedule, training loop, figures."""
 
-from amint_mpc.amint.metrics import Figure, MembershipFigures, membership_figures
+from amint_mpc.amint.metrics import MembershipFigures, membership_figures
 from amint_mpc.amint.plaintext_conv_head import PlaintextConvHead
 from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
 from amint_mpc.amint.schedule import SCORE_BATCH, ScoreSets, TrainStep, schedule
@@ -8,7 +8,6 @@ from amint_mpc.amint.trainer import Trainer
 
 __all__ = [
     "SCORE_BATCH",
-    "Figure",
     "MembershipFigures",
     "MintHead",
     "PlaintextConvHead",

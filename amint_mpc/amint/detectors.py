@@ -14,13 +14,14 @@ from torch import Tensor
 
 from amint_mpc.amint.metrics import (
     Array,
-    Figure,
     balanced_accuracy,
     best_threshold,
     bootstrap,
+    resampled,
     roc_auc,
     tpr_at_1_fpr,
 )
+from amint_mpc.results import Difference, Figure
 
 Scores = Mapping[str, Tensor]
 """Set name -> scores [count]; larger means member. External images are not needed."""
@@ -41,7 +42,7 @@ def detector_figures(scores: Scores, seed: int, *, probabilities: bool) -> dict[
 
     found = {
         "mint_auc": figure(roc_auc),
-        "mint_accuracy": figure(lambda members, unseen: balanced_accuracy(members, unseen, threshold)),
+        "mint_accuracy_calibrated": figure(lambda members, unseen: balanced_accuracy(members, unseen, threshold)),
         "tpr_at_1pct_fpr": figure(tpr_at_1_fpr),
     }
     if probabilities:
@@ -49,7 +50,7 @@ def detector_figures(scores: Scores, seed: int, *, probabilities: bool) -> dict[
     return found
 
 
-def auc_difference(first: Scores, second: Scores, seed: int) -> Figure:
+def auc_difference(first: Scores, second: Scores, seed: int) -> Difference:
     """AUC of the first minus AUC of the second detector on the same images.
 
     The bootstrap is paired: each resample takes the same images for both, so that what makes an image hard for both
@@ -58,11 +59,12 @@ def auc_difference(first: Scores, second: Scores, seed: int) -> Figure:
     members, unseen = (
         np.stack([array(first[name]), array(second[name])], 1) for name in ("members_report", "unseen_report")
     )
-    return bootstrap(
-        lambda drawn: roc_auc(drawn[0][:, 0], drawn[1][:, 0]) - roc_auc(drawn[0][:, 1], drawn[1][:, 1]),
-        (members, unseen),
-        seed,
-    )
+
+    def difference(drawn: tuple[Array, ...]) -> float:
+        return roc_auc(drawn[0][:, 0], drawn[1][:, 0]) - roc_auc(drawn[0][:, 1], drawn[1][:, 1])
+
+    low, high = resampled(difference, (members, unseen), seed)
+    return Difference(value=difference((members, unseen)), low=low, high=high)
 
 
 def array(values: Tensor) -> Array:

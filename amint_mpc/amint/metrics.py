@@ -13,42 +13,39 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from amint_mpc.results import MEMBERSHIP, Figure
+
 RESAMPLES = 1000
 _FALSE_POSITIVES = 0.01
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value with its 95 % interval (percentile bootstrap, Efron 1979)."""
-
-    value: float
-    low: float
-    high: float
+Statistic = Callable[[tuple[Array, ...]], float]
 
 
 @dataclass(frozen=True)
 class MembershipFigures:
-    """How well members are told from unseen images, on the report halves.
+    """How well members are told from unseen images, on the report halves. For the names see `amint_mpc.results`.
 
     Args:
-        auc: area under the ROC curve.
-        accuracy: balanced accuracy at threshold 0.5.
-        calibrated_accuracy: the same at `threshold`. Its interval does not count the choice of the threshold.
-        tpr_at_1_fpr: largest true-positive rate at no more than 1 % false positives (Carlini et al. 2022,
-            arXiv 2112.03570); with few unseen images this rests on a handful of them.
         threshold: the best on the calibration halves.
-        members, external, unseen: mean scores; members and unseen of the report halves, external of all.
+        mint_accuracy_calibrated: its interval does not count the choice of the threshold.
+        tpr_at_1pct_fpr: largest true-positive rate at no more than 1 % false positives (Carlini et al. 2022,
+            arXiv 2112.03570); with few unseen images this rests on a handful of them.
+        mean_score_members, mean_score_unseen: of the report halves. mean_score_external: of all.
     """
 
-    auc: Figure
-    accuracy: Figure
-    calibrated_accuracy: Figure
-    tpr_at_1_fpr: Figure
     threshold: float
-    members: Figure
-    external: Figure
-    unseen: Figure
+    mint_accuracy_calibrated: Figure
+    mint_accuracy_at_half: Figure
+    mint_auc: Figure
+    tpr_at_1pct_fpr: Figure
+    mean_score_members: Figure
+    mean_score_external: Figure
+    mean_score_unseen: Figure
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """By name."""
+        return {name: getattr(self, name) for name in MEMBERSHIP}
 
 
 def membership_figures(scores: Mapping[str, Tensor], seed: int) -> MembershipFigures:
@@ -68,39 +65,21 @@ def membership_figures(scores: Mapping[str, Tensor], seed: int) -> MembershipFig
         return bootstrap(lambda sets: float(sets[0].mean()), (values,), seed)
 
     return MembershipFigures(
-        auc=pair(roc_auc),
-        accuracy=pair(lambda m, u: balanced_accuracy(m, u, 0.5)),
-        calibrated_accuracy=pair(lambda m, u: balanced_accuracy(m, u, threshold)),
-        tpr_at_1_fpr=pair(tpr_at_1_fpr),
         threshold=threshold,
-        members=mean(members),
-        external=mean(external),
-        unseen=mean(unseen),
+        mint_accuracy_calibrated=pair(lambda m, u: balanced_accuracy(m, u, threshold)),
+        mint_accuracy_at_half=pair(lambda m, u: balanced_accuracy(m, u, 0.5)),
+        mint_auc=pair(roc_auc),
+        tpr_at_1pct_fpr=pair(tpr_at_1_fpr),
+        mean_score_members=mean(members),
+        mean_score_external=mean(external),
+        mean_score_unseen=mean(unseen),
     )
-
-
-def named_figures(membership: MembershipFigures | None, task: Figure | None) -> dict[str, dict[str, float]]:
-    """The figures of a summary, each a value with its interval, under the names that screens and reports use."""
-    figures: dict[str, Figure] = {}
-    if membership is not None:
-        figures = {
-            "mint_accuracy": membership.calibrated_accuracy,
-            "mint_accuracy_at_half": membership.accuracy,
-            "mint_auc": membership.auc,
-            "tpr_at_1pct_fpr": membership.tpr_at_1_fpr,
-            "mean_score_members": membership.members,
-            "mean_score_external": membership.external,
-            "mean_score_unseen": membership.unseen,
-        }
-    if task is not None:
-        figures["task_accuracy"] = task
-    return {name: {"value": f.value, "low": f.low, "high": f.high} for name, f in figures.items()}
 
 
 def calibration_figures(scores: Mapping[str, Tensor]) -> dict[str, float]:
     """AUC and balanced accuracy at 0.5 on the calibration halves alone, for watching a run."""
     members, unseen = _array(scores["members_calibration"]), _array(scores["unseen_calibration"])
-    return {"mint_auc": roc_auc(members, unseen), "mint_accuracy": balanced_accuracy(members, unseen, 0.5)}
+    return {"mint_auc": roc_auc(members, unseen), "mint_accuracy_at_half": balanced_accuracy(members, unseen, 0.5)}
 
 
 def calibrated_accuracy(scores: Mapping[str, Tensor]) -> float:
@@ -156,15 +135,21 @@ def balanced_accuracy(members: Array, unseen: Array, threshold: float) -> float:
     return float(((members >= threshold).mean() + (unseen < threshold).mean()) / 2)
 
 
-def bootstrap(statistic: Callable[[tuple[Array, ...]], float], sets: tuple[Array, ...], seed: int) -> Figure:
+def bootstrap(statistic: Statistic, sets: tuple[Array, ...], seed: int) -> Figure:
     """The statistic with its 95 % percentile interval; every set is resampled by itself, keeping its size."""
+    low, high = resampled(statistic, sets, seed)
+    return Figure(value=statistic(sets), low=low, high=high)
+
+
+def resampled(statistic: Statistic, sets: tuple[Array, ...], seed: int) -> tuple[float, float]:
+    """The ends of that interval."""
     generator = np.random.default_rng(seed)
     values = [
         statistic(tuple(values[generator.integers(len(values), size=len(values))] for values in sets))
         for _ in range(RESAMPLES)
     ]
     low, high = np.percentile(values, [2.5, 97.5])
-    return Figure(statistic(sets), float(low), float(high))
+    return float(low), float(high)
 
 
 def _array(values: Tensor) -> Array:

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from amint_mpc.amint.detectors import array
 from amint_mpc.amint.image_changes import IMAGE_CHANGES
-from amint_mpc.amint.metrics import Array, Figure, best_threshold, bootstrap, roc_auc
+from amint_mpc.amint.metrics import Array, best_threshold, bootstrap, roc_auc
 from amint_mpc.amint.model_changes import MODEL_CHANGES
 from amint_mpc.amint.outputs import outputs
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SplitImages
 from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import HeadWeights
+from amint_mpc.results import Figure
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch import Tensor
 from amint_mpc.amint.metrics import calibrated_accuracy
 from amint_mpc.amint.schedule import Item, ScheduleCursor
 from amint_mpc.config import Experiment
+from amint_mpc.results import CALIBRATED, Outcome
 
 State = TypeVar("State")
 
@@ -107,15 +108,15 @@ def by_scores(patience: int) -> Callable[[Mapping[str, Tensor], dict[str, float]
     waiting = Patience(patience)
 
     def decide(scores: Mapping[str, Tensor], figures: dict[str, float]) -> bool:
-        figures["mint_accuracy_calibrated"] = figure = calibrated_accuracy(scores)
+        figures[CALIBRATED] = figure = calibrated_accuracy(scores)
         return waiting.ends(figure)
 
     return decide
 
 
-def told(experiment: Experiment, epoch: int | None) -> dict[str, int]:
-    """For a summary: after which epoch a run stopped, and whose weights it kept. Empty when it went to its end."""
+def told(experiment: Experiment, epoch: int | None) -> Outcome:
+    """After which epoch a run stopped, and whose weights it kept. Empty when it went to its end."""
     if epoch is None:
-        return {}
+        return Outcome()
     training = experiment.training
-    return {"stopped_epoch": epoch, "best_epoch": epoch - training.patience * training.evaluate_every}
+    return Outcome(stopped_epoch=epoch, best_epoch=epoch - training.patience * training.evaluate_every)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from amint_mpc.amint import snapshot
 from amint_mpc.amint.feature_mixup import FeatureMixup
-from amint_mpc.amint.metrics import Figure, accuracy_figure, calibration_figures
+from amint_mpc.amint.metrics import accuracy_figure, calibration_figures
 from amint_mpc.amint.objective import JointObjective
 from amint_mpc.amint.plaintext_head import MintHead
 from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, TrainStep, score_batches
@@ -36,6 +36,7 @@ from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Phase, StepEvent
 from amint_mpc.models.classifier import build_classifier, to_unit_range
+from amint_mpc.results import Figure
 
 
 class Trainer:

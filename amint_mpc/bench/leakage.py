@@ -240,7 +240,7 @@ def _correlation(a: Tensor, b: Tensor) -> float:
 
 def _mint(head: HeadWeights, features: Mapping[str, Tensor], seed: int) -> dict[str, float]:
     figures = membership_figures({name: head.logits(features[name]).sigmoid() for name in SETS}, seed)
-    return {"accuracy": figures.calibrated_accuracy.value, "auc": figures.auc.value}
+    return {"accuracy": figures.mint_accuracy_calibrated.value, "auc": figures.mint_auc.value}
 
 
 def _spread(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:

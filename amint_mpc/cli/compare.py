@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -17,6 +16,10 @@ from amint_mpc.config import Party, load_experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
 from amint_mpc.events import Event, Notice
+from amint_mpc.results import CALIBRATED, Figure
+
+if TYPE_CHECKING:
+    from amint_mpc.report.comparison import Comparison, Detector
 
 LEGEND = (
     "joint: the classifier trained with the head. plain: the same classifier on its task alone.\n"
@@ -84,59 +87,52 @@ def compare(
                 folder.record(Notice(f"{who}: {event.text}"))
             screen.show(who, event)
 
-        record = study.compare(experiment, party, folder, shadows, finished, on_progress)
+        found = study.compare(experiment, party, folder, shadows, finished, on_progress)
     if as_json:
-        click.echo(json_line({**record, "folder": str(folder.path)}))
+        click.echo(json_line({**found.as_json(), "folder": str(folder.path)}))
         return
     console.print()
-    console.print(detectors_table(record))
+    console.print(detectors_table(found))
     console.print(LEGEND, style="dim", soft_wrap=True)
     console.print()
-    console.print(robustness_table(record))
+    console.print(robustness_table(found))
     console.print(CHANGES_LEGEND, style="dim", soft_wrap=True)
     console.print()
-    task = ", ".join(f"{on} {_text(each['task_accuracy'])}" for on, each in record["classifiers"].items())
+    task = ", ".join(f"{on} {each['task_accuracy']}" for on, each in found.classifiers.items())
     console.print(f"task accuracy  {task}", soft_wrap=True)
     console.print(f"files: {folder.path}", soft_wrap=True, markup=False)
 
 
-def detectors_table(record: Mapping[str, Any]) -> Table:
+def detectors_table(found: Comparison) -> Table:
     """A row for each detector: its figures on the joint classifier (or where it works), on the plain one, the gap."""
     grid = _grid(
         "\nwho finds members?", "AUC\njoint", "AUC\nplain", "joint\n- plain", "accuracy\njoint", "at 1 %\njoint"
     )
-    differences = {row["name"]: row["difference"] for row in record["price"]}
-    found = {(row["name"], row["on"]): row["figures"] for row in record["detectors"]}
-    shown: set[str] = set()
-    for row in record["detectors"]:
-        name = row["name"]
-        if name in shown:
-            continue
-        shown.add(name)
-        here = row["figures"]
-        plain = found.get((name, "plain"), {})
+    differences = {row.name: row.difference for row in found.price}
+    for row in found.rows:
+        first, plain = row.first, row.on.get("plain", {})
         grid.add_row(
-            Text(row["title"]).append(f"\n{_where(row)}", style="dim"),
-            _cell(here["mint_auc"]),
+            Text(first.title).append(f"\n{_where(first)}", style="dim"),
+            _cell(first.figures["mint_auc"]),
             _cell(plain.get("mint_auc")),
-            _cell(differences.get(name), sign=True),
-            _cell(here["mint_accuracy"]),
-            _cell(here["tpr_at_1pct_fpr"]),
+            _cell(differences.get(first.name), sign=True),
+            _cell(first.figures[CALIBRATED]),
+            _cell(first.figures["tpr_at_1pct_fpr"]),
         )
     return grid
 
 
-def robustness_table(record: Mapping[str, Any]) -> Table:
+def robustness_table(found: Comparison) -> Table:
     """A row for each change of the images or of the classifier."""
     grid = _grid("\nwhat changed", "members\nfound", "false\npositives", "\nAUC", "alike:\nf. pos.", "alike:\nAUC")
-    for row in record["robustness"]:
+    for row in found.robustness:
         names = ("members_found", "false_positives", "mint_auc", "false_positives_changed", "mint_auc_changed")
-        grid.add_row(row["title"], *(_cell(row["figures"].get(name)) for name in names))
+        grid.add_row(row.title, *(_cell(row.figures.get(name)) for name in names))
     return grid
 
 
-def _where(row: Mapping[str, Any]) -> str:
-    return f"{row['needs']}, untrained classifier" if row["on"] == "untrained" else str(row["needs"])
+def _where(row: Detector) -> str:
+    return f"{row.needs}, untrained classifier" if row.on == "untrained" else row.needs
 
 
 def _grid(*titles: str) -> Table:
@@ -146,14 +142,12 @@ def _grid(*titles: str) -> Table:
     return grid
 
 
-def _cell(figure: Mapping[str, float] | None, *, sign: bool = False) -> Text:
+def _cell(figure: Figure | None, *, sign: bool = False) -> Text:
     if figure is None:
         return Text("-", style="dim")
     plus, between = ("+", ",") if sign else ("", "-")
-    text = Text(f"{figure['value']:{plus}.3f}")
-    low, high = (f"{figure[end]:{plus}.3f}".replace("0.", ".", 1) for end in ("low", "high"))  # eighty columns wide
-    return text.append(f"\n{low}{between}{high}", style="dim")
-
-
-def _text(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"
+    text = Text(f"{figure.value:{plus}.3f}")
+    if figure.interval is not None:
+        low, high = (f"{end:{plus}.3f}".replace("0.", ".", 1) for end in figure.interval)  # eighty columns wide
+        text.append(f"\n{low}{between}{high}", style="dim")
+    return text

@@ -22,9 +22,10 @@ from amint_mpc.config import Experiment, Party, load_experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
 from amint_mpc.events import Event
+from amint_mpc.results import Figure, SecureRun, Summary
 
 if TYPE_CHECKING:
-    from amint_mpc.host import processes
+    from amint_mpc.afterwards.agreement import Agreement
 
 TITLES = {
     "secure": "\nsecure",
@@ -95,15 +96,16 @@ def demo(
         runs = keep / "runs" if keep else Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
         secure = _secure(console, folder, experiment, data, runs)
         plain = _plain(console, experiment, party, runs, secure.paths["auditor"])
-    columns = {"secure": secure.figures, **{key: summary["figures"] for key, (summary, _) in plain.items()}}
+    columns = {"secure": secure.figures, **{key: summary.figures for key, (summary, _) in plain.items()}}
     paths = {**secure.paths, **{key: path for key, (_, path) in plain.items()}}
     agreed = None
     if experiment.evidence.replay:
         console.print("[bold]The same steps[/] with a plaintext head beside the secure one")
         torch.set_num_threads(os.cpu_count() or 1)  # the developer's: other sums are rounded in another order
-        agreed = asdict(agreement.compare(paths["auditor"], paths["developer"], data))
+        agreed = agreement.compare(paths["auditor"], paths["developer"], data)
     if as_json:
-        click.echo(json_line(_as_object(experiment, secure, columns, paths) | {"agreement": agreed}))
+        found = _as_object(experiment, secure, columns, paths)
+        click.echo(json_line(found | {"agreement": agreed and asdict(agreed)}))
     else:
         _print(console, experiment, secure, columns, runs, agreed)
 
@@ -119,9 +121,7 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
     yield keep
 
 
-def _secure(
-    console: Console, folder: Path, experiment: Experiment, data: Path | None, runs: Path
-) -> processes.SecureRun:
+def _secure(console: Console, folder: Path, experiment: Experiment, data: Path | None, runs: Path) -> SecureRun:
     """The parties as processes."""
     from amint_mpc.host import processes
 
@@ -141,7 +141,7 @@ def _secure(
 
 def _plain(
     console: Console, experiment: Experiment, party: Party, runs: Path, auditor: Path
-) -> dict[str, tuple[dict[str, Any], Path]]:
+) -> dict[str, tuple[Summary, Path]]:
     """The same experiment in the clear, from the auditor's first head, and its two baselines, one after another."""
     from safetensors.torch import load_file
 
@@ -150,7 +150,7 @@ def _plain(
     from amint_mpc.runfolder import RunFolder
 
     experiments = {"twin": experiment, **plaintext_run.baselines(experiment)}
-    done: dict[str, tuple[dict[str, Any], Path]] = {}
+    done: dict[str, tuple[Summary, Path]] = {}
     console.print("[bold]For comparison[/] in the clear, one after another")
     with Screen(console, list(experiments)) as screen:
         for key, variant in experiments.items():
@@ -168,10 +168,10 @@ def _plain(
 def _print(
     console: Console,
     experiment: Experiment,
-    secure: processes.SecureRun,
-    columns: dict[str, figures.Figures],
+    secure: SecureRun,
+    columns: dict[str, dict[str, Figure]],
     runs: Path,
-    agreed: dict[str, float] | None,
+    agreed: Agreement | None,
 ) -> None:
     reports = secure.reports
     console.print()
@@ -185,11 +185,11 @@ def _print(
     )
     if agreed is not None:
         console.print(
-            f"checked   with a plaintext head on the same steps: weights differ by {agreed['weights']:.2%}, scores by "
-            f"{agreed['scores']:.2%}; membership loss {2 * math.log(2):.3f} before, {agreed['loss']:.3f} after",
+            f"checked   with a plaintext head on the same steps: weights differ by {agreed.weights:.2%}, scores by "
+            f"{agreed.scores:.2%}; membership loss {2 * math.log(2):.3f} before, {agreed.loss:.3f} after",
             soft_wrap=True,
         )
-    sent = ", ".join(f"{role} {figures.size(reports[role]['mb_sent_per_step'])}" for role in experiment.roles)
+    sent = ", ".join(f"{role} {figures.size(reports[role].own_mb_sent or 0)}" for role in experiment.roles)
     console.print(f"sent      {sent} a step")
     console.print(f"method    {experiment.method}, seed {experiment.seed}")
     console.print(
@@ -202,23 +202,23 @@ def _print(
 
 
 def _as_object(
-    experiment: Experiment, secure: processes.SecureRun, columns: dict[str, figures.Figures], paths: dict[str, Path]
+    experiment: Experiment, secure: SecureRun, columns: dict[str, dict[str, Figure]], paths: dict[str, Path]
 ) -> dict[str, Any]:
-    reports, own = secure.reports, columns["secure"]
+    reports, developer = secure.reports, secure.reports["developer"]
     return {
         "experiment": experiment.name,
         "method": experiment.method,
         "seed": experiment.seed,
         "digest": experiment.digest(),
-        **figures.values(own),
-        "task_accuracy_without_mint": columns["task-alone"]["task_accuracy"]["value"],
-        "task_accuracy_with_distillation_alone": columns["task-with-distillation"]["task_accuracy"]["value"],
-        "twin_mint_auc": columns["twin"]["mint_auc"]["value"],
-        "twin_task_accuracy": columns["twin"]["task_accuracy"]["value"],
-        "steps": reports["developer"]["steps"],
-        "seconds": reports["developer"]["seconds"],
-        "rounds_per_step": reports["developer"]["rounds_per_step"],
-        "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in experiment.roles},
+        **figures.values(secure.figures),
+        "task_accuracy_without_mint": columns["task-alone"]["task_accuracy"].value,
+        "task_accuracy_with_distillation_alone": columns["task-with-distillation"]["task_accuracy"].value,
+        "twin_mint_auc": columns["twin"]["mint_auc"].value,
+        "twin_task_accuracy": columns["twin"]["task_accuracy"].value,
+        "steps": developer.steps,
+        "seconds": developer.seconds,
+        "rounds_per_step": developer.rounds_per_step,
+        "mb_sent_per_step": {role: reports[role].mb_sent_per_step for role in experiment.roles},
         "head_engine": experiment.head_engine,
         "runs": {key: str(path) for key, path in paths.items()},
         "intervals": {run: figures.intervals(found) for run, found in columns.items()},

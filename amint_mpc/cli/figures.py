@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from amint_mpc.results import Figure, Outcome
+
 MEMBERSHIP = {
-    "mint_accuracy": "accuracy (calibrated)",
+    "mint_accuracy_calibrated": "accuracy (calibrated)",
     "mint_accuracy_at_half": "accuracy at 0.5",
     "mint_auc": "area under ROC curve",
     "tpr_at_1pct_fpr": "found at 1 % false alarms",
@@ -22,7 +23,7 @@ SCORES = {
 }
 GROUPS = {"Was an image trained on?": MEMBERSHIP, "Mean membership score": SCORES, "The classifier's own task": TASK}
 
-Figures = Mapping[str, Mapping[str, float]]  # name -> value, low, high
+Figures = Mapping[str, Figure]
 
 
 def table(columns: Mapping[str, Figures]) -> Table:
@@ -41,34 +42,36 @@ def table(columns: Mapping[str, Figures]) -> Table:
     return grid
 
 
-def _cell(figure: Mapping[str, float] | None, between: str) -> Text:
+def _cell(figure: Figure | None, between: str) -> Text:
     if figure is None:
         return Text("-", style="dim")
-    text = Text(f"{figure['value']:.3f}")
-    return text.append(f"{between}{figure['low']:.3f}-{figure['high']:.3f}", style="dim")
+    text = Text(f"{figure.value:.3f}")
+    if (ends := figure.interval) is not None:
+        text.append(f"{between}{ends[0]:.3f}-{ends[1]:.3f}", style="dim")
+    return text
 
 
 def values(found: Figures) -> dict[str, float]:
     """The main figures, as far as they are known, as flat keys of a JSON object."""
-    return {key: found[key]["value"] for key in (*MEMBERSHIP, *TASK) if key in found}
+    return {key: found[key].value for key in (*MEMBERSHIP, *TASK) if key in found}
 
 
 def intervals(found: Figures) -> dict[str, list[float]]:
-    """The 95 % interval of each figure."""
-    return {key: [figure["low"], figure["high"]] for key, figure in found.items()}
+    """The 95 % interval of each figure that has one."""
+    return {key: list(figure.interval) for key, figure in found.items() if figure.interval is not None}
 
 
-def cost(summary: Mapping[str, Any]) -> list[str]:
-    """Steps, time, rounds and bytes of a run, as far as its summary knows them."""
+def cost(found: Outcome) -> list[str]:
+    """Steps, time and rounds of a run, as far as they are known."""
     parts = []
-    if "steps" in summary:
-        parts.append(f"{summary['steps']} steps")
-    if "seconds" in summary:
-        parts.append(f"{summary['seconds']:.1f} s")
-    if "seconds_per_step" in summary:
-        parts.append(f"{1000 * summary['seconds_per_step']:.1f} ms a step")
-    if summary.get("rounds_per_step"):
-        parts.append(f"{summary['rounds_per_step']:g} rounds a step")
+    if found.steps is not None:
+        parts.append(f"{found.steps} steps")
+    if found.seconds is not None:
+        parts.append(f"{found.seconds:.1f} s")
+    if found.seconds_per_step is not None:
+        parts.append(f"{1000 * found.seconds_per_step:.1f} ms a step")
+    if found.rounds_per_step:
+        parts.append(f"{found.rounds_per_step:g} rounds a step")
     return parts
 
 

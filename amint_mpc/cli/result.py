@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
 from amint_mpc.cli import figures
 from amint_mpc.eventlines import json_line
+from amint_mpc.results import Summary
 
 
 def console(as_json: bool) -> Console:
@@ -17,21 +17,21 @@ def console(as_json: bool) -> Console:
     return Console(stderr=as_json, highlight=False)
 
 
-def show(screen: Console, summary: dict[str, Any], folder: Path, as_json: bool) -> None:
+def show(screen: Console, summary: Summary, folder: Path, as_json: bool) -> None:
     """Print a finished run."""
     if as_json:
-        found = summary.get("figures", {})
+        found = summary.figures
         flat = {**figures.values(found), "intervals": figures.intervals(found)} if found else {}
-        click.echo(json_line({**summary, **flat, "folder": str(folder)}))
+        click.echo(json_line({**summary.as_json(), **flat, "folder": str(folder)}))
         return
     screen.print()
-    if summary.get("figures"):
-        screen.print(figures.table({summary["role"]: summary["figures"]}))
+    if summary.figures:
+        screen.print(figures.table({summary.role: summary.figures}))
         screen.print()
     if cost := figures.cost(summary):
         screen.print(", ".join(cost), soft_wrap=True)
-    if summary.get("mb_sent_per_step"):
-        screen.print(f"sent: {figures.size(summary['mb_sent_per_step'])} a step")
+    if summary.own_mb_sent:
+        screen.print(f"sent: {figures.size(summary.own_mb_sent)} a step")
     screen.print(f"files: {folder}", soft_wrap=True, markup=False)
-    if "insecure" in summary:
-        screen.print(summary["insecure"], style="bold red", soft_wrap=True)
+    if summary.insecure is not None:
+        screen.print(summary.insecure, style="bold red", soft_wrap=True)

@@ -20,6 +20,7 @@ from amint_mpc.config import Experiment, Party, Role, load_experiment, load_part
 from amint_mpc.errors import AmintError, UsageError
 from amint_mpc.eventlines import json_line, to_line
 from amint_mpc.events import Event
+from amint_mpc.results import Summary
 
 INSECURE_FLAG = "--insecure-embedded-dealer"
 
@@ -113,7 +114,7 @@ def _for_a_parent(role: Role, experiment: Experiment, party: Party, runs: Path |
                 on_progress(to_line(event))
 
             summary = _take_part(role, experiment, party, folder, on_event)
-        on_progress(json_line({"event": "summary", "summary": summary, "folder": str(folder.path)}))
+        on_progress(json_line({"event": "summary", "summary": summary.as_json(), "folder": str(folder.path)}))
     except AmintError as error:
         on_progress(
             json_line({"event": "error", "message": error.message, "hint": error.hint, "code": error.exit_code})
@@ -121,17 +122,15 @@ def _for_a_parent(role: Role, experiment: Experiment, party: Party, runs: Path |
         raise
 
 
-def _take_part(role: Role, experiment: Experiment, party: Party, folder: Any, on_event: Any) -> dict[str, Any]:
+def _take_part(role: Role, experiment: Experiment, party: Party, folder: Any, on_event: Any) -> Summary:
     import torch
 
     if party.threads:
         torch.set_num_threads(party.threads)
     # `role` is one of three fixed words (click.Choice); the engine loads only now.
     module = importlib.import_module(f"amint_mpc.roles.{role}")
-    summary: dict[str, Any] = module.run(experiment, party, folder, on_event)
-    if folder.summary is None:
-        folder.finish(summary)
-    return dict(folder.summary)
+    summary: Summary = module.run(experiment, party, folder, on_event)
+    return summary
 
 
 def _end_with_parent() -> None:

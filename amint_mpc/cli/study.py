@@ -117,12 +117,12 @@ def _print(plan: StudyPlan, folder: StudyFolder, results: Results, console: Cons
 def _failed(results: Results, folder: StudyFolder, plan: StudyPlan) -> AmintError:
     """The error at the end, with the exit code of the failures where they have one in common."""
     records = [record for cell in plan.cells if (record := folder.failure(cell))]
-    messages = [f"{row['run']}: {row['message']}" for row in results.rows if row["status"] == "failed"]
+    messages = [f"{row.run}: {row.message}" for row in results.rows if row.status == "failed"]
     shown = messages[:5] + ([f"and {len(messages) - 5} more, in study.md"] if len(messages) > 5 else [])
     error = AmintError(
         f"{len(messages)} of {len(results.rows)} runs failed\n" + "\n".join(shown), "The same command tries them again"
     )
-    codes = {record["code"] for record in records}
+    codes = {record.code for record in records}
     error.exit_code = codes.pop() if len(codes) == 1 else 1
     return error
 

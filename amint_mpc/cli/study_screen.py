@@ -54,8 +54,8 @@ class StudyScreen:
         name, counts = event.cell.name, results.counts
         over = counts["done"] + counts["failed"]
         time_left = "" if left is None or over == self._runs else f"about {duration(left)} left"
-        row = next(row for row in results.rows if row["run"].endswith(f"/{name}"))
-        found = {"MINT": row.get("mint_accuracy"), "task": row.get("task_accuracy")}
+        row = next(row for row in results.rows if row.run.endswith(f"/{name}"))
+        found = {"MINT": row.mint_accuracy_calibrated, "task": row.task_accuracy}
         told = [f"{what} {value:.3f}" for what, value in found.items() if value is not None]
         if event.error is not None:
             told = [f"failed: {event.error.message}"]

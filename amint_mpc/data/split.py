@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -20,6 +20,7 @@ from amint_mpc.data.duplicates import Rows, SplitCounts, alike, first_copies, sh
 from amint_mpc.data.registry import LabelledImages, dataset
 from amint_mpc.errors import DataError
 from amint_mpc.events import OnNotice
+from amint_mpc.results import Outcome
 
 SETS = ("members_calibration", "members_report", "external", "unseen_calibration", "unseen_report")
 IMAGE_ROLES = ("members", "external", "unseen")
@@ -74,10 +75,10 @@ class SplitImages:
                 digest.update(labels.numpy().astype(label).tobytes())
         return digest.hexdigest()
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Outcome:
         """For summary.json: the digest, and what was counted."""
         counted = {} if self.counts is None else vars(self.counts)
-        return {"images": self.digest(), **counted}
+        return Outcome(images=self.digest(), **counted)
 
 
 def set_counts(data: Data) -> dict[str, int]:

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,23 +28,10 @@ from amint_mpc.errors import AmintError
 from amint_mpc.eventlines import from_record
 from amint_mpc.events import Event
 from amint_mpc.host import ending
+from amint_mpc.results import SecureRun, Summary
 
 GRACE_S = 5.0  # for a process that was asked to stop
 ECHO_S = 10.0  # in which the others' errors may still arrive, after one party has failed
-
-
-@dataclass(frozen=True)
-class SecureRun:
-    """What the three parties reported at the end, by role, and their run folders."""
-
-    reports: dict[str, dict[str, Any]]
-    paths: dict[str, Path]
-
-    @property
-    def figures(self) -> dict[str, dict[str, float]]:
-        """The auditor's figures of membership and the developer's of the task."""
-        task = self.reports["developer"]["figures"]["task_accuracy"]
-        return {**self.reports["auditor"].get("figures", {}), "task_accuracy": task}
 
 
 def run(
@@ -71,7 +57,7 @@ def run(
     with Processes({role: command(folder, role, runs, role) for role in experiment.roles}, folder) as processes:
         for role, record in processes.records():
             if record["event"] == "summary":
-                done.reports[role], done.paths[role] = record["summary"], Path(record["folder"])
+                done.reports[role], done.paths[role] = Summary.model_validate(record["summary"]), Path(record["folder"])
             else:
                 on_event(role, from_record(record))
     return done

@@ -15,10 +15,11 @@ from typing import Literal
 
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.report.comparison import Comparison, read_comparison
-from amint_mpc.report.files import Figure, regular
+from amint_mpc.report.files import regular
 from amint_mpc.report.history import Course, read_course
 from amint_mpc.report.run import Run, is_run, read_run
 from amint_mpc.report.statistics import Scores
+from amint_mpc.results import Figure
 
 Side = Literal["auditor", "developer", "twin", "all"]
 TWIN, ALONE, DISTILLED = "twin", "task-alone", "task-with-distillation"

@@ -8,18 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from amint_mpc.report.files import Count, Digest, Figure, Record, Share, Text, read_record
+from amint_mpc.report.files import read_record
+from amint_mpc.results import Amount, ClassCounts, Count, Difference, Digest, Figure, Figures, Record, Share, Text
 
-Classifier = Literal["joint", "plain", "untrained"]
-Signed = Annotated[float, Field(ge=-1, le=1)]
-
-
-class Difference(Record):
-    """Of two shares, with its 95 % interval."""
-
-    value: Signed
-    low: Signed
-    high: Signed
+ClassifierName = Literal["joint", "plain", "untrained"]
 
 
 class Detector(Record):
@@ -27,10 +19,10 @@ class Detector(Record):
 
     name: Text
     title: Text
-    on: Classifier
+    on: ClassifierName
     needs: Text = ""
     citation: Text = ""
-    figures: dict[Text, Figure]
+    figures: Figures
 
 
 class Price(Record):
@@ -48,19 +40,25 @@ class Change(Record):
 
     name: Text
     title: Text
-    figures: dict[Text, Figure]
+    figures: Figures
 
 
 class Comparison(Record):
-    """The whole record."""
+    """The whole record. Args: experiment: its name."""
 
+    experiment: Text = ""
     digest: Digest | None = None
-    images: Digest | None = None
+    method: Text = ""
+    seed: Count | None = None
     shadows: Count | None = None
+    images: Digest | None = None
+    duplicates: dict[Text, Count] = Field(default_factory=dict)
+    class_counts: ClassCounts = Field(default_factory=dict)
     classifiers: dict[Text, dict[Text, Figure]] = Field(default_factory=dict)
     detectors: Annotated[list[Detector], Field(max_length=200)] = Field(default_factory=list)
     price: Annotated[list[Price], Field(max_length=200)] = Field(default_factory=list)
     robustness: Annotated[list[Change], Field(max_length=200)] = Field(default_factory=list)
+    seconds: Amount | None = None
 
     @property
     def rows(self) -> list[DetectorRow]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from amint_mpc.report import charts, formatting, scatter
 from amint_mpc.report.audit import ALONE, DISTILLED, TWIN, Audit
-from amint_mpc.report.files import Figure
 from amint_mpc.report.statistics import Scores, called_members, found_at
 from amint_mpc.report.study import PRICE, Section, Study
+from amint_mpc.results import AT_HALF, CALIBRATED, Figure
 
 _PARTIES = ("developer", "auditor", "dealer")
 _MEASURES = {
@@ -29,7 +29,7 @@ _HEADINGS = {
     "taps": "taps",
     "mint_weight": "MINT weight",
     "head_input": "head input",
-    "mint_accuracy": "right, calibrated",
+    "mint_accuracy_calibrated": "right, calibrated",
     "mint_accuracy_at_half": "right at 0.5",
     "mint_auc": "AUC",
     "tpr_at_1pct_fpr": f"found at 1{formatting.NBSP}% false alarms",
@@ -38,7 +38,7 @@ _HEADINGS = {
     PRICE: "price, points",
     "seconds": "time a run",
 }
-_PAPERS = {"mint_accuracy_at_half": "mint_accuracy", "task_accuracy": "task_accuracy"}
+_PAPERS = (AT_HALF, "task_accuracy")
 Marks = list[tuple[Any, str]]
 
 
@@ -50,7 +50,7 @@ def run_contents(audit: Audit) -> dict[str, Any]:
         "experiment": main.experiment,
         "summary": audit.parties.get("developer", main).summary if audit.side == "all" else main.summary,
         "figures": figures,
-        "accuracy": figures.get("mint_accuracy"),
+        "accuracy": figures.get(CALIBRATED),
         "measures": [(title, _measure(name, figures[name])) for name, title in _MEASURES.items() if name in figures],
         "classes": formatting.classes(main.experiment),
         "counts": _counts(audit),
@@ -120,8 +120,9 @@ def _evidence(scores: Scores) -> dict[str, Any]:
 
 def _measure(name: str, found: Figure) -> str:
     if name in _SHARES:
-        return f"{formatting.share(found.value)} ({formatting.share(found.low)} to {formatting.share(found.high)})"
-    return f"{formatting.percent(found.value)} ({formatting.interval(found)})"
+        return str(found)
+    value, ends = formatting.percent(found.value), formatting.interval(found)
+    return f"{value} ({ends})" if ends else value
 
 
 def _counts(audit: Audit) -> dict[str, int]:
@@ -162,8 +163,8 @@ def _tasks(audit: Audit) -> dict[str, Any]:
             rows.append((title, note, figure, "joint" if name == TWIN else "plain"))
     if not rows:
         return {"tasks": []}
-    low = math.floor(20 * min(figure.low for _, _, figure, _ in rows)) / 20
-    high = math.ceil(20 * max(figure.high for _, _, figure, _ in rows)) / 20
+    ends = [end for _, _, figure, _ in rows for end in figure.ends]
+    low, high = math.floor(20 * min(ends)) / 20, math.ceil(20 * max(ends)) / 20
     return {"tasks": rows, "tasks_low": low, "tasks_high": max(high, low + 0.05)}
 
 
@@ -189,14 +190,15 @@ def _traffic(audit: Audit) -> Iterator[tuple[str, float, float]]:
     """Role, MB sent a step, and in all."""
     for role in _PARTIES:
         run = audit.parties.get(role)
-        if run is not None and run.mb_sent_per_step:
-            yield role, run.mb_sent_per_step, run.mb_sent_per_step * (run.summary.steps or 0)
+        sent = None if run is None else run.summary.own_mb_sent
+        if run is not None and sent:
+            yield role, sent, sent * (run.summary.steps or 0)
 
 
 def _compared(audit: Audit) -> dict[str, Any]:
     if audit.comparison is None:
         return {}
-    ends = [end for row in audit.comparison.price for end in (row.difference.low, row.difference.high)]
+    ends = [end for row in audit.comparison.price for end in row.difference.ends]
 
     def marks(on: dict[str, dict[str, Figure]]) -> Marks:
         order = ("plain", "joint", "untrained")

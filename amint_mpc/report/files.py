@@ -10,9 +10,9 @@ import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from amint_mpc.errors import DataError
 
@@ -25,33 +25,6 @@ _HINT = "Was the folder copied whole? Ask whoever made it for a fresh copy"
 def printable(text: str) -> str:
     """Without control characters and marks of direction, which could make a page say something else."""
     return "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-Text = Annotated[str, Field(max_length=300)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0, le=1e12)]
-Count = Annotated[int, Field(ge=0, le=10**12)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Record(BaseModel):
-    """What a JSON file of a run holds; keys that we do not know are left out."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
-
-
-class Figure(Record):
-    """A share with its 95 % interval."""
-
-    value: Share
-    low: Share
-    high: Share
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Figure:
-        if self.low > self.high:
-            raise ValueError("an interval ends before it begins")
-        return self
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -22,14 +22,12 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 
 class Between(Protocol):
-    """A value with the ends of its interval."""
+    """A value with the ends of its interval, if it has one."""
 
     @property
     def value(self) -> float: ...
     @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
+    def interval(self) -> tuple[float, float] | None: ...
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -37,7 +35,10 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def interval(found: Between, digits: int = 1) -> str:
-    return f"{100 * found.low:.{digits}f} to {percent(found.high, digits)}"
+    """Empty where there is none."""
+    if (ends := found.interval) is None:
+        return ""
+    return f"{100 * ends[0]:.{digits}f} to {percent(ends[1], digits)}"
 
 
 def share(value: float, digits: int = 3) -> str:

@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from amint_mpc.report.files import Amount, Count, Record, Share, damaged, read_lines
+from amint_mpc.report.files import damaged, read_lines
+from amint_mpc.results import Amount, Count, EpochFigures, Record
 
 Points = list[tuple[int, float]]
 """(epoch, value), by epoch."""
 
 LOSSES = ("task", "distillation")
-FIGURES = ("mint_auc", "mint_accuracy", "task_accuracy")
+FIGURES = ("mint_auc", "mint_accuracy_at_half", "task_accuracy")
 MAX_EPOCHS = 100_000
 
 
@@ -31,7 +32,7 @@ class _Epoch(Record):
     event: Literal["epoch"]
     epoch: Count
     seconds: Amount
-    figures: dict[str, Share | None] = Field(default_factory=dict)
+    figures: EpochFigures = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

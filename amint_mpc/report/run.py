@@ -12,54 +12,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, RootModel, ValidationError
+from pydantic import RootModel, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from amint_mpc import __version__
 from amint_mpc.config import Experiment
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.reading import complain, read_mapping
-from amint_mpc.report.files import (
-    Amount,
-    Count,
-    Digest,
-    Figure,
-    Record,
-    Share,
-    Text,
-    damaged,
-    read_record,
-    regular,
-)
+from amint_mpc.report.files import damaged, read_record, regular
 from amint_mpc.report.statistics import Array, Scores, balanced_accuracy
+from amint_mpc.results import CALIBRATED, Summary, Text
 
 MAX_SCORES_BYTES = 2**26  # eight million images
 _FITS = 1e-6  # how far a figure may lie from what the scores give
-
-
-class Summary(Record):
-    """summary.json of a party (amint_mpc.roles)."""
-
-    role: Literal["developer", "auditor", "dealer", "twin", "comparison", "secure"]
-    digest: Digest
-    insecure: Text | None = None
-    in_process: Text | None = None
-    seconds: Amount
-    steps: Count | None = None
-    seconds_per_step: Amount | None = None
-    head_seconds_per_step: Amount | None = None
-    rounds_per_step: Amount | None = None
-    mb_sent_per_step: Amount | dict[Text, Amount] | None = None
-    threshold: Share | None = None
-    stopped_epoch: Count | None = None
-    best_epoch: Count | None = None
-    images: Digest | None = None
-    class_counts: dict[Text, Annotated[list[Count], Field(max_length=65536)]] = Field(default_factory=dict)
-    duplicates: dict[Text, Count] = Field(default_factory=dict)
-    figures: dict[Text, Figure] = Field(default_factory=dict)
 
 
 class Versions(RootModel[dict[Text, Text | int | None]]):
@@ -84,11 +52,6 @@ class Run:
     @property
     def insecure(self) -> bool:
         return self.experiment.insecure or self.summary.insecure is not None
-
-    @property
-    def mb_sent_per_step(self) -> float | None:
-        sent = self.summary.mb_sent_per_step
-        return sent if isinstance(sent, float | int) else None
 
 
 def is_run(path: Path) -> bool:
@@ -173,7 +136,7 @@ def _scores(path: Path, experiment: Experiment, summary: Summary) -> Scores:
         damaged(path, str(error)[:100])
     assert summary.threshold is not None
     scores = Scores(threshold=summary.threshold, **sets)
-    noted = summary.figures.get("mint_accuracy")
+    noted = summary.figures.get(CALIBRATED)
     given = balanced_accuracy(scores.members_report, scores.unseen_report, scores.threshold)
     if noted is None or abs(noted.value - given) > _FITS:
         damaged(path, "the scores do not give the figures of summary.json")

@@ -8,15 +8,16 @@ from matplotlib.figure import Figure
 
 from amint_mpc.report.drawing import EXTERNAL, LINE, MEMBERS, PAPER, UNSEEN, svg
 from amint_mpc.report.study import TAPS, Section, Spread, Variant
+from amint_mpc.results import AT_HALF, CALIBRATED
 
 _MARKERS = dict(zip(TAPS, "os^", strict=True))
-_COLOURS = {"mint_accuracy": MEMBERS, "mint_accuracy_at_half": EXTERNAL}
+_COLOURS = {CALIBRATED: MEMBERS, AT_HALF: EXTERNAL}
 Limits = tuple[tuple[float, float], tuple[float, float]]
 
 
 def multiples(section: Section, prefix: str) -> list[tuple[str, Markup]]:
     """(backbone, figure) for each backbone, all with the same axes; empty where there is no head."""
-    shown = [each for each in section.variants if "mint_accuracy" in each.measures and "task_accuracy" in each.measures]
+    shown = [each for each in section.variants if CALIBRATED in each.measures and "task_accuracy" in each.measures]
     limits = _limits(shown) if shown else ((0.0, 1.0), (0.0, 1.0))
     names = dict.fromkeys(each.row.backbone for each in shown)
     return [
@@ -51,22 +52,22 @@ def _points(axes: Axes, variant: Variant) -> None:
             *(task.mean, mint.mean, mint.deviation, task.deviation),
             fmt=marker,
             color=_COLOURS[key],
-            markersize=8 if key == "mint_accuracy" else 6,
+            markersize=8 if key == CALIBRATED else 6,
             markeredgecolor=PAPER,
             elinewidth=1,
         )
     if variant.row.taps:
         axes.annotate(
             variant.row.taps if variant.row.taps in TAPS else "",
-            (task.mean, measures["mint_accuracy"].mean),
+            (task.mean, measures[CALIBRATED].mean),
             (7, 6),
             textcoords="offset points",
             fontsize=11.5,
         )
     paper = variant.paper
-    if paper is not None and paper.mint_accuracy is not None and paper.task_accuracy is not None:
+    if paper is not None and paper.mint_accuracy_at_half is not None and paper.task_accuracy is not None:
         axes.plot(
-            *(paper.task_accuracy, paper.mint_accuracy),
+            *(paper.task_accuracy, paper.mint_accuracy_at_half),
             marker,
             markerfacecolor="none",
             markeredgecolor=UNSEEN,
@@ -86,7 +87,7 @@ def _limits(variants: list[Variant]) -> Limits:
                 mint += _ends(each.measures[key])
         if each.paper is not None:
             task += [] if each.paper.task_accuracy is None else [each.paper.task_accuracy]
-            mint += [] if each.paper.mint_accuracy is None else [each.paper.mint_accuracy]
+            mint += [] if each.paper.mint_accuracy_at_half is None else [each.paper.mint_accuracy_at_half]
     return _wide(task), _wide(mint)
 
 

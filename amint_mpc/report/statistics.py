@@ -48,6 +48,10 @@ class ErrorRate:
     def high(self) -> float:
         return self._end(1)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.low, self.high
+
     def _end(self, sign: int) -> float:
         n, share, z2 = self.count, self.value, _Z**2
         half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))

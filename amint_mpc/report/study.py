@@ -14,24 +14,29 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from amint_mpc.report.files import Amount, Count, Record, Share, Text, damaged, read_bytes, read_record, regular
+from amint_mpc.report.files import damaged, read_bytes, read_record, regular
 from amint_mpc.report.run import known_versions
+from amint_mpc.results import AT_HALF, CALIBRATED, Amount, Count, Digest, Record, Share, Text, renamed
 
 MAX_CSV_BYTES = 2**23
 MAX_ROWS = 20_000
+MAX_MESSAGE = 4000
 MAX_SECTIONS, MAX_VARIANTS = 60, 600  # more than a page can show
 TAPS = ("entry", "middle", "output")
 MEASURES = (
-    *("mint_accuracy", "mint_auc", "mint_accuracy_at_half", "tpr_at_1pct_fpr", "task_accuracy"),
+    *("mint_accuracy_calibrated", "mint_auc", "mint_accuracy_at_half", "tpr_at_1pct_fpr", "task_accuracy"),
     *("task_accuracy_without_mint", "seconds"),
 )
 PRICE = "price"
 
 
 class Row(Record):
-    """A run. Values of a CSV file are text, so numbers are read from it."""
+    """A run, as a line of study.csv; `amint_mpc.study` writes it. An empty field is a value that there is not (yet).
+
+    Times in s and ms, sizes in MB (a million bytes) a step. Values of a CSV file are text, so numbers are read from it.
+    """
 
     model_config = ConfigDict(strict=False)
 
@@ -39,21 +44,44 @@ class Row(Record):
     variant: Text = ""
     taps: Text = ""
     dataset: Text = ""
+    mint_weight: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    head_input: Text = ""
     mode: Text = ""
     method: Text = ""
-    head_input: Text = ""
-    mint_weight: Annotated[float, Field(ge=0, le=1e6)] | None = None
     seed: Count | None = None
     status: Text = "done"
-    message: Text = ""
-    run: Text = ""
-    mint_accuracy: Share | None = None
+    mint_accuracy_calibrated: Share | None = None
+    mint_accuracy_calibrated_low: Share | None = None
+    mint_accuracy_calibrated_high: Share | None = None
     mint_accuracy_at_half: Share | None = None
     mint_auc: Share | None = None
     tpr_at_1pct_fpr: Share | None = None
     task_accuracy: Share | None = None
+    task_accuracy_low: Share | None = None
+    task_accuracy_high: Share | None = None
     task_accuracy_without_mint: Share | None = None
+    task_accuracy_with_distillation_alone: Share | None = None
+    mean_score_members: Share | None = None
+    mean_score_external: Share | None = None
+    mean_score_unseen: Share | None = None
     seconds: Amount | None = None
+    ms_per_step: Amount | None = None
+    rounds_per_step: Amount | None = None
+    mb_sent_developer: Amount | None = None
+    mb_sent_auditor: Amount | None = None
+    mb_dealer: Amount | None = None
+    members: Count | None = None
+    external: Count | None = None
+    unseen: Count | None = None
+    epochs: Count | None = None
+    digest: Digest | None = None
+    message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
+    run: Text = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old(cls, found: object) -> object:
+        return renamed(found, CALIBRATED)
 
 
 class PaperValue(Record):
@@ -62,8 +90,13 @@ class PaperValue(Record):
     dataset: Text
     backbone: Text
     taps: Text
-    mint_accuracy: Share | None = None
+    mint_accuracy_at_half: Share | None = None
     task_accuracy: Share | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old(cls, found: object) -> object:
+        return renamed(found, AT_HALF)
 
 
 class Paper(Record):

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.amint.metrics import calibration_figures, membership_figures, named_figures
+from amint_mpc.amint.metrics import calibration_figures, membership_figures
 from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, TrainStep, score_batches
 from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
@@ -26,6 +25,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.shared_head import SharedHead
+from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
 from amint_mpc.roles.auditor_events import AuditorEvents
 from amint_mpc.roles.backends import Connected, backend_of
@@ -42,7 +42,7 @@ FIRST_HEAD = "first-head.safetensors"
 """In the auditor's folder beside the final head: a secret of the same kind, from which the training can be redone."""
 
 
-def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> dict[str, Any]:
+def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
     """Take part in one run. Returns the summary."""
     backend, own = backend_of(experiment), identity.load(party.keys, "auditor")
     if party.listen is None:
@@ -76,7 +76,7 @@ def take_part(
     developer: Channel,
     head: SharedHead,
     log: RunLog,
-) -> dict[str, Any]:
+) -> Summary:
     """Steps 2 to 4, once connected.
 
     Args:
@@ -121,29 +121,19 @@ def _open(
     scores: dict[str, Tensor],
     events: AuditorEvents,
     stopped: int | None,
-) -> dict[str, Any]:
+) -> Summary:
     """Step 4. Args: scores: of the five sets at the end."""
     opened = head.open_weights()
     assert opened is not None
-    seconds = events.seconds()
+    found = Outcome(seconds=events.seconds(), head_engine=experiment.head_engine) | told(experiment, stopped)
     stored = head_kind(experiment).stored(opened)
     folder.save_tensors("head.safetensors", stored)
     folder.save_tensors("scores.safetensors", scores)
     membership = membership_figures(scores, experiment.seed)
-    figures = named_figures(membership, None)
     if experiment.disclosure.final_figures:
-        developer.send_json("figures", figures)  # type: ignore[arg-type]
-    log.end(stored, figures)
-    summary = {
-        "seconds": seconds,
-        **told(experiment, stopped),
-        "threshold": membership.threshold,
-        **events.summary(),
-        "head_engine": experiment.head_engine,
-        "figures": figures,
-    }
-    folder.finish(summary)
-    return folder.summary or summary
+        developer.send_json("figures", {name: figure.as_json() for name, figure in membership.figures.items()})
+    log.end(stored, membership.figures)
+    return folder.finish(found | events.summary() | Outcome(threshold=membership.threshold, figures=membership.figures))
 
 
 def draw_and_share(head: SharedHead, kind: HeadKind) -> dict[str, Tensor]:

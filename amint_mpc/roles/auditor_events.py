@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from amint_mpc.amint.schedule import TrainStep
 from amint_mpc.config import Experiment
 from amint_mpc.events import EpochEvent, Event, Notice, Phase, StepEvent
 from amint_mpc.mpc.shared_head import SharedHead
+from amint_mpc.results import Outcome
 from amint_mpc.roles.secure_head import Meter, head_steps, joint_steps
 from amint_mpc.transport.channel import Channel
 
@@ -62,6 +62,6 @@ class AuditorEvents:
         patience = self._experiment.training.patience
         self._on_event(Notice(f"no better for {patience} evaluations: training ends here"))
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Outcome:
         """Means over the steps."""
-        return {**joint_steps(self._steps), **self.meter.summary()}
+        return joint_steps(self._steps) | self.meter.summary()

@@ -19,6 +19,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice, StepEvent
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import serve
+from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.links import Links, name_lost_third_party
 from amint_mpc.roles.secure_head import correction_bytes, head_steps, plans
 from amint_mpc.roles.seeds import hand_out_seeds
@@ -27,7 +28,7 @@ from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.listener import Listener
 
 
-def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> dict[str, Any]:
+def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
     """Serve one run. Returns the summary."""
     if party.listen is None:
         raise UsageError("the dealer's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
@@ -52,14 +53,14 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
         total = sum(1 for _ in plans(experiment))
         with name_lost_third_party("dealer"):
             blocks = serve(developer, streams, _told(plans(experiment), total, developer, on_event))
-        summary = {
-            "steps": head_steps(experiment),
-            "blocks": blocks,
-            "seconds": time.perf_counter() - start,
-            "mb_sent_per_step": correction_bytes(experiment) / 1e6,
-        }
-        folder.finish(summary)
-        return summary
+        return folder.finish(
+            Outcome(
+                steps=head_steps(experiment),
+                blocks=blocks,
+                seconds=time.perf_counter() - start,
+                mb_sent_per_step=correction_bytes(experiment) / 1e6,
+            )
+        )
 
 
 def _told(dealt: Iterator[Plan], total: int, channel: Channel, on_event: Callable[[Event], None]) -> Iterator[Plan]:

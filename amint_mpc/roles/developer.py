@@ -17,10 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from amint_mpc import identity
-from amint_mpc.amint.metrics import named_figures
 from amint_mpc.amint.stopping import told as stop_told
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment, Party
@@ -30,6 +29,7 @@ from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
 from amint_mpc.evidence.files import SECRET, write_new
 from amint_mpc.mpc.shared_head import SharedHead
+from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.links import Links
@@ -109,7 +109,7 @@ class Join(Protocol):
 
 def run(
     experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None], join: Join = joined
-) -> dict[str, Any]:
+) -> Summary:
     """Take part in one run. Returns the summary.
 
     Args:
@@ -153,17 +153,13 @@ def run(
         told = head.finish()
         last = None if tape is None else tape.keep(experiment.last_epoch, None)
         head.run_log.end(trainer.backbone.weights(), told, last)
-        summary = {
-            "seconds": time.perf_counter() - start,
-            **stop_told(experiment, trainer.stopped),
-            **images.summary(),
-            **joint_steps(joint),
-            **head.meter.summary(),
-            "head_engine": experiment.head_engine,
-            "figures": told | named_figures(None, trainer.task_accuracy()),
-        }
-    folder.finish(summary)
-    return folder.summary or summary
+        found = Outcome(
+            seconds=time.perf_counter() - start,
+            head_engine=experiment.head_engine,
+            figures=told | {"task_accuracy": trainer.task_accuracy()},
+        )
+    costs = joint_steps(joint) | head.meter.summary()
+    return folder.finish(found | costs | images.summary() | stop_told(experiment, trainer.stopped))
 
 
 def _commitment(images: SplitImages, folder: RunFolder) -> DataCommitment:

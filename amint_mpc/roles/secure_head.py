@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TypeVar
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from amint_mpc.amint.schedule import Item, ScoreSets, TrainStep, schedule, score_batches
@@ -18,6 +19,7 @@ from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import StepEvent
 from amint_mpc.mpc.correlations.base import Plan, corrected
 from amint_mpc.mpc.shared_head import SharedHead
+from amint_mpc.results import Figure, MembershipName, Outcome, Share
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.heads import head_optimizer as head_optimizer
 from amint_mpc.runlog.interface import NullRunLog, RunLog
@@ -93,9 +95,10 @@ class Meter:
     def _now(self) -> tuple[int, int]:
         return sum(stats.rounds for stats in self._all), sum(stats.bytes_sent for stats in self._all)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Outcome:
+        """Means over the steps."""
         steps = max(self.steps, 1)
-        return {"rounds_per_step": round(self.rounds / steps, 1), "mb_sent_per_step": self.bytes / steps / 1e6}
+        return Outcome(rounds_per_step=round(self.rounds / steps, 1), mb_sent_per_step=self.bytes / steps / 1e6)
 
 
 class SecureMintHead:
@@ -180,8 +183,8 @@ class SecureMintHead:
             return {}
         return check_values(self._auditor.receive_json("figures"))
 
-    def finish(self) -> dict[str, dict[str, float]]:
-        """Open the head to the auditor. Returns the figures that it shares, by name with value, low and high."""
+    def finish(self) -> dict[str, Figure]:
+        """Open the head to the auditor. Returns the figures that it shares, by name."""
         self._head.open_weights()
         if not self._experiment.disclosure.final_figures:
             return {}
@@ -193,56 +196,51 @@ def epochs_with_figures(experiment: Experiment) -> set[int]:
     return {item.epoch for item in schedule(experiment) if isinstance(item, ScoreSets) and not item.final}
 
 
-SHARED_FIGURES = frozenset(
-    {
-        "mint_accuracy",
-        "mint_accuracy_at_half",
-        "mint_auc",
-        "tpr_at_1pct_fpr",
-        "mean_score_members",
-        "mean_score_external",
-        "mean_score_unseen",
-    }
-)
-"""What an auditor may tell a developer; nothing else is taken from it, least of all a figure of the developer's own."""
+class _WithInterval(Figure):
+    model_config = ConfigDict(extra="forbid")
+    low: Share
+    high: Share
 
 
-def check_figures(told: Any) -> dict[str, dict[str, float]]:
-    """Figures that the auditor sent: of `SHARED_FIGURES`, each a value with its interval, all numbers in [0, 1].
+_FIGURES = TypeAdapter(dict[MembershipName, _WithInterval])
+_VALUES = TypeAdapter(dict[MembershipName, Share], config=ConfigDict(strict=True, allow_inf_nan=False))
+_Told = TypeVar("_Told")
+
+
+def check_figures(told: object) -> dict[str, Figure]:
+    """Figures that the auditor sent: names of `MEMBERSHIP`, each a share with its interval. Nothing else is taken from
+    it, least of all a figure of the developer's own.
 
     Raises:
         ProtocolError: anything else.
     """
-    keys = {"value", "low", "high"}
-    good = isinstance(told, dict) and told.keys() <= SHARED_FIGURES
-    good = good and all(
-        isinstance(figure, dict)
-        and figure.keys() == keys
-        and all(isinstance(number, (int, float)) and 0 <= number <= 1 for number in figure.values())
-        for figure in told.values()
-    )
-    if not good:
-        raise ProtocolError("the auditor's figures are not what was agreed", "Use the same version on both sides")
-    return {name: {key: float(figure[key]) for key in keys} for name, figure in told.items()}
+    return {name: Figure.model_validate(dict(figure)) for name, figure in _checked(_FIGURES, told).items()}
 
 
-def check_values(told: Any) -> dict[str, float]:
-    """Figures of an epoch that the auditor sent: of `SHARED_FIGURES`, each one number in [0, 1], without an interval.
+def check_values(told: object) -> dict[str, float]:
+    """Figures of an epoch that the auditor sent: names of `MEMBERSHIP`, each a share without an interval.
 
     Raises:
         ProtocolError: anything else.
     """
-    good = isinstance(told, dict) and told.keys() <= SHARED_FIGURES
-    if not (good and all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in told.values())):
-        raise ProtocolError("the auditor's figures are not what was agreed", "Use the same version on both sides")
-    return {name: float(value) for name, value in told.items()}
+    values = _checked(_VALUES, told)
+    return dict(values.items())
 
 
-def joint_steps(events: list[StepEvent]) -> dict[str, Any]:
+def _checked(form: TypeAdapter[_Told], told: object) -> _Told:
+    try:
+        return form.validate_python(told)
+    except ValidationError:
+        raise ProtocolError(
+            "the auditor's figures are not what was agreed", "Use the same version on both sides"
+        ) from None
+
+
+def joint_steps(events: list[StepEvent]) -> Outcome:
     """Means over the steps of the joint loss."""
     count = max(len(events), 1)
-    return {
-        "steps": len(events),
-        "seconds_per_step": sum(event.seconds for event in events) / count,
-        "head_seconds_per_step": sum(event.secure_seconds for event in events) / count,
-    }
+    return Outcome(
+        steps=len(events),
+        seconds_per_step=sum(event.seconds for event in events) / count,
+        head_seconds_per_step=sum(event.secure_seconds for event in events) / count,
+    )

@@ -7,10 +7,11 @@ from typing import Protocol
 
 from torch import Tensor
 
+from amint_mpc.results import Figure
 from amint_mpc.transport.channel import Channel
 
-Figures = Mapping[str, float]
-Intervals = Mapping[str, Mapping[str, float]]
+EpochFigures = Mapping[str, float]
+Figures = Mapping[str, Figure]
 
 
 class RunLog(Protocol):
@@ -26,7 +27,11 @@ class RunLog(Protocol):
         """The sets that the schedule names next have been scored."""
 
     def checkpoint(
-        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+        self,
+        backbone: Mapping[str, Tensor] | None,
+        figures: EpochFigures,
+        stop: bool = False,
+        replay: str | None = None,
     ) -> None:
         """Before the first step and after each evaluation.
 
@@ -34,7 +39,7 @@ class RunLog(Protocol):
             backbone: None at the auditor. replay: at the developer the digest of what it keeps, with `evidence.replay`.
         """
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
+    def end(self, tensors: Mapping[str, Tensor], figures: Figures, replay: str | None = None) -> None:
         """The head has been opened.
 
         Args:
@@ -55,9 +60,13 @@ class NullRunLog:
         """See `RunLog`."""
 
     def checkpoint(
-        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+        self,
+        backbone: Mapping[str, Tensor] | None,
+        figures: EpochFigures,
+        stop: bool = False,
+        replay: str | None = None,
     ) -> None:
         """See `RunLog`."""
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
+    def end(self, tensors: Mapping[str, Tensor], figures: Figures, replay: str | None = None) -> None:
         """See `RunLog`."""

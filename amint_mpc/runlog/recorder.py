@@ -51,7 +51,7 @@ from amint_mpc.runlog.countersigning import (
     countersign,
 )
 from amint_mpc.runlog.expected import ExpectedEntries
-from amint_mpc.runlog.interface import Figures, Intervals, NullRunLog, RunLog
+from amint_mpc.runlog.interface import EpochFigures, Figures, NullRunLog, RunLog
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.hashing import Digests, HashingChannel
 
@@ -151,7 +151,11 @@ class LogRecorder:
         self._append_with_frames(self._next("score"))
 
     def checkpoint(
-        self, backbone: Mapping[str, Tensor] | None, figures: Figures, stop: bool = False, replay: str | None = None
+        self,
+        backbone: Mapping[str, Tensor] | None,
+        figures: EpochFigures,
+        stop: bool = False,
+        replay: str | None = None,
     ) -> None:
         """See `RunLog`.
 
@@ -174,13 +178,13 @@ class LogRecorder:
         if stop:
             self._plan.stop()
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Intervals, replay: str | None = None) -> None:
+    def end(self, tensors: Mapping[str, Tensor], figures: Figures, replay: str | None = None) -> None:
         """See `RunLog`; writes the statement.
 
         Raises:
             ProtocolError: as `checkpoint`.
         """
-        shown = {name: {key: figure(value) for key, value in each.items()} for name, each in figures.items()}
+        shown = {name: {key: figure(value) for key, value in each.as_json().items()} for name, each in figures.items()}
         backbone = self._developers_digest(tensors if self._own.role == "developer" else None)
         head = self._auditors_commitment(tensors if self._own.role == "auditor" else None)
         record: dict[str, Value] = {

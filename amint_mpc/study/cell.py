@@ -13,12 +13,12 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from amint_mpc.config import Party
 from amint_mpc.errors import AmintError
 from amint_mpc.eventlines import json_line, to_line
 from amint_mpc.events import Event
+from amint_mpc.results import SecureRun, Summary
 from amint_mpc.study.folder import SUMMARY, write
 from amint_mpc.study.plan import Cell
 
@@ -109,19 +109,25 @@ def _secure(cell: Cell, place: Place, on_event: Callable[[Event], None]) -> None
 
     with tempfile.TemporaryDirectory(prefix="amint-mpc-study-") as keys:
         done = processes.run(Path(keys), cell.experiment, place.data, path, developers, place.threads)
-    write(path / SUMMARY, json_line(_joined(cell, done.reports, done.figures)) + "\n")
+    write(path / SUMMARY, json_line(_joined(cell, done).as_json()) + "\n")
 
 
-def _joined(cell: Cell, reports: dict[str, dict[str, Any]], figures: dict[str, Any]) -> dict[str, Any]:
+def _joined(cell: Cell, done: SecureRun) -> Summary:
     """One summary of three: costs as the developer saw them, bytes of each."""
-    developer = reports["developer"]
-    kept = ("name", "method", "digest", "steps", "seconds", "seconds_per_step", "rounds_per_step", "images")
-    return {
-        "role": "secure",
-        **{key: developer[key] for key in kept if key in developer},
-        "mb_sent_per_step": {role: reports[role]["mb_sent_per_step"] for role in cell.experiment.roles},
-        "figures": figures,
-    }
+    developer = done.reports["developer"]
+    return Summary(
+        role="secure",
+        name=developer.name,
+        method=developer.method,
+        digest=developer.digest,
+        steps=developer.steps,
+        seconds=developer.seconds,
+        seconds_per_step=developer.seconds_per_step,
+        rounds_per_step=developer.rounds_per_step,
+        images=developer.images,
+        mb_sent_per_step={role: done.reports[role].own_mb_sent or 0 for role in cell.experiment.roles},
+        figures=done.figures,
+    )
 
 
 def _error(message: str, hint: str, code: int) -> bytes:

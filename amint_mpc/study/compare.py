@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +25,7 @@ from amint_mpc.amint import passive
 from amint_mpc.amint.attacks import ATTACKS, Attack, AttackView
 from amint_mpc.amint.attacks.shadows import by_set, halves, pool, train_shadow
 from amint_mpc.amint.detectors import Scores, auc_difference, detector_figures
-from amint_mpc.amint.metrics import Figure, accuracy_figure
+from amint_mpc.amint.metrics import accuracy_figure
 from amint_mpc.amint.outputs import outputs
 from amint_mpc.amint.robustness import membership_scores, robustness
 from amint_mpc.config import Experiment, Party
@@ -36,6 +34,8 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice
 from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import HeadWeights
+from amint_mpc.report.comparison import Change, ClassifierName, Comparison, Detector, Price
+from amint_mpc.results import Figure, Outcome
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.study.finished import load_classifier, load_twin
 
@@ -50,7 +50,7 @@ _HEADS = {
     "blind": ("Blind control", "passive, on an untrained backbone, members held out"),
     "blind-memory": ("The head's own memory", "passive, on an untrained backbone, trained on all members"),
 }
-_Key = tuple[str, str]  # detector, classifier
+_Key = tuple[str, ClassifierName]  # detector, classifier
 
 
 def compare(
@@ -60,7 +60,7 @@ def compare(
     shadows: int,
     finished: Path | None,
     on_progress: OnWorkerEvent,
-) -> dict[str, Any]:
+) -> Comparison:
     """Do all of it. The record also goes to comparison.json in `folder`, the scores to scores.safetensors.
 
     Args:
@@ -79,7 +79,7 @@ def compare(
     )
     alone = plaintext_run.baselines(experiment)["task-alone"]
     plain = load_classifier(_train(alone, party, folder, "plain", on_progress), alone, images, party.device)
-    classifiers = {"joint": joint, "plain": plain}
+    classifiers: dict[ClassifierName, Classifier] = {"joint": joint, "plain": plain}
     shadow_logits = _shadow_logits(experiment, images, inside, party.device, on_progress)
 
     def on_notice(text: str) -> None:
@@ -93,26 +93,27 @@ def compare(
         scores |= {(attack.name, on): by_set(images, attack.score(seen[on])) for on in seen}
     on_notice("figures and their intervals")
     detectors = [_detector(key, found, shadows, experiment.seed) for key, found in scores.items()]
-    record = {
-        "experiment": experiment.name,
-        "digest": experiment.digest(),
-        "method": experiment.method,
-        "seed": experiment.seed,
-        "shadows": shadows,
-        **images.summary(),
-        "classifiers": {
-            on: {"task_accuracy": asdict(_task_accuracy(seen[on], images, experiment.seed))} for on in classifiers
-        },
-        "detectors": detectors,
-        "price": _price(detectors, scores, experiment.seed),
-        "robustness": _robustness(experiment, joint, head, images, on_notice),
-        "seconds": time.perf_counter() - start,
-    }
+    counted = images.summary()
+    found = Comparison(
+        experiment=experiment.name,
+        digest=experiment.digest(),
+        method=experiment.method,
+        seed=experiment.seed,
+        shadows=shadows,
+        images=counted.images,
+        duplicates=counted.duplicates,
+        class_counts=counted.class_counts,
+        classifiers={on: {"task_accuracy": _task_accuracy(seen[on], images, experiment.seed)} for on in classifiers},
+        detectors=detectors,
+        price=_price(detectors, scores, experiment.seed),
+        robustness=_robustness(experiment, joint, head, images, on_notice),
+        seconds=time.perf_counter() - start,
+    )
     kept = {f"{name}.{on}.{part}": v for (name, on), found in scores.items() for part, v in found.items()}
     folder.save_tensors("scores.safetensors", kept)
-    folder.save_json("comparison.json", record)
-    folder.finish({"seconds": record["seconds"], **images.summary(), "shadows": shadows})
-    return record
+    folder.save_json("comparison.json", found.as_json())
+    folder.finish(Outcome(seconds=found.seconds, shadows=shadows) | counted)
+    return found
 
 
 def workers(shadows: int) -> list[str]:
@@ -162,7 +163,7 @@ def _seen(images: SplitImages, classifier: Classifier, shadow_logits: Tensor, in
 
 
 def _head_scores(
-    experiment: Experiment, images: SplitImages, classifiers: dict[str, Classifier], head: HeadWeights
+    experiment: Experiment, images: SplitImages, classifiers: dict[ClassifierName, Classifier], head: HeadWeights
 ) -> dict[_Key, Scores]:
     """Scores of the active head, and of passive heads on both classifiers and on an untrained one."""
     joint = classifiers["joint"]
@@ -185,18 +186,18 @@ def _task_accuracy(seen: AttackView, images: SplitImages, seed: int) -> Figure:
     return accuracy_figure((seen.logits.argmax(1) == seen.labels)[-count:], seed)
 
 
-def _detector(key: _Key, scores: Scores, shadows: int, seed: int) -> dict[str, Any]:
+def _detector(key: _Key, scores: Scores, shadows: int, seed: int) -> Detector:
     name, on = key
     attack = next((each for each in ATTACKS if each.name == name), None)
     title, citation = (attack.title, attack.citation) if attack else _HEADS[name]
-    return {
-        "name": name,
-        "title": title,
-        "on": on,
-        "needs": _needs(attack, shadows),
-        "citation": citation,
-        "figures": _plain(detector_figures(scores, seed, probabilities=attack is None)),
-    }
+    return Detector(
+        name=name,
+        title=title,
+        on=on,
+        needs=_needs(attack, shadows),
+        citation=citation,
+        figures=detector_figures(scores, seed, probabilities=attack is None),
+    )
 
 
 def _needs(attack: Attack | None, shadows: int) -> str:
@@ -206,27 +207,27 @@ def _needs(attack: Attack | None, shadows: int) -> str:
     return f"outputs and {count} shadow model{'s' if count > 1 else ''}" if count else "outputs"
 
 
-def _price(detectors: list[dict[str, Any]], scores: dict[_Key, Scores], seed: int) -> list[dict[str, Any]]:
+def _price(detectors: list[Detector], scores: dict[_Key, Scores], seed: int) -> list[Price]:
     """For all that works on both classifiers: AUC on each, and the difference with a paired interval."""
-    found = {(row["name"], row["on"]): row for row in detectors}
-    rows = []
-    for (name, on), row in found.items():
-        if on == "joint" and (name, "plain") in found:
-            auc = {f"auc_{each}": found[name, each]["figures"]["mint_auc"]["value"] for each in ("joint", "plain")}
-            difference = auc_difference(scores[name, "joint"], scores[name, "plain"], seed)
-            rows.append({"name": name, "title": row["title"], **auc, "difference": asdict(difference)})
-    return rows
+    plain = {row.name: row for row in detectors if row.on == "plain"}
+    return [
+        Price(
+            name=row.name,
+            title=row.title,
+            auc_joint=row.figures["mint_auc"].value,
+            auc_plain=plain[row.name].figures["mint_auc"].value,
+            difference=auc_difference(scores[row.name, "joint"], scores[row.name, "plain"], seed),
+        )
+        for row in detectors
+        if row.on == "joint" and row.name in plain
+    ]
 
 
 def _robustness(
     experiment: Experiment, joint: Classifier, head: HeadWeights, images: SplitImages, on_notice: Callable[[str], None]
-) -> list[dict[str, Any]]:
+) -> list[Change]:
     rows = []
     for change in robustness(experiment, joint, head, images):
         on_notice(f"robustness: {change.title}")
-        rows.append({"name": change.name, "title": change.title, "figures": _plain(change.figures)})
+        rows.append(Change(name=change.name, title=change.title, figures=change.figures))
     return rows
-
-
-def _plain(figures: dict[str, Figure]) -> dict[str, dict[str, float]]:
-    return {name: asdict(figure) for name, figure in figures.items()}

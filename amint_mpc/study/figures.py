@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from amint_mpc.results import AT_HALF, CALIBRATED
 from amint_mpc.study.folder import write
 from amint_mpc.study.paper import SOURCE
 from amint_mpc.study.summary import VariantSummary
@@ -19,12 +20,12 @@ from amint_mpc.study.summary import VariantSummary
 # Okabe and Ito's colours, told apart by colour-blind readers, too
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _MARKERS = {"entry": "o", "middle": "s", "output": "^"}
-_PANELS = {"mint_accuracy": "calibrated threshold", "mint_accuracy_at_half": "threshold 0.5"}
+_PANELS = {CALIBRATED: "calibrated threshold", AT_HALF: "threshold 0.5"}
 
 
 def draw(entries: Sequence[VariantSummary], folder: Path) -> list[Path]:
     """A figure for each data set, mode and method that has a head. Returns what was written."""
-    heads = sorted((entry for entry in entries if "mint_accuracy" in entry.measures), key=lambda entry: entry.section)
+    heads = sorted((entry for entry in entries if CALIBRATED in entry.measures), key=lambda entry: entry.section)
     written = []
     for section, found in groupby(heads, key=lambda entry: entry.section):
         figure = _figure(section, list(found))
@@ -39,14 +40,14 @@ def draw(entries: Sequence[VariantSummary], folder: Path) -> list[Path]:
 
 def _figure(section: tuple[str, str, str], entries: list[VariantSummary]) -> Figure:
     dataset, mode, method = section
-    backbones = list(dict.fromkeys(entry.row["backbone"] for entry in entries))
+    backbones = list(dict.fromkeys(entry.row.backbone for entry in entries))
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(backbones)}
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     left = figure.add_subplot(1, 2, 1)
     right = figure.add_subplot(1, 2, 2, sharex=left, sharey=left)
     for axes, (key, title) in zip((left, right), _PANELS.items(), strict=True):
         for entry in entries:
-            _point(axes, entry, key, colours[entry.row["backbone"]])
+            _point(axes, entry, key, colours[entry.row.backbone])
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set(title=title, xlabel="task accuracy, unseen images", ylabel="MINT accuracy" if axes is left else "")
@@ -57,7 +58,7 @@ def _figure(section: tuple[str, str, str], entries: list[VariantSummary]) -> Fig
 
 
 def _point(axes: Axes, entry: VariantSummary, key: str, colour: str) -> None:
-    marker = _MARKERS[entry.row["taps"]]
+    marker = _MARKERS[entry.row.taps]
     task, mint = entry.measures["task_accuracy"], entry.measures[key]
     axes.errorbar(
         *(task.mean, mint.mean, mint.deviation, task.deviation),
@@ -69,9 +70,9 @@ def _point(axes: Axes, entry: VariantSummary, key: str, colour: str) -> None:
         capsize=2,
         alpha=0.9,
     )
-    if entry.paper is not None and key == "mint_accuracy_at_half":  # the paper's threshold
+    if entry.paper is not None and key == AT_HALF:  # the paper's threshold
         axes.plot(
-            *(entry.paper.task_accuracy, entry.paper.mint_accuracy),
+            *(entry.paper.task_accuracy, entry.paper.mint_accuracy_at_half),
             marker,
             markerfacecolor="none",
             markeredgecolor=colour,
@@ -84,7 +85,7 @@ def _legend(entries: list[VariantSummary], colours: dict[str, str]) -> Iterator[
     for name, colour in colours.items():
         yield Line2D([], [], marker="D", linestyle="", color=colour, label=name)
     for taps in _MARKERS:
-        if any(entry.row["taps"] == taps for entry in entries):
+        if any(entry.row.taps == taps for entry in entries):
             yield Line2D([], [], marker=_MARKERS[taps], linestyle="", color="dimgrey", label=f"taps: {taps}")
     if any(entry.paper for entry in entries):
         yield Line2D([], [], marker="o", linestyle="", color="dimgrey", fillstyle="none", label=f"hollow: {SOURCE}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -14,6 +12,7 @@ from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import HeadWeights, load_head
+from amint_mpc.results import Summary
 
 MAX_SUMMARY_BYTES = 2**20
 _HINT = "Name the run folder of a finished amint-mpc train"
@@ -27,12 +26,12 @@ def load_classifier(folder: Path, experiment: Experiment, images: SplitImages, d
         DataError: of other images, or its file is damaged.
     """
     summary = _summary(folder)
-    if summary.get("digest") != experiment.digest():
+    if summary.digest != experiment.digest():
         raise UsageError(
             f"{folder} is a run of another experiment than {experiment.name} as it is given here",
             "Leave --config and --set out: the run folder knows its experiment",
         )
-    if summary.get("images") != images.digest():
+    if summary.images != images.digest():
         raise DataError(f"{folder} was trained on other images than these", "Name the same --data as for that run")
     path = folder / "backbone.safetensors"
     try:
@@ -65,13 +64,9 @@ def load_twin(
     return classifier, head
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    path = folder / "summary.json"
+def _summary(folder: Path) -> Summary:
     try:
-        with path.open("rb") as file:
-            summary = json.loads(file.read(MAX_SUMMARY_BYTES))
-    except (OSError, ValueError, RecursionError):
+        with (folder / "summary.json").open("rb") as file:
+            return Summary.model_validate_json(file.read(MAX_SUMMARY_BYTES))
+    except (OSError, ValueError):
         raise UsageError(f"{folder} is no finished run: its summary.json cannot be read", _HINT) from None
-    if not isinstance(summary, dict):
-        raise UsageError(f"{path} is no summary of a run", _HINT)
-    return summary

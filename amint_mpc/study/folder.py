@@ -11,14 +11,27 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from amint_mpc.errors import AmintError, UsageError
 from amint_mpc.eventlines import json_line
+from amint_mpc.results import Digest, Record, Summary
 from amint_mpc.study.plan import Cell, StudyPlan
 
 SUMMARY = "summary.json"  # also a run folder's own
 FAILURE = "failed.json"
+
+
+class Failure(Record):
+    """Why a cell failed. Args: code: what its process would have ended with."""
+
+    digest: Digest
+    message: str
+    hint: str
+    code: int
+
+
+_Found = TypeVar("_Found", Summary, Failure)
 
 
 class StudyFolder:
@@ -31,26 +44,26 @@ class StudyFolder:
     def run(self, cell: Cell) -> Path:
         return self.runs / cell.name
 
-    def summary(self, cell: Cell) -> dict[str, Any] | None:
+    def summary(self, cell: Cell) -> Summary | None:
         """What a finished cell reported; None when it is not done with these settings."""
-        return self._record(cell, SUMMARY)
+        return self._record(cell, SUMMARY, Summary)
 
-    def failure(self, cell: Cell) -> dict[str, Any] | None:
-        """message, hint and exit code of a cell that has failed with these settings."""
-        return self._record(cell, FAILURE)
+    def failure(self, cell: Cell) -> Failure | None:
+        """Of a cell that has failed with these settings."""
+        return self._record(cell, FAILURE, Failure)
 
-    def _record(self, cell: Cell, name: str) -> dict[str, Any] | None:
+    def _record(self, cell: Cell, name: str, form: type[_Found]) -> _Found | None:
         try:
-            found = json.loads((self.run(cell) / name).read_text(encoding="utf-8"))
+            found = form.model_validate_json((self.run(cell) / name).read_bytes())
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) and found.get("digest") == cell.experiment.digest() else None
+        return found if found.digest == cell.experiment.digest() else None
 
     def fail(self, cell: Cell, error: AmintError) -> None:
         """Note in a cell's folder why it failed."""
         self.run(cell).mkdir(parents=True, exist_ok=True, mode=0o700)
-        code = {"message": error.message, "hint": error.hint, "code": error.exit_code}
-        write(self.run(cell) / FAILURE, json_line({"digest": cell.experiment.digest(), **code}) + "\n")
+        failure = Failure(digest=cell.experiment.digest(), message=error.message, hint=error.hint, code=error.exit_code)
+        write(self.run(cell) / FAILURE, json_line(failure.as_json()) + "\n")
 
     def clear(self, cell: Cell) -> Path | None:
         """Move whatever lies at a cell's place aside. Returns where to."""

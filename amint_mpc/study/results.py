@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from amint_mpc.report.study import Row
 from amint_mpc.runfolder import versions
 from amint_mpc.study import paper
 from amint_mpc.study.figures import draw
 from amint_mpc.study.folder import StudyFolder, write
 from amint_mpc.study.plan import StudyPlan
-from amint_mpc.study.rows import Row, read_rows, to_csv
+from amint_mpc.study.rows import read_rows, to_csv
 from amint_mpc.study.summary import VariantSummary, summarise
 from amint_mpc.study.table import markdown
 
@@ -32,7 +33,7 @@ class Results:
     @property
     def counts(self) -> Counter[str]:
         """How many runs are done, failed and pending."""
-        return Counter(row["status"] for row in self.rows)
+        return Counter(row.status for row in self.rows)
 
 
 def rebuild(plan: StudyPlan, folder: StudyFolder, command: str) -> Results:
@@ -47,16 +48,14 @@ def rebuild(plan: StudyPlan, folder: StudyFolder, command: str) -> Results:
 
 
 def _about(plan: StudyPlan, rows: list[Row], entries: list[VariantSummary], command: str) -> dict[str, Any]:
-    used = {
-        (e.row["dataset"], e.row["backbone"], e.row["taps"]): asdict(e.paper) for e in entries if e.paper is not None
-    }
+    used = {(e.row.dataset, e.row.backbone, e.row.taps): asdict(e.paper) for e in entries if e.paper is not None}
     return {
         "name": plan.study.name,
         "title": plan.study.title,
         "command": command,
         "study": plan.study.model_dump(mode="json"),
         "versions": versions(),
-        "runs": Counter(row["status"] for row in rows),
+        "runs": Counter(row.status for row in rows),
         "spread": "standard deviation over seeds (n - 1)",
         "paper": {
             "source": paper.SOURCE,
@@ -68,8 +67,11 @@ def _about(plan: StudyPlan, rows: list[Row], entries: list[VariantSummary], comm
         },
         "results": [
             {
-                **{key: entry.row[key] for key in ("variant", "backbone", "dataset", "mode", "method", "mint_weight")},
-                **{key: entry.row[key] for key in ("taps", "head_input") if key in entry.row},
+                **{
+                    key: getattr(entry.row, key)
+                    for key in ("variant", "backbone", "dataset", "mode", "method", "mint_weight")
+                },
+                **{key: value for key in ("taps", "head_input") if (value := getattr(entry.row, key))},
                 "runs": entry.runs,
                 **{key: {"mean": spread.mean, "deviation": spread.deviation} for key, spread in entry.measures.items()},
             }

@@ -4,47 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from amint_mpc.report.study import MAX_MESSAGE, Row
+from amint_mpc.results import MEMBERSHIP, Summary
 from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.plan import Cell, StudyPlan
 
-COLUMNS = (
-    *("backbone", "variant", "taps", "dataset", "mint_weight", "head_input", "mode", "method", "seed", "status"),
-    *("mint_accuracy", "mint_accuracy_low", "mint_accuracy_high", "mint_accuracy_at_half", "mint_auc"),
-    *("tpr_at_1pct_fpr", "task_accuracy", "task_accuracy_low", "task_accuracy_high"),
-    *("task_accuracy_without_mint", "task_accuracy_with_distillation_alone"),
-    *("mean_score_members", "mean_score_external", "mean_score_unseen"),
-    *("seconds", "ms_per_step", "rounds_per_step", "mb_sent_developer", "mb_sent_auditor", "mb_dealer"),
-    *("members", "external", "unseen", "epochs", "digest", "message", "run"),
-)
-"""An empty field is a value that there is not (yet). Times in s and ms, sizes in MB (a million bytes) a step."""
+COLUMNS = tuple(Row.model_fields)
 
-Row = dict[str, Any]
 _BASELINES = {
     "task_accuracy_without_mint": "task-alone",
     "task_accuracy_with_distillation_alone": "task-with-distillation",
 }
-_VALUES = (
-    *("mint_accuracy", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"),
-    *("mean_score_members", "mean_score_external", "mean_score_unseen"),
-)
-_WITH_INTERVAL = ("mint_accuracy", "task_accuracy")
+_WITH_INTERVAL = ("mint_accuracy_calibrated", "task_accuracy")
 
 
 def read_rows(plan: StudyPlan, folder: StudyFolder) -> list[Row]:
-    """A row for every cell, whether it is `done`, `failed` or `pending`; missing values are absent keys."""
+    """A row for every cell, whether it is `done`, `failed` or `pending`."""
     by_name = {cell.name: cell for cell in plan.cells}
     rows = []
     for cell in plan.cells:
-        row = _row(cell, folder)
+        found = _settings(cell) | {"run": str(folder.run(cell).relative_to(folder.path))} | _results(cell, folder)
         for column, kind in _BASELINES.items():
             baseline = by_name.get(plan.baseline_of.get((cell.name, kind), ""))
-            found = baseline and folder.summary(baseline)
-            if found:
-                row[column] = found["figures"]["task_accuracy"]["value"]
-        rows.append(row)
+            summary = baseline and folder.summary(baseline)
+            if summary:
+                found[column] = summary.figures["task_accuracy"].value
+        rows.append(Row.model_validate(found))
     return rows
 
 
@@ -53,7 +41,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _short(value) for key, value in row.items()} for row in rows)
+    writer.writerows({key: _short(value) for key, value in row.model_dump().items()} for row in rows)
     return text.getvalue()
 
 
@@ -61,17 +49,7 @@ def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _row(cell: Cell, folder: StudyFolder) -> Row:
-    summary, failure = folder.summary(cell), folder.failure(cell)
-    row = _settings(cell) | {"run": str(folder.run(cell).relative_to(folder.path))}
-    if summary is not None:
-        return {**row, "status": "done", **_results(summary)}
-    if failure is not None:
-        return {**row, "status": "failed", "message": failure["message"]}
-    return {**row, "status": "pending"}
-
-
-def _settings(cell: Cell) -> Row:
+def _settings(cell: Cell) -> dict[str, Any]:
     experiment = cell.experiment
     row = {
         "backbone": experiment.model.backbone,
@@ -92,16 +70,28 @@ def _settings(cell: Cell) -> Row:
     return row
 
 
-def _results(summary: Mapping[str, Any]) -> Row:
-    figures = summary["figures"]
-    row: Row = {name: figures[name]["value"] for name in _VALUES if name in figures}
+def _results(cell: Cell, folder: StudyFolder) -> dict[str, Any]:
+    summary, failure = folder.summary(cell), folder.failure(cell)
+    if summary is not None:
+        return {"status": "done", **_figures(summary), **_costs(summary)}
+    if failure is not None:
+        return {"status": "failed", "message": failure.message[:MAX_MESSAGE]}
+    return {"status": "pending"}
+
+
+def _figures(summary: Summary) -> dict[str, float]:
+    names = (*MEMBERSHIP, "task_accuracy")
+    row = {name: summary.figures[name].value for name in names if name in summary.figures}
     for name in _WITH_INTERVAL:
-        if name in figures:
-            row |= {f"{name}_{end}": figures[name][end] for end in ("low", "high")}
-    row["seconds"] = summary["seconds"]
-    row["ms_per_step"] = 1e3 * summary["seconds_per_step"]
-    if "rounds_per_step" in summary:
-        row["rounds_per_step"] = summary["rounds_per_step"]
-    sent = summary.get("mb_sent_per_step", {})
+        if name in summary.figures and (ends := summary.figures[name].interval) is not None:
+            row |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return row
+
+
+def _costs(summary: Summary) -> dict[str, Any]:
+    row: dict[str, Any] = {"seconds": summary.seconds, "rounds_per_step": summary.rounds_per_step}
+    if summary.seconds_per_step is not None:
+        row["ms_per_step"] = 1e3 * summary.seconds_per_step
+    sent = summary.mb_sent_per_step
     columns = {"developer": "mb_sent_developer", "auditor": "mb_sent_auditor", "dealer": "mb_dealer"}
-    return row | {columns[role]: value for role, value in sent.items()}
+    return row | ({columns[role]: value for role, value in sent.items()} if isinstance(sent, dict) else {})

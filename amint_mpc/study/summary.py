@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+from amint_mpc.report.study import Row
 from amint_mpc.study.paper import PaperValue, paper_value
-from amint_mpc.study.rows import Row
 
 MEASURES = (
-    *("mint_accuracy", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"),
+    *("mint_accuracy_calibrated", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"),
     *("task_accuracy_without_mint", "task_accuracy_with_distillation_alone", "seconds", "ms_per_step"),
 )
 PRICE = "price"
@@ -45,27 +45,29 @@ class VariantSummary:
     @property
     def section(self) -> tuple[str, str, str]:
         """Data set, mode and method: what stands in one table."""
-        return self.row["dataset"], self.row["mode"], self.row["method"]
+        return self.row.dataset, self.row.mode, self.row.method
 
 
 def summarise(rows: Sequence[Row]) -> list[VariantSummary]:
     """One for each variant and mode with a finished run, in the order of the study."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        if row["status"] == "done":  # a baseline's variant is its kind, the same for all backbones
-            groups.setdefault((row["variant"], row["mode"], row["run"].rpartition("-s")[0]), []).append(row)
+        if row.status == "done":  # a baseline's variant is its kind, the same for all backbones
+            groups.setdefault((row.variant, row.mode, row.run.rpartition("-s")[0]), []).append(row)
     return [_entry(group) for group in groups.values()]
 
 
 def _entry(group: list[Row]) -> VariantSummary:
-    found = {name: [row[name] for row in group if name in row] for name in MEASURES}
+    found = {name: [value for row in group if (value := getattr(row, name)) is not None] for name in MEASURES}
     found[PRICE] = [
-        row["task_accuracy_without_mint"] - row["task_accuracy"] for row in group if "task_accuracy_without_mint" in row
+        row.task_accuracy_without_mint - row.task_accuracy
+        for row in group
+        if row.task_accuracy_without_mint is not None and row.task_accuracy is not None
     ]
     first = group[0]
     paper = None
-    if first["method"] == "amint":
-        paper = paper_value(first["dataset"], first["backbone"], first["taps"])
+    if first.method == "amint":
+        paper = paper_value(first.dataset, first.backbone, first.taps)
     return VariantSummary(first, len(group), {name: _spread(values) for name, values in found.items() if values}, paper)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+from amint_mpc.report.study import Row
 from amint_mpc.study.paper import SOURCE, paper_sizes
 from amint_mpc.study.plan import StudyPlan
-from amint_mpc.study.rows import Row
-from amint_mpc.study.summary import PRICE, Spread, VariantSummary
+from amint_mpc.study.summary import PRICE, VariantSummary, Spread
 
 Cells = list[str]
 
 _HIGH = {
-    "mint_accuracy": "MINT accuracy, calibrated",
+    "mint_accuracy_calibrated": "MINT accuracy, calibrated",
     "mint_accuracy_at_half": "at 0.5",
     "mint_auc": "AUC",
     "tpr_at_1pct_fpr": "found at 1 % false alarms",
@@ -29,14 +29,14 @@ _BASELINES = {
 def markdown(plan: StudyPlan, rows: Sequence[Row], entries: Sequence[VariantSummary], command: str) -> str:
     """The whole page."""
     study = plan.study
-    counts = {status: sum(row["status"] == status for row in rows) for status in ("done", "failed", "pending")}
+    counts = {status: sum(row.status == status for row in rows) for status in ("done", "failed", "pending")}
     state = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     parts = [f"# {study.title}", f"`{command}`", f"Runs: {len(rows)} ({state}). Seeds: {_listed(study.seeds)}."]
-    heads = [entry for entry in entries if entry.row["method"].startswith("amint")]
+    heads = [entry for entry in entries if entry.row.method.startswith("amint")]
     for section, found in groupby(sorted(heads, key=lambda entry: entry.section), key=lambda entry: entry.section):
         parts += _section(section, list(found))
-    parts += _without_head([entry for entry in entries if not entry.row["method"].startswith("amint")])
-    failed = [f"- {row['run']}: {' '.join(row['message'].split())}" for row in rows if row["status"] == "failed"]
+    parts += _without_head([entry for entry in entries if not entry.row.method.startswith("amint")])
+    failed = [f"- {row.run}: {' '.join(row.message.split())}" for row in rows if row.status == "failed"]
     if failed:
         parts += ["## Failed", "\n".join(failed)]
     return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in _notes(plan, heads))]) + "\n"
@@ -44,17 +44,15 @@ def markdown(plan: StudyPlan, rows: Sequence[Row], entries: Sequence[VariantSumm
 
 def _section(section: tuple[str, str, str], entries: list[VariantSummary]) -> list[str]:
     dataset, mode, method = section
-    names = [key for key in _VARYING if key in ("backbone", "taps") or len({e.row[key] for e in entries}) > 1]
-    if len({tuple(entry.row[key] for key in names) for entry in entries}) < len(entries):
+    names = [key for key in _VARYING if key in ("backbone", "taps") or len({getattr(e.row, key) for e in entries}) > 1]
+    if len({tuple(getattr(entry.row, key) for key in names) for entry in entries}) < len(entries):
         names.append("variant")
-    columns = [[_VARYING.get(key, key), *(str(entry.row[key]) for entry in entries)] for key in names]
+    columns = [[_VARYING.get(key, key), *(str(getattr(entry.row, key)) for entry in entries)] for key in names]
     for key, title in _HIGH.items():
         columns.append([title, *_best(entries, key, max)])
         if key in ("mint_accuracy_at_half", "task_accuracy") and any(entry.paper for entry in entries):
-            what = "mint_accuracy" if key == "mint_accuracy_at_half" else key
-            columns.append(
-                [f"paper, {'at 0.5' if what != key else 'task'}", *(_paper(entry, what) for entry in entries)]
-            )
+            title = "paper, task" if key == "task_accuracy" else "paper, at 0.5"
+            columns.append([title, *(_paper(entry, key) for entry in entries)])
     for key, title in _BASELINES.items():
         if any(key in entry.measures for entry in entries):
             columns.append([title, *(_shown(entry.measures.get(key)) for entry in entries)])
@@ -69,9 +67,9 @@ def _without_head(entries: list[VariantSummary]) -> list[str]:
     if not entries:
         return []
     columns = [
-        ["backbone", *(entry.row["backbone"] for entry in entries)],
-        ["data set", *(entry.row["dataset"] for entry in entries)],
-        ["training", *(entry.row["variant"] for entry in entries)],
+        ["backbone", *(entry.row.backbone for entry in entries)],
+        ["data set", *(entry.row.dataset for entry in entries)],
+        ["training", *(entry.row.variant for entry in entries)],
         ["task accuracy", *(_shown(entry.measures.get("task_accuracy")) for entry in entries)],
         ["s a run", *(f"{entry.measures['seconds'].mean:.0f}" for entry in entries)],
         ["runs", *(str(entry.runs) for entry in entries)],
@@ -109,11 +107,11 @@ def _notes(plan: StudyPlan, entries: Sequence[VariantSummary]) -> list[str]:
 def _distance(plan: StudyPlan, entries: Sequence[VariantSummary]) -> str:
     """How far the study is from the paper: what must stand beside its values."""
     beside = [entry.row for entry in entries if entry.paper]
-    paper = sorted({paper_sizes(row["dataset"]) or "" for row in beside})
+    paper = sorted({paper_sizes(row.dataset) or "" for row in beside})
     ours = sorted(
         {
-            f"{row['dataset']}: {row['members']:,} members, {row['external']:,} external and {row['unseen']:,} unseen "
-            f"images, {row['epochs']} epochs"
+            f"{row.dataset}: {row.members:,} members, {row.external:,} external and {row.unseen:,} unseen "
+            f"images, {row.epochs} epochs"
             for row in beside
         }
     )

@@ -70,24 +70,24 @@ def test_threshold_comes_from_calibration_figures_from_report() -> None:
     figures = membership_figures(made, seed=1)
     swapped = made | {"members_report": made["members_report"].flip(0) * 0.5}
     assert membership_figures(swapped, seed=1).threshold == figures.threshold
-    assert membership_figures(swapped, seed=1).auc.value < figures.auc.value
+    assert membership_figures(swapped, seed=1).mint_auc.value < figures.mint_auc.value
     other = made | {"members_calibration": made["members_calibration"] * 0.5}
-    assert membership_figures(other, seed=1).auc == figures.auc
+    assert membership_figures(other, seed=1).mint_auc == figures.mint_auc
     assert membership_figures(other, seed=1).threshold != figures.threshold
 
 
 def test_sets_are_shown_apart() -> None:
     figures = membership_figures(scores(0), seed=1)
-    assert figures.members.value == pytest.approx(float(scores(0)["members_report"].mean()))
-    assert figures.external.value == pytest.approx(float(scores(0)["external"].mean()))
-    assert figures.unseen.value == pytest.approx(float(scores(0)["unseen_report"].mean()))
+    assert figures.mean_score_members.value == pytest.approx(float(scores(0)["members_report"].mean()))
+    assert figures.mean_score_external.value == pytest.approx(float(scores(0)["external"].mean()))
+    assert figures.mean_score_unseen.value == pytest.approx(float(scores(0)["unseen_report"].mean()))
 
 
 def test_intervals_hold_their_value_and_follow_the_seed() -> None:
     first, again, other = (membership_figures(scores(0), seed=seed) for seed in (1, 1, 2))
     assert first == again
-    assert first.auc != other.auc
-    for figure in (first.auc, first.accuracy, first.calibrated_accuracy, first.tpr_at_1_fpr, first.members):
+    assert first.mint_auc != other.mint_auc
+    for figure in first.figures.values():
         assert figure.low <= figure.value <= figure.high
         assert figure.low < figure.high
 
@@ -117,7 +117,7 @@ def test_sets_are_resampled_apart() -> None:
 
 def test_chance_level_is_within_its_interval() -> None:
     figures = membership_figures(scores(0, shift=0.0), seed=1)
-    assert figures.auc.low < 0.5 < figures.auc.high
+    assert figures.mint_auc.low < 0.5 < figures.mint_auc.high
 
 
 def test_watching_reads_calibration_halves_alone() -> None:

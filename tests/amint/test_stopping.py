@@ -17,6 +17,7 @@ from amint_mpc.config import Experiment
 from amint_mpc.data import SETS
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, StepEvent
+from amint_mpc.results import Outcome
 from tests.amint.test_trainer import Watched, pictures, same, settings
 
 
@@ -86,7 +87,7 @@ def test_classifier_and_head_go_back_to_the_best_evaluation() -> None:
     assert head.weights is head.at[1]
     assert all(torch.equal(trainer.scores[name], shorter.scores[name]) for name in SETS)
     assert trainer.stopped == 9
-    assert told(experiment, trainer.stopped) == {"stopped_epoch": 9, "best_epoch": 5}
+    assert told(experiment, trainer.stopped) == Outcome(stopped_epoch=9, best_epoch=5)
     ends = [(event.epoch, event.phase) for event in events if isinstance(event, EpochEvent)][-2:]
     assert ends == [(9, "joint"), (9, "score")]
     assert sum(isinstance(event, StepEvent) and event.phase == "joint" for event in events) == 8 * 2
@@ -99,7 +100,7 @@ def test_a_run_that_reaches_its_end_keeps_its_last_weights() -> None:
     other = Trainer(plain, pictures(plain), Watched(plain), "cpu")
     list(other.run())
     assert trainer.stopped is None
-    assert told(experiment, None) == {}
+    assert told(experiment, None) == Outcome()
     assert same(trainer, other)
     assert len(head.at) == 3
 
@@ -133,10 +134,10 @@ def test_the_twin_stops_by_its_scores_and_says_so(tmp_path: Any) -> None:
         for event in told_to
         if isinstance(event, EpochEvent) and event.phase == "joint"
     }
-    assert summary["stopped_epoch"] == max(figures) < 30
-    assert figures[summary["best_epoch"]] == max(figures.values())
-    assert summary["best_epoch"] == summary["stopped_epoch"] - 2
-    assert summary["steps"] == 4 * summary["stopped_epoch"]
+    assert summary.stopped_epoch == max(figures) < 30
+    assert figures[summary.best_epoch] == max(figures.values())
+    assert summary.best_epoch == summary.stopped_epoch - 2
+    assert summary.steps == 4 * summary.stopped_epoch
     baselines = plaintext_run.baselines(experiment)
     assert {each.training.patience for each in baselines.values()} == {0}
     with pytest.raises(UsageError):

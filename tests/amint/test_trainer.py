@@ -80,11 +80,11 @@ def test_events_and_calls_follow_the_schedule() -> None:
     assert [event.phase for event in steps] == ["warm-up"] * 2 + ["joint"] * 4
     assert [(event.epoch, event.epochs) for event in epochs] == [(1, 3), (2, 3), (3, 3)]
     assert set(epochs[0].figures) == {"task_accuracy"}
-    assert set(epochs[1].figures) == set(epochs[2].figures) == {"task_accuracy", "mint_auc", "mint_accuracy"}
+    assert set(epochs[1].figures) == set(epochs[2].figures) == {"task_accuracy", "mint_auc", "mint_accuracy_at_half"}
     assert head.steps == [((16, feature_count(experiment, (1, 28, 28))), 8)] * 4
     assert head.scored == [10, 6, 10, 10, 28, 6, 6]
     assert {name: len(values) for name, values in trainer.scores.items()} == set_counts(experiment.data)
-    assert membership_figures(trainer.scores, 1).auc.value >= 0
+    assert membership_figures(trainer.scores, 1).mint_auc.value >= 0
     accuracy = trainer.task_accuracy()
     assert 0 <= accuracy.low <= accuracy.value <= accuracy.high <= 1
 

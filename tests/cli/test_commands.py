@@ -191,7 +191,7 @@ def test_train_prints_figures_and_one_json_line(cli, tmp_path: Path) -> None:
     assert 0 <= told["figures"]["mint_auc"]["low"] <= told["figures"]["mint_auc"]["high"] <= 1
     assert json.loads((tmp_path / "runs/first/summary.json").read_text())["figures"] == told["figures"]
 
-    for key in ("mint_accuracy", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"):
+    for key in ("mint_accuracy_calibrated", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"):
         figure = told["figures"][key]
         assert (told[key], told["intervals"][key]) == (figure["value"], [figure["low"], figure["high"]])
     assert told["seconds"] > 0

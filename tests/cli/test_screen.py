@@ -8,6 +8,7 @@ from rich.console import Console
 from amint_mpc.cli import figures
 from amint_mpc.cli.screen import Screen
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.results import Figure
 from amint_mpc.runfolder import INSECURE
 
 EVENTS: list[Event] = [
@@ -48,7 +49,7 @@ def test_a_pipe_gets_whole_lines_without_control_characters() -> None:
 
 
 def test_the_table_of_four_runs_fits_80_columns() -> None:
-    figure = {"value": 0.951, "low": 0.938, "high": 0.963}
+    figure = Figure(value=0.951, low=0.938, high=0.963)
     known = dict.fromkeys([*figures.MEMBERSHIP, *figures.SCORES, *figures.TASK], figure)
     runs = {
         "\nsecure": known,

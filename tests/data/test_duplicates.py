@@ -95,7 +95,7 @@ def test_what_was_counted_is_told_and_stands_in_the_summary(monkeypatch: pytest.
     for pair, count in split.counts.duplicates.items():
         assert f"{pair} {count}" in told[0]
     assert "data.duplicates=drop" in told[0]
-    assert split.summary() == {
+    assert split.summary().as_json() == {
         "images": split.digest(),
         "duplicates": split.counts.duplicates,
         "class_counts": split.counts.class_counts,

@@ -120,7 +120,7 @@ def test_the_demo_ends_with_its_json_line(tmp_path: Path) -> None:
         [sys.executable, "-m", "amint_mpc", "demo", *arguments], cwd=tmp_path, capture_output=True, check=True
     )
     told = json.loads(done.stdout.splitlines()[-1])
-    keys = {"mint_accuracy", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"}
+    keys = {"mint_accuracy_calibrated", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"}
     keys |= {"task_accuracy_without_mint", "twin_mint_auc", "steps", "seconds", "rounds_per_step"}
     assert all(isinstance(told[key], int | float) for key in keys)
     assert set(told["mb_sent_per_step"]) == set(ROLES)

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.metrics import membership_figures, named_figures
+from amint_mpc.amint.metrics import membership_figures
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.data.split import set_counts
 from amint_mpc.events import EpochEvent, Notice, StepEvent
+from amint_mpc.results import Figure, Outcome
 from amint_mpc.runfolder import RunFolder
 
 SMOKE = load_experiment("smoke")
-TASK = {"value": 0.9, "low": 0.85, "high": 0.94}
+TASK = Figure(value=0.9, low=0.85, high=0.94)
 
 
 def scores(experiment: Experiment, apart: float = 3.0) -> dict[str, Tensor]:
@@ -41,11 +42,11 @@ def made_run(
     with RunFolder.create(root, experiment, role, name or role) as folder:
         for event in _events(role):
             folder.record(event)
-        figures: dict[str, Any] = {} if role in ("auditor", "dealer") else {"task_accuracy": TASK}
+        figures: dict[str, Figure] = {} if role in ("auditor", "dealer") else {"task_accuracy": TASK}
         if experiment.training.mint_weight and role != "dealer":
             found = scores(experiment, apart)
             membership = membership_figures(found, experiment.seed)
-            figures |= named_figures(membership, None)
+            figures |= membership.figures
             if role != "developer":
                 folder.save_tensors("scores.safetensors", found)
                 summary = {"threshold": membership.threshold, **summary}
@@ -55,7 +56,8 @@ def made_run(
                 "mb_sent_per_step": {"developer": 2.0, "auditor": 1.5}.get(role, 4.0),
                 **summary,
             }
-        folder.finish({"steps": 100, "seconds": 80.0, "seconds_per_step": 0.25, "figures": figures, **summary})
+        costs = Outcome(steps=100, seconds=80.0, seconds_per_step=0.25, figures=figures)
+        folder.finish(costs | Outcome(**summary))
     return folder.path
 
 

@@ -10,7 +10,7 @@ from amint_mpc.amint.metrics import best_threshold
 from amint_mpc.config import Experiment
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.report.page import make
-from tests.report.made_runs import SMOKE, comparison, made_demo, made_run, plain, scores, without_head
+from tests.report.made_runs import SMOKE, TASK, comparison, made_demo, made_run, plain, scores, without_head
 
 UNSAFE = SMOKE.model_copy(
     update={"security": SMOKE.security.model_copy(update={"correlations": "insecure-embedded-dealer"})}
@@ -146,7 +146,7 @@ def test_each_party_is_told_from_its_own_side(demo: tuple[Path, str]) -> None:
 
 
 def test_a_developer_who_is_told_no_figures_has_a_page(tmp_path: Path) -> None:
-    path = made_run(tmp_path, "developer", figures={"task_accuracy": {"value": 0.9, "low": 0.85, "high": 0.94}})
+    path = made_run(tmp_path, "developer", figures={"task_accuracy": TASK})
     assert "The auditor kept its figures to itself" in words(make(path))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from amint_mpc.errors import AmintError
 from amint_mpc.report.page import make
-from amint_mpc.report.study import MAX_CSV_BYTES
+from amint_mpc.report.study import MAX_CSV_BYTES, Row
 from amint_mpc.study.rows import to_csv
 from tests.report.made_runs import plain
 
@@ -21,7 +21,12 @@ def rows(method: str = "amint", **changes: Any) -> list[dict[str, Any]]:
         {
             **{"backbone": backbone, "variant": taps, "taps": taps, "dataset": "mnist-5k", "mint_weight": 1.0},
             **{"head_input": "pooled", "mode": "plaintext", "method": method, "seed": seed, "status": "done"},
-            **{"mint_accuracy": 0.90 + seed / 100, "mint_accuracy_at_half": 0.8, "mint_auc": 0.95, "seconds": 60.0},
+            **{
+                "mint_accuracy_calibrated": 0.90 + seed / 100,
+                "mint_accuracy_at_half": 0.8,
+                "mint_auc": 0.95,
+                "seconds": 60.0,
+            },
             **{"task_accuracy": 0.9, "task_accuracy_without_mint": 0.925, "run": f"runs/{backbone}-{taps}-s{seed}"},
             **changes,
         }
@@ -33,12 +38,12 @@ def rows(method: str = "amint", **changes: Any) -> list[dict[str, Any]]:
 
 def study(folder: Path, found: list[dict[str, Any]], **about: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / "study.csv").write_text(to_csv(found))
+    (folder / "study.csv").write_text(to_csv([Row.model_validate(row) for row in found]))
     value = {
         "dataset": "mnist-5k",
         "backbone": "resnet50",
         "taps": "entry",
-        "mint_accuracy": 0.83,
+        "mint_accuracy_at_half": 0.83,
         "task_accuracy": 0.97,
     }
     paper = {"source": "arXiv 2509.07879", "threshold": 0.5, "values": [value]}

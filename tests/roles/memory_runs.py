@@ -18,6 +18,7 @@ from amint_mpc.host import in_process
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.results import Summary
 from amint_mpc.roles.heads import head_kind
 
 
@@ -42,7 +43,7 @@ class Noted(Supply):
 class Secure:
     """What the parties returned, told and stored."""
 
-    summaries: Mapping[str, Any] = field(default_factory=dict)
+    summaries: Mapping[str, Summary] = field(default_factory=dict)
     events: dict[str, list[Event]] = field(default_factory=lambda: {"developer": [], "auditor": []})
     folders: Mapping[str, Path] = field(default_factory=dict)
     supplies: dict[str, Noted] = field(default_factory=dict)

@@ -113,8 +113,8 @@ def test_one_seed_makes_both_modes_repeatable(run: Stopped) -> None:
 
 def test_both_modes_stop_at_the_same_epoch(run: Stopped) -> None:
     for summary in run.secure.summaries.values():
-        assert (summary["stopped_epoch"], summary["best_epoch"]) == (5, 3)  # the warm-up counts
-        assert summary["steps"] == 16
+        assert (summary.stopped_epoch, summary.best_epoch) == (5, 3)  # the warm-up counts
+        assert summary.steps == 16
     assert run.trainer.stopped == 5
 
 
@@ -141,7 +141,7 @@ def test_the_files_of_a_stopped_run_are_complete(run: Stopped) -> None:
         assert {path.name for path in folder.iterdir()} == everywhere | own[role]
         last = [event for event in run.secure.events[role] if isinstance(event, EpochEvent)][-1]
         assert (last.epoch, last.phase) == (5, "score")
-    figures = {role: summary["figures"] for role, summary in run.secure.summaries.items()}
+    figures = {role: summary.figures for role, summary in run.secure.summaries.items()}
     assert figures["developer"]["mint_auc"] == figures["auditor"]["mint_auc"]
 
 

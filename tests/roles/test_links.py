@@ -9,6 +9,7 @@ from amint_mpc.errors import PeerError, ProtocolError
 from amint_mpc.mpc import AUDITOR
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.results import Figure
 from amint_mpc.roles import links, seeds
 from amint_mpc.roles.backends.with_dealer import WatchedSupply
 from amint_mpc.roles.secure_head import check_figures
@@ -19,9 +20,9 @@ GOOD = {"value": 0.5, "low": 0.4, "high": 0.6}
 
 def test_figures_are_taken_as_they_are() -> None:
     assert check_figures({}) == {}
-    assert check_figures({"mint_auc": GOOD, "mint_accuracy": {"value": 0, "low": 0, "high": 1}}) == {
-        "mint_auc": GOOD,
-        "mint_accuracy": {"value": 0.0, "low": 0.0, "high": 1.0},
+    assert check_figures({"mint_auc": GOOD, "mint_accuracy_at_half": {"value": 0, "low": 0, "high": 1}}) == {
+        "mint_auc": Figure.model_validate(GOOD),
+        "mint_accuracy_at_half": Figure(value=0, low=0, high=1),
     }
 
 

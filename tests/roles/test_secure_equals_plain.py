@@ -222,7 +222,7 @@ def test_epoch_figures_are_told_when_it_is_agreed(run: Run) -> None:
     last = max(told["auditor"])
     assert told["developer"] == {epoch: value for epoch, value in told["auditor"].items() if epoch != last}
     assert len(told["developer"]) == 3
-    figures = {role: summary["figures"] for role, summary in run.summaries.items()}
+    figures = {role: summary.figures for role, summary in run.summaries.items()}
     assert figures["developer"] == {**figures["auditor"], "task_accuracy": figures["developer"]["task_accuracy"]}
 
 
@@ -233,8 +233,8 @@ def test_what_was_counted_of_the_images_stays_with_the_developer(run: Run) -> No
 
 
 def test_both_count_the_same_rounds(run: Run) -> None:
-    assert {summary["rounds_per_step"] for summary in run.summaries.values()} == {8}
-    assert {summary["steps"] for summary in run.summaries.values()} == {16}
+    assert {summary.rounds_per_step for summary in run.summaries.values()} == {8}
+    assert {summary.steps for summary in run.summaries.values()} == {16}
 
 
 def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:

@@ -25,8 +25,9 @@ def finish(folder: StudyFolder, cell: Cell, task: float, mint: float | None = No
     """A finished run of this cell; every figure's interval is the value and .05 to both sides."""
     figures = {"task_accuracy": task}
     if mint is not None:
-        figures |= {"mint_accuracy": mint, "mint_accuracy_at_half": mint - 0.1, "mint_auc": mint + 0.02}
+        figures |= {"mint_accuracy_calibrated": mint, "mint_accuracy_at_half": mint - 0.1, "mint_auc": mint + 0.02}
     summary = {
+        "role": "secure" if cell.mode == "secure" else "twin",
         "digest": cell.experiment.digest(),
         "seconds": 12.0,
         "seconds_per_step": 0.025,

@@ -65,7 +65,7 @@ def test_the_record_has_everything(compared: tuple[dict[str, Any], Path]) -> Non
     assert set(found) == expected
     assert len(found) == len(expected)
     for row in record["detectors"]:
-        assert {"mint_auc", "mint_accuracy", "tpr_at_1pct_fpr"} <= set(row["figures"])
+        assert {"mint_auc", "mint_accuracy_calibrated", "tpr_at_1pct_fpr"} <= set(row["figures"])
         assert ("mint_accuracy_at_half" in row["figures"]) == (row["needs"] == "head")
         assert set(row["figures"]["mint_auc"]) == {"value", "low", "high"}
         assert row["title"]
@@ -87,7 +87,7 @@ def test_the_active_row_is_the_twins_own_result(compared: tuple[dict[str, Any], 
     record, folder = compared
     summary = json.loads((folder / "joint/summary.json").read_text())
     active = record["detectors"][0]["figures"]
-    for name in ("mint_auc", "mint_accuracy", "tpr_at_1pct_fpr"):
+    for name in ("mint_auc", "mint_accuracy_calibrated", "tpr_at_1pct_fpr"):
         assert active[name]["value"] == pytest.approx(summary["figures"][name]["value"], abs=1e-3)
     assert record["classifiers"]["joint"]["task_accuracy"] == pytest.approx(summary["figures"]["task_accuracy"])
     alone = json.loads((folder / "plain/summary.json").read_text())
@@ -103,7 +103,7 @@ def test_figures_follow_from_the_kept_scores(compared: tuple[dict[str, Any], Pat
         own = {name.removeprefix(start): value for name, value in kept.items() if name.startswith(start)}
         again = detector_figures(own, record["seed"], probabilities=False)
         assert again["mint_auc"].value == row["figures"]["mint_auc"]["value"]
-        assert again["mint_accuracy"].value == row["figures"]["mint_accuracy"]["value"]
+        assert again["mint_accuracy_calibrated"].value == row["figures"]["mint_accuracy_calibrated"]["value"]
 
 
 def test_a_finished_run_saves_the_training_and_gives_the_same(

@@ -58,7 +58,8 @@ def test_the_table_has_a_row_a_run(tmp_path: Path, folder: StudyFolder) -> None:
     expected = {
         **{"backbone": "resnet-mini", "variant": "entry", "taps": "entry", "dataset": "mnist-5k", "mint_weight": "1.0"},
         **{"head_input": "pooled", "mode": "plaintext", "method": "amint", "seed": "2", "status": "done"},
-        **{"mint_accuracy": "0.92", "mint_accuracy_low": "0.87", "mint_accuracy_high": "0.97", "mint_auc": "0.94"},
+        **{"mint_accuracy_calibrated": "0.92", "mint_accuracy_calibrated_low": "0.87"},
+        **{"mint_accuracy_calibrated_high": "0.97", "mint_auc": "0.94"},
         **{"mint_accuracy_at_half": "0.82", "task_accuracy": "0.84", "task_accuracy_without_mint": "0.85"},
         **{"tpr_at_1pct_fpr": "", "rounds_per_step": "", "seconds": "12.0", "ms_per_step": "25.0", "message": ""},
         **{"task_accuracy_with_distillation_alone": "", "run": "runs/entry-s2", "members": "64"},
@@ -113,14 +114,14 @@ def test_the_papers_value_stands_beside_its_own_method_alone(
             "dataset": "mnist-5k",
             "backbone": "resnet-mini",
             "taps": "entry",
-            "mint_accuracy": 0.86,
+            "mint_accuracy_at_half": 0.86,
             "task_accuracy": 0.96,
         }
     ]
     assert (about["name"], about["title"], about["command"]) == ("tiny", "Tiny", "amint-mpc study")
     assert about["versions"]["torch"]
     for result in about["results"]:
-        assert result["mint_accuracy"] == {"mean": 0.9, "deviation": None}
+        assert result["mint_accuracy_calibrated"] == {"mean": 0.9, "deviation": None}
 
 
 def test_variants_that_no_column_tells_apart_are_named(tmp_path: Path, folder: StudyFolder) -> None:

@@ -40,7 +40,7 @@ def test_two_at_once_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert told == set(ended) == {"good", "diverges", "better"}
     good, bad, better = plan.cells
     assert ended["good"].error is None
-    assert folder.summary(good)["figures"] == folder.summary(better)["figures"]  # the same experiment
+    assert folder.summary(good).figures == folder.summary(better).figures  # the same experiment
     error = ended["diverges"].error
     assert error is not None
     assert error.exit_code == 4  # the head refused what is no number
@@ -160,8 +160,8 @@ def test_a_secure_cell_is_three_processes_and_one_summary(tmp_path: Path) -> Non
     assert last.error is None
     (cell,) = plan.cells
     summary = folder.summary(cell)
-    assert {"mint_accuracy", "mint_auc", "task_accuracy"} <= set(summary["figures"])
-    assert set(summary["mb_sent_per_step"]) == {"developer", "auditor", "dealer"}
-    assert summary["rounds_per_step"] > 0
+    assert {"mint_accuracy_calibrated", "mint_auc", "task_accuracy"} <= set(summary.figures)
+    assert set(summary.mb_sent_per_step) == {"developer", "auditor", "dealer"}
+    assert summary.rounds_per_step > 0
     assert (folder.run(cell) / "auditor/head.safetensors").is_file()
     assert {path.name for path in folder.path.rglob("*.key")} == {"commitment.key"}  # no party's
