@@ -18,13 +18,14 @@ reads them gives them today's names, by the types `Figures` and `EpochFigures` o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from amint_mpc import tables
 
 MembershipName = Literal[
     "mint_accuracy_calibrated",
@@ -111,6 +112,12 @@ EpochFigures = Annotated[dict[Text, Share | None], BeforeValidator(lambda found:
 """By name, on calibration images, while the run goes on."""
 
 
+def figures_table(found: Mapping[str, Figure], notes: Sequence[str] = ()) -> str:
+    """HTML for a notebook: a row for each figure, with its 95 % interval where it has one."""
+    rows = [(name, it.value, *(it.interval or ("", ""))) for name, it in found.items()]
+    return tables.table(("figure", "value", "95 % from", "to"), rows, notes)
+
+
 class Outcome(Record):
     """What a party can say when its part is done. `a | b` is both together; where both say something, b counts.
 
@@ -120,7 +127,7 @@ class Outcome(Record):
         blocks: what a dealer dealt.
         threshold: of the scores, chosen on calibration images.
         stopped_epoch, best_epoch: of a run that stopped early, and whose weights it kept.
-        images: digest of the split. duplicates, class_counts: see `amint_mpc.data.census.Census`.
+        images: digest of the split. duplicates, class_counts: see `amint_mpc.data.duplicates.SplitCounts`.
         shadows: shadow models of a comparison.
     """
 
@@ -158,11 +165,12 @@ class Summary(Outcome):
     method: Text = ""
     digest: Digest
     insecure: Text | None = None
+    in_process: Text | None = None
     seconds: Amount
 
     def _repr_html_(self) -> str:
-        rest = self.as_json().items()
-        return _table(self.figures, {key: value for key, value in rest if isinstance(value, str | int | float)})
+        plain = ((key, value) for key, value in self.as_json().items() if isinstance(value, str | int | float))
+        return figures_table(self.figures) + tables.table(("", self.role), plain)
 
 
 @dataclass(frozen=True)
@@ -179,11 +187,4 @@ class SecureRun:
         return {**self.reports["auditor"].figures, "task_accuracy": task}
 
     def _repr_html_(self) -> str:
-        return _table(self.figures, self.paths)
-
-
-def _table(*parts: Mapping[str, object]) -> str:
-    """A small table for a notebook."""
-    rows = [(name, f"{it:.6g}" if isinstance(it, float) else str(it)) for part in parts for name, it in part.items()]
-    lines = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows]
-    return f"<table>{''.join(lines)}</table>"
+        return figures_table(self.figures, [f"{role}: {path}" for role, path in self.paths.items()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 
@@ -12,12 +12,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], notes: Sequen
     body = "".join(f"<tr>{''.join(f'<td>{_shown(cell)}</td>' for cell in row)}</tr>" for row in rows)
     below = "".join(f"<p>{escape(note)}</p>" for note in notes if note)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
-
-
-def figures(found: Mapping[str, Mapping[str, float]], notes: Sequence[str] = ()) -> str:
-    """A row for each figure of a summary: value and 95 % interval."""
-    rows = [(name, figure["value"], figure["low"], figure["high"]) for name, figure in found.items()]
-    return table(("figure", "value", "95 % from", "to"), rows, notes)
 
 
 def _shown(cell: object) -> str:

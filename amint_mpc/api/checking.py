@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, Field
-
 from amint_mpc import tables
 from amint_mpc.evidence import verify as evidence
 from amint_mpc.evidence.verify import Verified
 from amint_mpc.folders import RunLike, folder_of, party_folders
 from amint_mpc.report.files import read_record, regular
+from amint_mpc.results import Summary
 from amint_mpc.runlog.expected import ExpectedEntries
 
 TO_COMPARE = "Two keys signed. Whose they are is for you to compare, or give `trust`."
@@ -69,14 +68,8 @@ def verify(run: RunLike, *, trust: Path | str | None = None) -> Checked:
     return Checked(folders, whole, _note(folders[-1], whole))
 
 
-class _Made(BaseModel):
-    """How a run was made, of its summary.json."""
-
-    in_process: str | None = Field(None, max_length=300)
-
-
 def _note(folder: Path, found: Verified) -> str:
     summary = folder / "summary.json"
-    if regular(summary) and read_record(summary, _Made).in_process is not None:
+    if regular(summary) and read_record(summary, Summary).in_process is not None:
         return KEYS_OF_NOBODY
     return "" if len(found.pinned) == len(found.fingerprints) else TO_COMPARE

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
 
-from amint_mpc import plaintext_run, tables
+from amint_mpc import plaintext_run
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import epoch_line
 from amint_mpc.events import EpochEvent, Event
 from amint_mpc.host.checks import check_experiment
 from amint_mpc.host.in_process import new_folder
+from amint_mpc.results import Figure, Summary, figures_table
 from amint_mpc.runfolder import RunFolder
 
 IN_THE_CLEAR = "Trained in the clear: one process held images, classifier and head."
@@ -35,17 +35,17 @@ class TwinRun:
 
     experiment: Experiment = field(repr=False)
     folder: Path
-    summary: Mapping[str, Any] = field(repr=False)
+    summary: Summary = field(repr=False)
     scores: Mapping[str, Tensor] = field(repr=False)
     note: str = IN_THE_CLEAR
 
     @property
-    def figures(self) -> dict[str, dict[str, float]]:
-        """Of membership and of the task, each a value with its 95 % interval."""
-        return dict(self.summary["figures"])
+    def figures(self) -> dict[str, Figure]:
+        """Of membership and of the task, each with its 95 % interval."""
+        return self.summary.figures
 
     def _repr_html_(self) -> str:
-        return tables.figures(self.figures, (self.note,))
+        return figures_table(self.figures, (self.note,))
 
 
 def train(

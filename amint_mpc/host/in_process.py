@@ -34,7 +34,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from amint_mpc import identity, tables
+from amint_mpc import identity
 from amint_mpc.config import Experiment, Party, Role
 from amint_mpc.errors import PeerError, UsageError
 from amint_mpc.eventlines import epoch_line
@@ -45,6 +45,7 @@ from amint_mpc.host.checks import check_experiment
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
+from amint_mpc.results import Figure, Summary, figures_table
 from amint_mpc.roles import auditor, developer
 from amint_mpc.roles.developer import receive_head
 from amint_mpc.roles.handshake import handshake
@@ -77,18 +78,18 @@ class InProcessRun:
     experiment: Experiment = field(repr=False)
     folder: Path
     folders: Mapping[str, Path]
-    developer: Mapping[str, Any] = field(repr=False)
-    auditor: Mapping[str, Any] = field(repr=False)
+    developer: Summary = field(repr=False)
+    auditor: Summary = field(repr=False)
     scores: Mapping[str, Tensor] = field(repr=False)
     note: str = IN_PROCESS
 
     @property
-    def figures(self) -> dict[str, dict[str, float]]:
-        """The auditor's figures of membership and the developer's of the task, each a value with its 95 % interval."""
-        return {**self.auditor["figures"], "task_accuracy": self.developer["figures"]["task_accuracy"]}
+    def figures(self) -> dict[str, Figure]:
+        """The auditor's figures of membership and the developer's of the task, each with its 95 % interval."""
+        return {**self.auditor.figures, "task_accuracy": self.developer.figures["task_accuracy"]}
 
     def _repr_html_(self) -> str:
-        return tables.figures(self.figures, (self.note,))
+        return figures_table(self.figures, (self.note,))
 
 
 def run_in_process(
@@ -217,7 +218,7 @@ class _Run:
         for end in self._ends:
             end.abort(abort_code(error))
 
-    def _developer(self) -> Mapping[str, Any]:
+    def _developer(self) -> Summary:
         supply = Supply(self._stream(DEVELOPER), DEVELOPER, self._from_dealer)
 
         @contextmanager
@@ -235,7 +236,7 @@ class _Run:
         with self._folder("developer") as folder:
             return developer.run(self._experiment, self._party, folder, self._told("developer", folder), join)
 
-    def _auditor(self) -> Mapping[str, Any]:
+    def _auditor(self) -> Summary:
         supply = Supply(self._stream(AUDITOR), AUDITOR)
         with (
             self._folder("auditor") as folder,

@@ -8,7 +8,7 @@ from itertools import groupby
 from amint_mpc.report.study import Row
 from amint_mpc.study.paper import SOURCE, paper_sizes
 from amint_mpc.study.plan import StudyPlan
-from amint_mpc.study.summary import PRICE, VariantSummary, Spread
+from amint_mpc.study.summary import PRICE, Spread, VariantSummary
 
 Cells = list[str]
 
