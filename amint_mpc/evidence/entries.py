@@ -10,6 +10,8 @@
     query       after the end, any number of times, each signed before it is answered: session, how many images, and a
                 digest of which (`images_digest`)
 
+Names of figures are free, so that a log keeps those of its time (`amint_mpc.results` has today's).
+
 A digest of frames covers what one party sent the other since the last entry that has such a digest
 (`amint_mpc.transport.hashing`).
 """

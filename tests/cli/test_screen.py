@@ -59,6 +59,7 @@ def test_the_table_of_four_runs_fits_80_columns() -> None:
     }
     out = io.StringIO()
     Console(file=out, width=80).print(figures.table(runs))
+    assert figures.intervals({"a": figure, "b": Figure(value=0.5)}) == {"a": [0.938, 0.963]}
     lines = out.getvalue().splitlines()
     assert sum("0.951" in line for line in lines) == 8
     assert sum("0.938-0.963" in line for line in lines) == 8

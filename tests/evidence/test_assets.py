@@ -6,6 +6,7 @@ import pytest
 
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence.verify import compare_logs
+from amint_mpc.results import MEMBERSHIP
 from tests.evidence.bundles import Bundle
 
 ASSETS = Path(__file__).parent / "assets"
@@ -26,6 +27,19 @@ BAD = {
 def test_the_good_one() -> None:
     found = Bundle(ASSETS / "good", ASSETS).verify()
     assert (found.log.head.size, found.log.steps, found.log.signed, found.weights) == (18, 6, 4, ())
+
+
+def test_the_good_one_has_an_old_name_and_new_logs_have_todays(folders: dict[str, Bundle]) -> None:
+    def names(bundle: Bundle) -> list[set[str]]:
+        return [set(each["figures"]) for each in bundle.entries if each.get("figures")]
+
+    *epochs, end = names(Bundle(ASSETS / "good", ASSETS))
+    assert epochs == [{"mint_auc", "mint_accuracy"}] * 2
+    assert "mint_accuracy" in end
+    *epochs, end = names(folders["auditor"])
+    assert epochs == [{"mint_auc", "mint_accuracy_at_half"}] * 2
+    assert end == set(MEMBERSHIP)
+    folders["auditor"].verify()
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -10,6 +10,7 @@ from amint_mpc.amint.metrics import best_threshold
 from amint_mpc.config import Experiment
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.report.page import make
+from amint_mpc.results import Figure
 from tests.report.made_runs import SMOKE, TASK, comparison, made_demo, made_run, plain, scores, without_head
 
 UNSAFE = SMOKE.model_copy(
@@ -148,6 +149,16 @@ def test_each_party_is_told_from_its_own_side(demo: tuple[Path, str]) -> None:
 def test_a_developer_who_is_told_no_figures_has_a_page(tmp_path: Path) -> None:
     path = made_run(tmp_path, "developer", figures={"task_accuracy": TASK})
     assert "The auditor kept its figures to itself" in words(make(path))
+
+
+def test_a_figure_without_an_interval_is_printed_without(tmp_path: Path) -> None:
+    figures = {"mint_accuracy_calibrated": Figure(value=0.8), "mint_auc": Figure(value=0.75), "task_accuracy": TASK}
+    path = made_run(tmp_path, "developer", figures=figures)
+    text = words(make(path))
+    assert "gave the right answer for 80.0 % of the images" in text
+    assert "95 % interval" not in text.partition("What was done")[0]
+    assert "Area under the ROC curve 0.750 The scores" in text
+    assert "mint_auc 0.7500 task_accuracy 0.9000 0.8500 to 0.9400" in text
 
 
 def test_an_insecure_run_says_so_at_the_top(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.results import Figure
 from amint_mpc.roles import links, seeds
 from amint_mpc.roles.backends.with_dealer import WatchedSupply
-from amint_mpc.roles.secure_head import check_figures
+from amint_mpc.roles.secure_head import check_figures, check_values
 from amint_mpc.transport.channel import memory_pair
 
 GOOD = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -40,6 +40,9 @@ def test_figures_are_taken_as_they_are() -> None:
         {"mint_auc": {**GOOD, "high": float("nan")}},
         {"mint_auc": {**GOOD, "high": 10**400}},
         {"mint_auc": {"value": 0.5, "low": 0.4}},
+        {"mint_auc": {"value": 0.5}},
+        {"mint_auc": {"value": 0.5, "low": 0.6, "high": 0.4}},
+        {"mint_accuracy": GOOD},  # which one?
         {"mint_auc": {**GOOD, "more": 0.5}},
         {"task_accuracy": GOOD},  # the developer's own
         {"\x1b[31mred": GOOD},
@@ -51,6 +54,21 @@ def test_malformed_figures_are_refused(told: object) -> None:
     with pytest.raises(ProtocolError, match="not what was agreed") as caught:
         check_figures(told)
     assert "\x1b" not in caught.value.message
+
+
+def test_values_of_an_epoch_are_shares_without_an_interval() -> None:
+    assert check_values({"mint_auc": 0.5, "mint_accuracy_at_half": 1}) == {
+        "mint_auc": 0.5,
+        "mint_accuracy_at_half": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "told", [None, [], {"mint_auc": GOOD}, {"mint_auc": "0.5"}, {"mint_auc": True}, {"mint_auc": 1.01}, {"x": 0.5}]
+)
+def test_malformed_values_are_refused(told: object) -> None:
+    with pytest.raises(ProtocolError, match="not what was agreed"):
+        check_values(told)
 
 
 def pair_of_numbers(mine: bytes, theirs: bytes) -> list[BaseException | None]:

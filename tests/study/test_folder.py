@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from amint_mpc.errors import DataError, UsageError
+from amint_mpc.study import rows
 from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.results import rebuild
 from tests.study.studies import finish, plan_of
@@ -20,6 +21,9 @@ def test_done_is_a_summary_of_the_very_settings(tmp_path: Path) -> None:
     finish(folder, cell, 0.8, 0.9)
     assert folder.summary(cell) is not None
     assert folder.summary(other) is None
+    old = (folder.run(cell) / "summary.json").read_text().replace("mint_accuracy_calibrated", "mint_accuracy")
+    (folder.run(cell) / "summary.json").write_text(old)  # of a version in which two quantities had this name
+    assert rows._figures(folder.summary(cell))["mint_accuracy_calibrated"] == 0.9
     (folder.run(cell) / "summary.json").write_text('{"digest": "')
     assert folder.summary(cell) is None
     (folder.run(cell) / "summary.json").write_text("[]")
@@ -44,7 +48,7 @@ def test_a_failure_is_known_until_its_settings_change(tmp_path: Path) -> None:
     folder.fail(cell, DataError("no images", "buy some"))
     failure = folder.failure(cell)
     assert failure is not None
-    assert (failure["message"], failure["hint"], failure["code"]) == ("no images", "buy some", 5)
+    assert (failure.message, failure.hint, failure.code) == ("no images", "buy some", 5)
     assert folder.failure(plan_of(tmp_path, grid={"model.taps": ["entry"]}, set={}).cells[0]) is None
 
 
