@@ -18,9 +18,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from amint_mpc.errors import UsageError
+from amint_mpc.printable import MAX_SHOWN, shown
 
 MAX_BYTES = 64 * 1024  # our longest file has 4 kB
-MAX_SHOWN = 60  # characters of a wrong value that a message repeats
 MAX_COMPLAINTS = 5
 
 
@@ -42,13 +42,6 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-def shown(value: object) -> str:
-    """`value` for a message: printable and short."""
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
-    text = "".join(c if c.isprintable() else "?" for c in text[: MAX_SHOWN + 1])
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
 def parse(text: str, source: str) -> Any:

@@ -25,6 +25,7 @@ from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line, to_line
 from amint_mpc.events import Event, Notice, StepEvent
+from amint_mpc.printable import printable
 
 INSECURE = "INSECURE: the auditor made the correlated randomness and could read what the developer shared"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -96,7 +97,8 @@ class RunFolder:
     def log(self, text: str) -> None:
         """A line of log.txt, with the time (UTC)."""
         with self._lock:
-            self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(text.split())}\n")
+            at, said = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), printable(" ".join(text.split()))
+            self._log.write(f"{at} {said}\n")
             self._log.flush()
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> Path:

@@ -14,6 +14,7 @@ from rich.table import Table
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.progress import progress
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Role, load_party
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
@@ -78,7 +79,7 @@ def audit(
         else:
             count = parties.developer(run, party, open_members, console.print, on_progress)
     if as_json:
-        click.echo(json_line({"role": role, "images": count}))
+        echo(json_line({"role": role, "images": count}))
     else:
         console.print(f"{'dealt for' if role == 'dealer' else 'answered for'} {count} images")
 
@@ -146,7 +147,7 @@ def _ask(
     }
     _save(folder, rows, summary)
     if as_json:
-        click.echo(json_line({**summary, "folder": str(folder)}))
+        echo(json_line({**summary, "folder": str(folder)}))
         return
     console.print(_table(rows))
     console.print(_sentences(summary, calibrated), soft_wrap=True)

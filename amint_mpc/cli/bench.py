@@ -13,6 +13,7 @@ from rich.table import Table
 from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.progress import progress
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import ROLES, load_experiment
 from amint_mpc.eventlines import json_line
 
@@ -84,7 +85,7 @@ def head(
     if plot is not None:
         plots.over_round_trips(found["at_rtt"], found["rounds"], plot)
     if as_json:
-        click.echo(json_line(found))
+        echo(json_line(found))
         return
     link = f", over {_shown(found['link'])}" if found["link"] else ""
     console.print(
@@ -133,7 +134,7 @@ def train(
     with progress(console) as on_progress:
         found = measure(experiment, steps, data, threads or os.cpu_count() or 1, _link(rtt_ms, mbit), on_progress)
     if as_json:
-        click.echo(json_line(found))
+        echo(json_line(found))
         return
     link = f", over {_shown(found['link'])}" if found["link"] else ""
     console.print(f"\n{experiment.name}: {steps} joint steps in {found['slices']} slices{link}\n")
@@ -175,7 +176,7 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
     if plot is not None:
         plots.over_sizes(rows, plot)
     if as_json:
-        click.echo(json_line({"rows": rows}))
+        echo(json_line({"rows": rows}))
         return
     grid = _grid("", "batch", "features", "hidden", "ms", "from", "to", "rounds", "developer", "auditor", "dealer")
     for row in rows:
@@ -216,7 +217,7 @@ def leakage(
     with progress(console) as on_progress:
         found = measure(experiment, sealed_epochs, attackers, data, on_progress)
     if as_json:
-        click.echo(json_line(found))
+        echo(json_line(found))
         return
     console.print(f"\n{experiment.name}: {attackers} attackers, {sealed_epochs} sealed epochs\n")
     moves = [f"moved {budget:.0%}" for budget in BUDGETS]

@@ -13,6 +13,7 @@ from rich.text import Text
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Party, load_experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
@@ -86,7 +87,7 @@ def compare(
 
         record = study.compare(experiment, party, folder, shadows, finished, on_progress)
     if as_json:
-        click.echo(json_line({**record, "folder": str(folder.path)}))
+        echo(json_line({**record, "folder": str(folder.path)}))
         return
     console.print()
     console.print(detectors_table(record))

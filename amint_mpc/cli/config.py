@@ -9,8 +9,11 @@ import click
 import yaml
 
 from amint_mpc.cli import options
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import is_study, list_experiments, list_studies, load_experiment
 from amint_mpc.errors import UsageError
+
+OK = click.style("ok", fg="green") + "  "
 
 
 @click.group()
@@ -22,14 +25,14 @@ def config() -> None:
 def list_command() -> None:
     """Name the experiments that come with the program, and the studies."""
     _on_progress(list_experiments())
-    click.echo("\nStudies, for amint-mpc study --config NAME:")
+    echo("\nStudies, for amint-mpc study --config NAME:")
     _on_progress(list_studies())
 
 
 def _on_progress(files: Mapping[str, Path]) -> None:
     for name, path in files.items():
         lines = path.read_text(encoding="utf-8").splitlines()
-        click.echo(f"{name:16} {lines[1].lstrip('# ')}")
+        echo(f"{name:16} {lines[1].lstrip('# ')}")
 
 
 @config.command()
@@ -38,8 +41,8 @@ def _on_progress(files: Mapping[str, Path]) -> None:
 def show(source: str | None, overrides: tuple[str, ...]) -> None:
     """Print every setting of an experiment, defaults included."""
     experiment = load_experiment(source, overrides)
-    click.echo(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), nl=False)
-    click.echo(f"# method {experiment.method}, digest {experiment.digest()}")
+    echo(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).rstrip())
+    echo(f"# method {experiment.method}, digest {experiment.digest()}")
 
 
 @config.command()
@@ -59,8 +62,8 @@ def check(sources: tuple[str, ...], overrides: tuple[str, ...]) -> None:
             study, path = load_study(source)
             plan = make_plan(study, path.parent)
             check_study(plan, None, images=False)
-            click.echo(f"{click.style('ok', fg='green')}  {source}  a study of {len(plan.cells)} runs")
+            echo(f"{source}  a study of {len(plan.cells)} runs", label=OK)
             continue
         experiment = load_experiment(source, overrides)
         check_experiment(experiment)
-        click.echo(f"{click.style('ok', fg='green')}  {source}  {experiment.method}  digest {experiment.digest()[:16]}")
+        echo(f"{source}  {experiment.method}  digest {experiment.digest()[:16]}", label=OK)

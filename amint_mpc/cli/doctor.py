@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from amint_mpc.cli import options
+from amint_mpc.cli.terminal import console, echo
 from amint_mpc.config import ROLES, Role
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
@@ -33,10 +33,10 @@ def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file
 
     from amint_mpc.host.checks import examine  # loads torch
 
-    checks = examine(role, source, party_file, lambda text: click.echo(text, err=True))
+    checks = examine(role, source, party_file, lambda text: echo(text, err=True))
     if as_json:
         rows = [{"what": check.what, "ok": check.ok, "found": check.found, "do": check.do} for check in checks]
-        click.echo(json_line({"ok": all(check.ok for check in checks), "checks": rows}))
+        echo(json_line({"ok": all(check.ok for check in checks), "checks": rows}))
     else:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
         table.add_column(no_wrap=True)
@@ -47,8 +47,8 @@ def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file
             table.add_row(mark, check.what, Text(check.found))  # Text: what was found is no markup
             if not check.ok:
                 table.add_row("", "", Text(check.do, style="cyan"))
-        console = Console(highlight=False)
-        console.print(table)
+        screen = console()
+        screen.print(table)
         wrong = sum(not check.ok for check in checks)
-        console.print(f"\n{wrong} to do" if wrong else "\nAll is well.")
+        screen.print(f"\n{wrong} to do" if wrong else "\nAll is well.")
     ctx.exit(0 if all(check.ok for check in checks) else 2)

@@ -8,6 +8,7 @@ from rich.table import Table
 from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.progress import progress
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import load_experiment
 from amint_mpc.eventlines import json_line
 
@@ -39,7 +40,7 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
     with progress(console) as on_progress:
         found = measure(experiment, rtt_ms, on_progress=on_progress)
     if as_json:
-        click.echo(json_line(found))
+        echo(json_line(found))
         return
     console.print(f"\n{experiment.name}: {found['steps']} steps, {found['score_batches']} scoring batches\n")
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)

@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """Gives a function that is told what is done, how much of it, of how much."""
     if not console.is_terminal:
-        yield lambda what, done, of: console.print(f"{what}: {done} of {of}" if done else what, markup=False)
+        yield lambda what, done, of: console.print(f"{what}: {done} of {of}" if done else what)
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("")
         yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)

@@ -14,6 +14,7 @@ from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.figures import duration
 from amint_mpc.cli.progress import progress
 from amint_mpc.cli.study_screen import StudyScreen
+from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import AmintError
 from amint_mpc.eventlines import json_line
 
@@ -103,7 +104,7 @@ def _print(plan: Plan, folder: StudyFolder, results: Results, console: Console, 
     if as_json:
         counts = {status: results.counts[status] for status in ("done", "failed", "pending")}
         files = [str(path) for path in results.files]
-        click.echo(json_line({"study": plan.study.name, "folder": str(folder.path), "runs": counts, "files": files}))
+        echo(json_line({"study": plan.study.name, "folder": str(folder.path), "runs": counts, "files": files}))
         return
     text = (folder.path / "study.md").read_text(encoding="utf-8")
     console.print()
@@ -146,7 +147,7 @@ def _dry_run(plan: Plan, folder: StudyFolder, jobs: int, console: Console, as_js
     left = sum(value for name, value in seconds.items() if name not in done) / jobs
     if as_json:
         runs = [{"run": cell.name, "seconds": seconds[cell.name], "done": cell.name in done} for cell in plan.cells]
-        click.echo(json_line({"study": plan.study.name, "runs": runs, "jobs": jobs, "seconds_left": left}))
+        echo(json_line({"study": plan.study.name, "runs": runs, "jobs": jobs, "seconds_left": left}))
         return
     width = max(len(cell.name) for cell in plan.cells)
     for cell in plan.cells:
