@@ -31,6 +31,7 @@ from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.models.classifier import Classifier, build_classifier
 from amint_mpc.models.head_weights import seeded_normal
 from amint_mpc.mpc.correlations.supply import serve
+from amint_mpc.printable import excerpt
 from amint_mpc.roles.backends import Connected, auditors_supply, developers_supply
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links, name_lost_third_party
@@ -166,7 +167,9 @@ def tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}", "Name the folder of a finished run") from None
+        raise DataError(
+            f"{file} cannot be read: {excerpt(str(error), 200)}", "Name the folder of a finished run"
+        ) from None
 
 
 def head_of(experiment: Experiment, run: Path) -> dict[str, Tensor]:

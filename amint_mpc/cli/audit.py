@@ -18,6 +18,7 @@ from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Role, load_party
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
+from amint_mpc.printable import printable
 
 if TYPE_CHECKING:
     from amint_mpc.amint.verdicts import Calibrated
@@ -171,7 +172,7 @@ def _save(folder: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> 
 
 def _plain(name: str) -> str:
     """A file's name, so that no spreadsheet takes it for a formula."""
-    return "'" + name if name.startswith(("=", "+", "-", "@")) else name
+    return "'" + printable(name) if name.startswith(("=", "+", "-", "@")) else printable(name)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
