@@ -42,6 +42,7 @@ NOTE = "No verdict says that an image was not used: external images shape the cl
 @click.option("--backbone", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="With --local.")
 @click.option("--out", metavar="FOLDER", type=_folder, help="Where the verdicts go.  [default: RUN/audits/TIME]")
 @options.party
+@options.data
 @options.as_json
 def audit(
     role: Role | None,
@@ -53,6 +54,7 @@ def audit(
     backbone: Path | None,
     out: Path | None,
     party_file: Path | None,
+    data: Path | None,
     as_json: bool,
 ) -> None:
     """Ask whether images look like those that a classifier was trained on.
@@ -73,7 +75,7 @@ def audit(
 
     from amint_mpc.afterwards import parties as parties
 
-    party = load_party(party_file, role)
+    party = load_party(party_file, role, data)
     with progress(console) as on_progress:
         if role == "dealer":
             count = parties.dealer(run, party, console.print)

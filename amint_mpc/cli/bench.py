@@ -14,7 +14,7 @@ from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.progress import progress
 from amint_mpc.cli.terminal import echo
-from amint_mpc.config import ROLES, load_experiment
+from amint_mpc.config import ROLES, Party, load_experiment
 from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
@@ -125,10 +125,12 @@ def train(
 
     The twin is measured with one thread and with all cores; the better one counts.
     """
-    experiment = load_experiment(source, overrides)
+    experiment, data = load_experiment(source, overrides), options.images_folder(data)
 
-    from amint_mpc.bench.train import measure  # loads torch
+    from amint_mpc import plaintext_run  # loads torch
+    from amint_mpc.bench.train import measure
 
+    plaintext_run.check(experiment, Party(role="developer", data=data))
     end_as_interrupted()
     console = result.console(as_json)
     with progress(console) as on_progress:
@@ -208,7 +210,7 @@ def leakage(
     Trains the plaintext twin once and attacks its head and that of sealed epochs. Only differences from a head that
     the developer trains on its own say something of the gradients.
     """
-    experiment = load_experiment(source, overrides)
+    experiment, data = load_experiment(source, overrides), options.images_folder(data)
 
     from amint_mpc.bench.leakage import BUDGETS, measure  # loads torch
 

@@ -65,7 +65,7 @@ def compare(
             raise UsageError(f"{finished} is no run folder", "Name the run folder of a finished amint-mpc train")
         source = str(finished / "experiment.yaml")
     experiment = load_experiment(source, overrides)
-    party = Party(role="developer", data=data)
+    party = Party(role="developer", data=options.images_folder(data))
 
     from amint_mpc.host.checks import check_experiment  # loads torch
     from amint_mpc.runfolder import RunFolder

@@ -90,6 +90,7 @@ def demo(
     check_experiment(experiment)
     check_installed(experiment)
     console = result.console(as_json)
+    data = options.images_folder(data)
     party = Party(role="developer", data=data)
     plaintext_run.check(experiment, party)
     with _workplace(keep) as folder:

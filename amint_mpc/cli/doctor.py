@@ -21,9 +21,17 @@ from amint_mpc.eventlines import json_line
 )
 @options.config
 @options.party
+@options.data
 @options.as_json
 @click.pass_context
-def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file: Path | None, as_json: bool) -> None:
+def doctor(
+    ctx: click.Context,
+    role: Role | None,
+    source: str | None,
+    party_file: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
     """Check versions, device, keys, trusted peers, ports and data.
 
     Ends with code 0 only when everything is well.
@@ -33,7 +41,7 @@ def doctor(ctx: click.Context, role: Role | None, source: str | None, party_file
 
     from amint_mpc.host.checks import examine  # loads torch
 
-    checks = examine(role, source, party_file, lambda text: echo(text, err=True))
+    checks = examine(role, source, party_file, lambda text: echo(text, err=True), data)
     if as_json:
         rows = [{"what": check.what, "ok": check.ok, "found": check.found, "do": check.do} for check in checks]
         echo(json_line({"ok": all(check.ok for check in checks), "checks": rows}))

@@ -69,7 +69,7 @@ def prove(
         raise UsageError("give one of --image, --position and --step")
     if picture is not None and position is None:
         raise UsageError("--picture goes with --position")
-    prover = Prover.load(run, data)
+    prover = Prover.load(run, options.images_folder(data))
     if image is not None:
         proof = prover.image(name, image)
     elif position is not None:

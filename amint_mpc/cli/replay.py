@@ -37,7 +37,7 @@ def replay(run: Path, steps: str | None, data: Path | None, device: str, as_json
     console = result.console(as_json)
     try:
         with progress(console) as on_progress:
-            found = again(run, data, first, last, device, on_progress)
+            found = again(run, options.images_folder(data), first, last, device, on_progress)
     except EvidenceError as error:
         if as_json:
             echo(json_line({"follows": False, "error": error.message, "hint": error.hint}))

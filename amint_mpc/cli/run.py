@@ -29,6 +29,7 @@ INSECURE_FLAG = "--insecure-embedded-dealer"
 @options.config
 @options.overrides
 @options.party
+@options.data
 @options.runs
 @options.name
 @click.option(
@@ -44,6 +45,7 @@ def run(
     source: str | None,
     overrides: tuple[str, ...],
     party_file: Path | None,
+    data: Path | None,
     runs: Path | None,
     name: str | None,
     insecure_embedded_dealer: bool,
@@ -64,7 +66,7 @@ def run(
         raise UsageError(
             "this experiment has no dealer (security.correlations: two-party)", "Run developer and auditor"
         )
-    party = load_party(party_file, role)
+    party = load_party(party_file, role, data)
 
     from amint_mpc.host.checks import check_experiment  # loads torch
 

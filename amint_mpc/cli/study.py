@@ -56,7 +56,8 @@ def study(source: str, out: Path | None, jobs: int, data: Path | None, dry_run: 
     end_as_interrupted()
     found, path = load_study(source)
     plan = make_plan(found, path.parent)
-    check(plan, data)
+    lie = options.images_folder(data)
+    check(plan, lie)
     folder = StudyFolder(out or Path("runs") / found.name)
     console = result.console(as_json)
     if dry_run:
@@ -70,7 +71,7 @@ def study(source: str, out: Path | None, jobs: int, data: Path | None, dry_run: 
             *(["--data", str(data)] if data else []),
         ]
     )
-    results = _run(plan, folder, jobs, data, command, console)
+    results = _run(plan, folder, jobs, lie, command, console)
     _print(plan, folder, results, console, as_json)
     if results.counts["failed"]:
         raise _failed(results, folder, plan)

@@ -48,10 +48,11 @@ def examine(
     experiment: str | None,
     party_file: Path | None,
     on_notice: Callable[[str], None] = lambda _: None,
+    data: Path | None = None,
 ) -> list[Check]:
     """Check the machine, then the party named, or each party whose file lies here (see `config.party_file`).
 
-    The developer's images are all read; `say` is told how far it is.
+    The developer's images are all read, from `data` or where its party file says; `on_notice` is told how far it is.
     """
     checks = [*_machine(), *_software(experiment)]
     roles = [role] if role else [each for each in ROLES if usual_party_file(each)]
@@ -59,7 +60,7 @@ def examine(
         hint = "Say which party this machine is: amint-mpc doctor --role developer"
         checks.append(Check("party", False, "no party file under parties/ or here", hint))
     for each in roles:
-        checks += _party(each, experiment, party_file, on_notice)
+        checks += _party(each, experiment, party_file, data, on_notice)
     return checks
 
 
@@ -87,10 +88,14 @@ def _software(experiment: str | None) -> Iterator[Check]:
 
 
 def _party(
-    role: Role, experiment: str | None, party_file: Path | None, on_notice: Callable[[str], None]
+    role: Role,
+    experiment: str | None,
+    party_file: Path | None,
+    data: Path | None,
+    on_notice: Callable[[str], None],
 ) -> Iterator[Check]:
     try:
-        party = load_party(party_file, role)
+        party = load_party(party_file, role, data)
     except AmintError as error:
         yield Check(f"{role} file", False, error.message, error.hint)
         return
