@@ -111,7 +111,9 @@ def _ask(
     calibrated = Calibrated.of(parties.scores(run))
     start = time.perf_counter()
     with progress(console) as on_progress:
-        files, pixels = parties.read_images(load_experiment(run / EXPERIMENT), images, on_progress)
+        files, pixels, others = parties.read_images(load_experiment(run / EXPERIMENT), images, on_progress)
+        if others:
+            console.print(f"left out in {images}: {others}; its own files alone are asked about", soft_wrap=True)
         cost: dict[str, Any] = {}
         if backbone is not None:
             scores, found = parties.local(run, backbone, pixels)
@@ -138,6 +140,7 @@ def _ask(
         "experiment": found.log.begin["experiment"],
         "local": backbone is not None,
         "images": len(rows),
+        "left_out": others,
         "member_like": sum(row["verdict"] == "member-like" for row in rows),
         "external": sum(row["external"] is True for row in rows),
         "threshold": calibrated.threshold,
