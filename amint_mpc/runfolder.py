@@ -24,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line, to_line
-from amint_mpc.events import Event, Notice, StepEvent
+from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.printable import printable
 
 INSECURE = "INSECURE: the auditor made the correlated randomness and could read what the developer shared"
@@ -88,7 +88,7 @@ class RunFolder:
             self.log(event.text)
             return
         at, values = (event.step, event.losses) if isinstance(event, StepEvent) else (event.epoch, event.figures)
-        kind = "step" if isinstance(event, StepEvent) else "epoch"
+        kind = "epoch" if isinstance(event, EpochEvent) else "warm-up" if event.phase == "warm-up" else "step"
         for key, value in {**values, "seconds": event.seconds}.items():
             self._board.add_scalar(f"{kind}/{key}", value, at)
         if kind == "epoch":
