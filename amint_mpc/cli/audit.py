@@ -13,6 +13,7 @@ from rich.table import Table
 
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.progress import progress
 from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Role, load_party
@@ -65,6 +66,8 @@ def audit(
     """
     end_as_interrupted()
     console = result.console(as_json)
+    if not local:
+        warn_without_kernel(console)
     if local or role == "auditor":
         if images is None or (local and backbone is None):
             raise UsageError("the auditor gives --images, and with --local the --backbone, too")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.progress import progress
 from amint_mpc.cli.terminal import echo
 from amint_mpc.config import ROLES, Party, load_experiment
@@ -80,6 +81,7 @@ def head(
     end_as_interrupted()
     setup = Setup(features, hidden, batch, steps, threads, against, _link(rtt_ms, mbit))
     console = result.console(as_json)
+    warn_without_kernel(console)
     with progress(console) as on_progress:
         found = measure(setup, LINKS if plot else (), on_progress)
     if plot is not None:
@@ -133,6 +135,7 @@ def train(
     plaintext_run.check(experiment, Party(role="developer", data=data))
     end_as_interrupted()
     console = result.console(as_json)
+    warn_without_kernel(console)
     with progress(console) as on_progress:
         found = measure(experiment, steps, data, threads or os.cpu_count() or 1, _link(rtt_ms, mbit), on_progress)
     if as_json:
@@ -173,6 +176,7 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
         plots.check(plot)
     end_as_interrupted()
     console = result.console(as_json)
+    warn_without_kernel(console)
     with progress(console) as on_progress:
         rows = sizes.measure(Setup(features, hidden, batch, steps, threads), on_progress)
     if plot is not None:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.screen import Screen
 from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Experiment, Party, load_experiment
@@ -93,6 +94,7 @@ def demo(
     data = options.images_folder(data)
     party = Party(role="developer", data=data)
     plaintext_run.check(experiment, party)
+    warn_without_kernel(console)
     with _workplace(keep) as folder:
         runs = keep / "runs" if keep else Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
         secure = _secure(console, folder, experiment, data, runs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from rich.console import Console
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.figures import duration
+from amint_mpc.cli.machine import busy, warn_without_kernel
 from amint_mpc.cli.progress import progress
 from amint_mpc.cli.study_screen import StudyScreen
 from amint_mpc.cli.terminal import echo
@@ -71,6 +73,8 @@ def study(source: str, out: Path | None, jobs: int, data: Path | None, dry_run: 
             *(["--data", str(data)] if data else []),
         ]
     )
+    if any(cell.mode == "secure" for cell in plan.cells):
+        warn_without_kernel(console)
     results = _run(plan, folder, jobs, lie, command, console)
     _print(plan, folder, results, console, as_json)
     if results.counts["failed"]:
@@ -132,7 +136,7 @@ def _failed(results: Results, folder: StudyFolder, plan: Plan) -> AmintError:
 def _dry_run(plan: Plan, folder: StudyFolder, jobs: int, console: Console, as_json: bool) -> None:
     import torch
 
-    from amint_mpc.bench.estimate import estimate, plaintext_seconds
+    from amint_mpc.bench.estimate import estimate, load_average, plaintext_seconds
     from amint_mpc.study.pool import threads
     from amint_mpc.study.timing import expect
 
@@ -142,6 +146,7 @@ def _dry_run(plan: Plan, folder: StudyFolder, jobs: int, console: Console, as_js
         seconds = estimate(cell.experiment)["seconds"] if cell.mode == "secure" else plaintext_seconds(cell.experiment)
         return float(seconds)
 
+    load = load_average()
     with progress(console) as on_progress:
         seconds = expect(plan.cells, measure, on_progress)
     done = {cell.name for cell in plan.cells if folder.summary(cell) is not None}
@@ -161,3 +166,5 @@ def _dry_run(plan: Plan, folder: StudyFolder, jobs: int, console: Console, as_js
         style="dim",
         soft_wrap=True,
     )
+    if slowed := busy(load, os.cpu_count() or 1):
+        console.print(slowed, style="yellow", soft_wrap=True)

@@ -22,6 +22,7 @@ from amint_mpc.errors import AmintError
 from amint_mpc.evidence import software_digests
 from amint_mpc.models.rate import check_rate
 from amint_mpc.models.registry import check_backbone
+from amint_mpc.mpc.ring import native
 from amint_mpc.roles.backends import backend_of
 from amint_mpc.roles.secure_head import head_optimizer
 
@@ -35,12 +36,14 @@ PEERS: dict[Role, tuple[Role, ...]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """Args: what: the thing looked at; found: what was there; do: the next step when it is not ok."""
+    """Args: what: the thing looked at; found: what was there; do: the next step when it is not ok.
+    warning: it works, and could be better: `do` says how."""
 
     what: str
     ok: bool
     found: str
     do: str = ""
+    warning: bool = False
 
 
 def examine(
@@ -71,6 +74,18 @@ def _machine() -> Iterator[Check]:
             yield Check(package, True, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             yield Check(package, False, "not installed", "pip install amint-mpc")
+    yield kernel()
+
+
+def kernel() -> Check:
+    """The C kernel of the secure computation: without it torch computes the same, slower."""
+    if native.AVAILABLE:
+        return Check("C kernel", True, native.LIBRARY.name)
+    if native.left_unused():
+        return Check("C kernel", True, "left unused, as AMINT_MPC_NO_NATIVE says")
+    do = "Install this program again on a machine with a C compiler; pip install -v shows what the compiler says"
+    found = "the C kernel is not here: the secure computation runs at about half its speed"
+    return Check("C kernel", True, found, do, warning=True)
 
 
 def _software(experiment: str | None) -> Iterator[Check]:
