@@ -53,7 +53,8 @@ def attest(other: Path | None, as_json: bool) -> None:
     if wrong:
         raise PeerError(
             f"the software here is not that of {other}: " + "; ".join(f"{it.what}: {it.named}" for it in wrong),
-            "Install the same version on both machines, from the same lock file",
+            "Install the same version on both machines, from the same lock file. Files that differ in line endings "
+            "alone were changed by git (core.autocrlf): clone again",
         )
 
 
