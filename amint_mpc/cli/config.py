@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import re
 from pathlib import Path
 
 import click
@@ -24,15 +25,20 @@ def config() -> None:
 @config.command("list")
 def list_command() -> None:
     """Name the experiments that come with the program, and the studies."""
-    _on_progress(list_experiments())
+    experiments, studies = list_experiments(), list_studies()
+    width = max(map(len, [*experiments, *studies]))
+    for name, path in experiments.items():
+        echo(f"{name:{width}}  {_about(path)}")
     echo("\nStudies, for amint-mpc study --config NAME:")
-    _on_progress(list_studies())
+    for name, path in studies.items():
+        echo(f"{name:{width}}  {_about(path)}")
 
 
-def _on_progress(files: Mapping[str, Path]) -> None:
-    for name, path in files.items():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        echo(f"{name:16} {lines[1].lstrip('# ')}")
+def _about(path: Path) -> str:
+    """The first sentence of the comment that a file begins with, after the line with its command."""
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    comment = " ".join(line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
+    return re.split(r"(?<=[.]) (?=[A-Z])", comment, maxsplit=1)[0]
 
 
 @config.command()
