@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from amint_mpc.errors import UsageError
+from amint_mpc.printable import excerpt, shown
 from amint_mpc.reading import complain, put, read_mapping
 
 Role = Literal["developer", "auditor", "dealer"]
@@ -329,7 +330,7 @@ def _find(source: str) -> Path:
     if source in list_studies():
         return list_studies()[source]
     if source not in known:
-        raise UsageError(f'there is no experiment "{source[:60]}"', "Known experiments: " + ", ".join(known))
+        raise UsageError(f"there is no experiment {shown(source)}", "Known experiments: " + ", ".join(known))
     return known[source]
 
 
@@ -351,12 +352,13 @@ def _usual_file(role: Role) -> Path:
     return Path("parties") / role / "party.yaml"
 
 
-def load_party(path: Path | None, role: Role) -> Party:
+def load_party(path: Path | None, role: Role, data: Path | None = None) -> Party:
     """One machine's settings; paths in it become absolute, counted from the folder of the file.
 
     Args:
         path: the party file; None: the one that `party_file` finds, or, where there is none, the loopback addresses,
             with parties/ROLE as the folder of keys and runs.
+        data: where image files lie, instead of what the file says.
 
     Raises:
         UsageError: as `load_experiment`; also when the file is another role's.
@@ -365,11 +367,13 @@ def load_party(path: Path | None, role: Role) -> Party:
     file = found or _usual_file(role)
     values = read_mapping(found) if found else dict(LOOPBACK[role])
     if values.setdefault("role", role) != role:
-        raise UsageError(f"{file} is for the {values['role']}, not for the {role}", f"Pass --role {values['role']}")
+        named = values["role"]
+        hint = f"Pass --role {named}" if named in ROLES else f"Write role: {role}, or take the file out"
+        raise UsageError(f"{file} is for the {excerpt(str(named))}, not for the {role}", hint)
     try:
         party = Party.model_validate(values)
     except ValidationError as error:
         raise complain(error, Party, str(file)) from None
     base = file.parent.resolve()
-    paths = {"keys": base / party.keys, "runs": base / party.runs, "data": party.data and base / party.data}
+    paths = {"keys": base / party.keys, "runs": base / party.runs, "data": data or (party.data and base / party.data)}
     return party.model_copy(update=paths)

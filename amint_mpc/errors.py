@@ -14,6 +14,8 @@ An error carries a message (what happened), a hint (what to do next) and the exi
 
 from __future__ import annotations
 
+from amint_mpc.printable import printable
+
 
 class AmintError(Exception):
     """Base of all errors that are shown to a user without a traceback.
@@ -21,14 +23,15 @@ class AmintError(Exception):
     Args:
         message: what happened, one sentence, no secrets.
         hint: what the user can do next.
+
+    Both may repeat what a file or a peer said: they are escaped here, so that they can be printed anywhere.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = printable(message), printable(hint)
+        super().__init__(self.message)
 
 
 class UsageError(AmintError):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.printable import printable_json
 
 _KINDS: dict[str, type[Notice] | type[StepEvent] | type[EpochEvent]] = {
     "notice": Notice,
@@ -39,8 +40,8 @@ def epoch_line(event: EpochEvent) -> str:
 
 
 def json_line(value: Any) -> str:
-    """Strict JSON on one line: NaN and infinities become null."""
-    return json.dumps(_finite(value), allow_nan=False, ensure_ascii=False)
+    """Strict JSON on one line: NaN and infinities become null, and whatever a terminal would obey is escaped."""
+    return printable_json(json.dumps(_finite(value), allow_nan=False, ensure_ascii=False))
 
 
 def _finite(value: Any) -> Any:

@@ -24,9 +24,13 @@ class Notice:
 class StepEvent:
     """One training step.
 
+    Every party counts the steps of the head: joint ones, then sealed ones. So step n is the same step at all of them,
+    and all end at n of n, unless training stops early. The developer's warm-up, in which the head takes no step, is
+    counted by itself.
+
     Args:
-        step: steps done so far, warm-up included.
-        steps: steps of the whole run.
+        step: steps done so far, this one included. steps: of the whole run. With the phase `warm-up`: of the warm-up.
+        epoch: from 1, warm-up epochs counted; 0 at a dealer, which runs ahead.
         losses: named loss values this party knows (empty at the auditor and the dealer).
         seconds: wall time of the step; `secure_seconds` is the part spent in the head.
         rounds, bytes_sent: of this step, on the link between developer and auditor (dealer: its own link).

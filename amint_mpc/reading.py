@@ -1,73 +1,105 @@
 """Reading a YAML file that may be wrong: bounded, plain data only, and every complaint says what to do.
 
-Guarantees: only mappings, lists and scalars come out (`yaml.SafeLoader`); a key given twice, an anchor or an
-alias is refused; nothing longer than `MAX_BYTES` is read; any malformed input ends in a `UsageError`.
+Guarantees: only mappings with text keys, lists, text, numbers, booleans and null come out; explicit tags, anchors,
+aliases, and a key given twice are refused; nothing longer than `MAX_BYTES` or deeper than `MAX_DEPTH` is read; any
+malformed input ends in a `UsageError`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from amint_mpc.errors import UsageError
+from amint_mpc.printable import MAX_SHOWN, excerpt, shown
 
 MAX_BYTES = 64 * 1024  # our longest file has 4 kB
-MAX_SHOWN = 60  # characters of a wrong value that a message repeats
+MAX_DEPTH = 16  # of mappings and lists in one another
+MAX_NUMBER = 40  # characters
 MAX_COMPLAINTS = 5
+MAX_SENTENCE = 300  # characters of a complaint of ours, which may repeat what was written
+CLOSE = 0.7  # of difflib: how like a known key a wrong one must be
+_PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null")}
+_TEXT = "tag:yaml.org,2002:str"
+# In quotes YAML writes any character as an escape. None of these belongs into a name, a path or an address.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and aliases (YAML 1.2 forbids the first; few need the second)."""
+    """SafeLoader for plain data. Dates, merge keys (`<<`) and whatever else YAML 1.1 reads into a word stay text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
-            raise yaml.constructor.ConstructorError(None, None, "anchors and aliases are not allowed", event.start_mark)
-        return super().compose_node(parent, index)
+            _refuse("anchors and aliases are not allowed", event)
+        if getattr(event, "tag", None) is not None:
+            _refuse("tags are not allowed", event)
+        if self._depth > MAX_DEPTH:
+            _refuse(f"this is nested more than {MAX_DEPTH} deep", event)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if key.tag != _TEXT:
+                _refuse(f"the key {shown(key.value) if isinstance(key, yaml.ScalarNode) else ''} is not text", key)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {shown(key.value)} stands twice", key.start_mark
-                )
+                _refuse(f"the key {shown(key.value)} stands twice", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        if node.tag in _PLAIN and len(node.value) > MAX_NUMBER:
+            _refuse("this number is too long", node)
+        if _CONTROL.search(node.value):
+            _refuse(f"{shown(node.value)} has a control character", node)
+        return super().construct_scalar(node)
 
-def shown(value: object) -> str:
-    """`value` for a message: printable and short."""
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
-    text = "".join(c if c.isprintable() else "?" for c in text[: MAX_SHOWN + 1])
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _refuse(problem: str, at: Any) -> NoReturn:
+    raise yaml.constructor.ConstructorError(None, None, problem, at.start_mark)
 
 
 def parse(text: str, source: str) -> Any:
     """Plain data from YAML text.
 
     Raises:
-        UsageError: the text is no YAML, or holds what we refuse; names the line where there is one.
+        UsageError: the text is not YAML, or holds what we refuse; names the line where there is one.
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(
-            f"{source}{line}: {error.problem or 'this is no YAML'}",
+            f"{source}{line}: {error.problem or 'this is not YAML'}",
             "A file is `key: value` lines; nested keys are indented by two spaces",
         ) from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UsageError(
-            f"{source}: this is no YAML we read ({type(error).__name__})", "See configs/ for examples"
+            f"{source}: this is not YAML as it is read here ({type(error).__name__})", "See configs/ for examples"
         ) from None
 
 
@@ -155,14 +187,15 @@ def sentences(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
+    key = excerpt(".".join(str(part) for part in detail["loc"]))
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{shown(key)[1:-1]} is no key"
+        return f"{key} is not a known key"
     if kind == "missing":
         return f"{key} is missing"
     if kind == "value_error":  # ours: a check over several keys
-        return f"{key}: {context['error']}" if key else str(context["error"])
+        said = excerpt(str(context["error"]), MAX_SENTENCE)
+        return f"{key}: {said}" if key else said
     if kind in ("model_type", "model_attributes_type"):
         return f"{key}: {shown(detail['input'])} should be keys of its own, as `{key}.something: value`"
     if kind == "literal_error":
@@ -172,17 +205,55 @@ def _sentence(detail: ErrorDetails) -> str:
 
 
 def _suggest(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    """What the user may have meant: the closest key of the whole tree, or one with the same last part."""
-    key = ".".join(str(part) for part in detail["loc"])[:MAX_SHOWN]
+    """What the user may have meant: the closest key at each level, or else of the whole tree."""
     known = list(keys_of(model))
-    last = key.rpartition(".")[2]
-    same = [name for name in known if name.rpartition(".")[2] == last]
-    close = same or difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-    if not close:
-        ends = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in known], n=1, cutoff=0.7)
-        close = [name for name in known if ends and name.rpartition(".")[2] == ends[0]]
-    if close:
-        return "did you mean " + " or ".join(close) + "?"
-    parent = key.rpartition(".")[0]
+    if close := _closest(detail, model) or _elsewhere(detail, known):
+        return "Did you mean " + " or ".join(close) + "?"
+    parent = ".".join(str(part) for part in detail["loc"][:-1])
     beside = [name for name in known if name.startswith(parent + ".")] if parent else []
-    return "known keys: " + ", ".join(beside or sorted({name.partition(".")[0] for name in known}))
+    return "Known keys: " + ", ".join(beside or sorted({name.partition(".")[0] for name in known}))
+
+
+def _closest(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
+    """The key with each part replaced by the closest name at its level; what stands under it is looked at, too."""
+    parts, under = [str(part) for part in detail["loc"]], detail["input"]
+    least = len(parts)
+    while isinstance(under, dict) and under:
+        first, under = next(iter(under.items()))
+        parts.append(str(first))
+    found: list[str] = []
+    annotation: Any = model
+    for part in parts:
+        inner = _model_in(annotation)
+        if inner is None:
+            annotation = _element(annotation)
+            if annotation is None:
+                break
+            found.append(part)
+            continue
+        near = difflib.get_close_matches(part[:MAX_SHOWN], inner.model_fields, n=1, cutoff=CLOSE)
+        if not near:
+            break
+        found.append(near[0])
+        annotation = inner.model_fields[near[0]].annotation
+    return [".".join(found)] if len(found) >= least else []
+
+
+def _elsewhere(detail: ErrorDetails, known: list[str]) -> list[str]:
+    """Keys of the whole tree that are like this one, or whose last part is."""
+    key = ".".join(str(part) for part in detail["loc"])[:MAX_SHOWN]
+    last = key.rpartition(".")[2]
+    ends = [name.rpartition(".")[2] for name in known]
+    if last not in ends:
+        if near := difflib.get_close_matches(key, known, n=1, cutoff=CLOSE):
+            return near
+        last = next(iter(difflib.get_close_matches(last, ends, n=1, cutoff=CLOSE)), last)
+    return [name for name, end in zip(known, ends, strict=True) if end == last]
+
+
+def _element(annotation: Any) -> Any:
+    """What a list, tuple or mapping holds; None for anything else."""
+    held = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (list, tuple):
+        return held[0]
+    return held[1] if typing.get_origin(annotation) is dict else None

@@ -24,7 +24,8 @@ from torch.utils.tensorboard import SummaryWriter
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line, to_line
-from amint_mpc.events import Event, Notice, StepEvent
+from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.printable import printable
 from amint_mpc.results import Outcome, Summary
 
 INSECURE = "INSECURE: the auditor made the correlated randomness and could read what the developer shared"
@@ -87,7 +88,7 @@ class RunFolder:
             self.log(event.text)
             return
         at, values = (event.step, event.losses) if isinstance(event, StepEvent) else (event.epoch, event.figures)
-        kind = "step" if isinstance(event, StepEvent) else "epoch"
+        kind = "epoch" if isinstance(event, EpochEvent) else "warm-up" if event.phase == "warm-up" else "step"
         for key, value in {**values, "seconds": event.seconds}.items():
             self._board.add_scalar(f"{kind}/{key}", value, at)
         if kind == "epoch":
@@ -96,7 +97,8 @@ class RunFolder:
     def log(self, text: str) -> None:
         """A line of log.txt, with the time (UTC)."""
         with self._lock:
-            self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(text.split())}\n")
+            at, said = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), printable(" ".join(text.split()))
+            self._log.write(f"{at} {said}\n")
             self._log.flush()
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> Path:

@@ -63,7 +63,7 @@ def train(experiment: Experiment, party: Party) -> None:
 
     # --- amint-mpc: from here
     with am.join(experiment, party, print) as head:
-        for _ in range(head.steps):
+        for step in range(1, head.steps + 1):
             members = in_training[torch.randperm(len(in_training))[:batch]]
             others = external[torch.randperm(len(external))[:batch]]
             logits, features = net(images[torch.cat([members, others])])  # members first, in one forward pass
@@ -74,6 +74,8 @@ def train(experiment: Experiment, party: Party) -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if step % 50 == 0 or step == head.steps:
+                print(f"step {step} of {head.steps}, task loss {task.item():.3f}")
         net.eval()
         with torch.no_grad():
             head.score_sets({name: net(images[chosen])[1] for name, chosen in rows.items()})

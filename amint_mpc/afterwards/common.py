@@ -110,8 +110,3 @@ def read(model: type[_Told], value: object, what: str) -> _Told:
         return model.model_validate(value)
     except ValidationError:
         raise ProtocolError(f"a malformed {what} came", "Use the same version on both sides") from None
-
-
-def clean(text: str) -> str:
-    """Text from the other party, fit for a screen."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)

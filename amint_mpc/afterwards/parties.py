@@ -23,6 +23,7 @@ from amint_mpc.afterwards.proving import Prover, read_image
 from amint_mpc.amint.schedule import SCORE_BATCH
 from amint_mpc.amint.trainer import pick_device
 from amint_mpc.config import Experiment, Party, load_experiment
+from amint_mpc.data.files import entries, left_out
 from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SETS
 from amint_mpc.errors import DataError, UsageError
@@ -32,6 +33,7 @@ from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.models.classifier import Classifier, build_classifier
 from amint_mpc.models.head_weights import seeded_normal
 from amint_mpc.mpc.correlations.supply import serve
+from amint_mpc.printable import excerpt
 from amint_mpc.roles.backends import Connected, auditors_supply, developers_supply
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links, name_lost_third_party
@@ -139,17 +141,23 @@ def finished(run: Path) -> Verified:
     return found
 
 
-def read_images(experiment: Experiment, folder: Path, on_progress: OnProgress) -> tuple[list[Path], Tensor]:
+def read_images(experiment: Experiment, folder: Path, on_progress: OnProgress) -> tuple[list[Path], Tensor, str]:
     """All files of a folder, sorted by name, as the experiment has images: uint8 [n, C, H, W].
+
+    Returns:
+        files, images, and what else lies there, in words: it was left out.
 
     Raises:
         DataError: there is none, or some cannot be read or have another size; names them.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}", "Give --images a folder of image files")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    there = entries(folder)
+    files = [path for path in there if path.is_file()]
+    others = left_out([path for path in there if not path.is_file()] + entries(folder, hidden=True))
     if not files:
-        raise DataError(f"{folder} has no files", "Put the images to be asked about there")
+        what = f"{folder} has no images{others and f', but {others}'}"
+        raise DataError(what, "Put the images to be asked about there; folders in it are not searched")
     pixels, wrong = [], []
     for number, file in enumerate(files, start=1):
         try:
@@ -161,7 +169,7 @@ def read_images(experiment: Experiment, folder: Path, on_progress: OnProgress) -
     if wrong:
         more = f"\nand {len(wrong) - MAX_SHOWN} more" if len(wrong) > MAX_SHOWN else ""
         raise DataError("\n".join(wrong[:MAX_SHOWN]) + more, "Nothing was asked. Remove or replace these files.")
-    return files, torch.stack(pixels)
+    return files, torch.stack(pixels), others
 
 
 def tensors(file: Path) -> dict[str, Tensor]:
@@ -173,7 +181,9 @@ def tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}", "Name the folder of a finished run") from None
+        raise DataError(
+            f"{file} cannot be read: {excerpt(str(error), 200)}", "Name the folder of a finished run"
+        ) from None
 
 
 def head_of(experiment: Experiment, run: Path) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from amint_mpc.afterwards.canaries import check_canaries, open_members, prove_external, proven_external, show_members
-from amint_mpc.afterwards.common import QuerySide, clean, digests, read
+from amint_mpc.afterwards.common import QuerySide, digests, read
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.schedule import SCORE_BATCH, score_batches
 from amint_mpc.config import Experiment, Role
@@ -45,6 +45,7 @@ from amint_mpc.models.classifier import Classifier, to_unit_range
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
+from amint_mpc.printable import excerpt
 from amint_mpc.roles.heads import head_kind, head_optimizer
 from amint_mpc.transport.channel import Channel
 
@@ -104,7 +105,7 @@ def ask(
     side.link.send_json(ASK, {"run": side.run_id, "images": total, "canaries": canaries})
     answer = read(_Answer, side.link.receive_json(ANSWER), "answer")
     if answer.refused is not None:
-        raise UsageError(f"the developer does not answer: {clean(answer.refused)}")
+        raise UsageError(f"the developer does not answer: {excerpt(answer.refused, 300)}")
     opened, expected = open_members(side, recorded, canaries)
     # Where the canaries stand is this machine's secret until the developer has answered for all images.
     order = torch.from_numpy(np.random.Generator(np.random.PCG64(secrets.randbits(128))).permutation(total))

@@ -31,7 +31,6 @@ from amint_mpc.amint.plaintext_head import MintHead
 from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.amint.snapshot import backbone_of
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.config import Experiment
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.events import EpochEvent, OnProgress, StepEvent
 from amint_mpc.evidence.canonical import tensors_digest
@@ -135,7 +134,7 @@ def replay(
         head.gradients = list(_gradients(run, point, point.step - before.step))
         for event in events:
             if isinstance(event, StepEvent) and event.phase == "joint":
-                done = event.step - chosen[0].step - _warm_steps(prover.experiment)
+                done = event.step - chosen[0].step
                 if done % TELL_EVERY == 0 or done == total:
                     on_progress("steps", done, total)
             if isinstance(event, EpochEvent) and event.epoch == point.epoch:
@@ -261,7 +260,3 @@ def _read(file: Path) -> dict[str, Any]:
         return load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
         raise EvidenceError(f"replay: {file.name} cannot be read ({type(error).__name__})") from None
-
-
-def _warm_steps(experiment: Experiment) -> int:
-    return experiment.training.warmup_epochs * experiment.steps_per_epoch

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from amint_mpc.config import Experiment
 from amint_mpc.data.split import SETS, set_counts
+from amint_mpc.events import Phase
 
 SCORE_BATCH = 256
 """Rows of a scoring batch; the last batch of a set may be smaller."""
@@ -35,6 +36,11 @@ class TrainStep:
     def fresh_head(self) -> bool:
         """Whether a fresh head is drawn before this step."""
         return self.sealed and self.number == 0
+
+    @property
+    def phase(self) -> Phase:
+        """What an event calls it."""
+        return "sealed" if self.sealed else "joint"
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,6 @@ class Trainer:
                 self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _joint_epochs(self) -> Iterator[StepEvent | EpochEvent]:
-        done = self.experiment.training.warmup_epochs * self.experiment.steps_per_epoch
         cursor, first = ScheduleCursor(self.experiment), self.experiment.training.warmup_epochs + 1
         for epoch in range(first, self.experiment.last_epoch + 1):
             items = cursor.of_epoch(epoch)
@@ -129,7 +128,7 @@ class Trainer:
                     continue
                 at = item.index % self.experiment.steps_per_epoch
                 step = self._sealed_step if item.sealed else self._joint_step
-                yield step(item, done + item.index + 1, members[at], external[at])
+                yield step(item, members[at], external[at])
             sealed = epoch > self.experiment.last_epoch - self.experiment.training.sealed_epochs
             yield self._epoch_event(epoch, "sealed" if sealed else "joint", start, figures)
             if self.stopped is not None:
@@ -196,7 +195,7 @@ class Trainer:
             figures = {"task_accuracy": float(self._correct("unseen_calibration").mean())} if epoch == epochs else {}
             yield self._epoch_event(epoch, "warm-up", start, figures)
 
-    def _joint_step(self, item: TrainStep, done: int, members: Tensor, external: Tensor) -> StepEvent:
+    def _joint_step(self, item: TrainStep, members: Tensor, external: Tensor) -> StepEvent:
         start = time.perf_counter()
         labels = self._labels[members]
         pixels = self._pixels(members)
@@ -209,7 +208,7 @@ class Trainer:
             total, losses = self._objective.plaintext_part(logits.float(), labels, soft_labels)
             self._update(total)
             self._rate.step()
-            return self._step_event(done, item.epoch, "joint", start, losses)
+            return self._step_event(item.index + 1, item.epoch, "joint", start, losses)
         # The graph is cut behind the taps. While the head works, the rest of the backbone goes forward, and the task's
         # gradient backward to the cut; then both gradients go on from there together. The cut is there with the overlap
         # switched off, too, so that it changes no bit of the result.
@@ -228,9 +227,9 @@ class Trainer:
         torch.autograd.backward([second, features], [cut.grad, self._scaler.scale(seed)])
         self._step()
         self._rate.step()
-        return self._step_event(done, item.epoch, "joint", start, losses, secure)
+        return self._step_event(item.index + 1, item.epoch, "joint", start, losses, secure)
 
-    def _sealed_step(self, item: TrainStep, done: int, members: Tensor, external: Tensor) -> StepEvent:
+    def _sealed_step(self, item: TrainStep, members: Tensor, external: Tensor) -> StepEvent:
         """A step of the head alone, on features as they are scored, mixed (`feature_mixup`)."""
         start = time.perf_counter()
         if self.head is not None:
@@ -240,8 +239,9 @@ class Trainer:
             features = self._mixing(self._eval(pixels)[1].cpu(), len(members))
             secure_start = time.perf_counter()
             self.head.fit(features, len(members))
-            return self._step_event(done, item.epoch, "sealed", start, {}, time.perf_counter() - secure_start)
-        return self._step_event(done, item.epoch, "sealed", start, {})
+            secure = time.perf_counter() - secure_start
+            return self._step_event(item.index + 1, item.epoch, "sealed", start, {}, secure)
+        return self._step_event(item.index + 1, item.epoch, "sealed", start, {})
 
     def _cooled(self, taken: int) -> float:
         """What the learning rate is multiplied by after so many joint steps: 1, then in a straight line to 0."""
@@ -326,9 +326,10 @@ class Trainer:
     def _step_event(
         self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, Tensor], secure: float = 0.0
     ) -> StepEvent:
-        values = {name: float(value) for name, value in losses.items()}
-        steps = self.experiment.last_epoch * self.experiment.steps_per_epoch
-        return StepEvent(done, steps, epoch, phase, time.perf_counter() - start, values, secure)
+        training, values = self.experiment.training, {name: float(value) for name, value in losses.items()}
+        epochs = training.warmup_epochs if phase == "warm-up" else training.epochs + training.sealed_epochs
+        steps, seconds = epochs * self.experiment.steps_per_epoch, time.perf_counter() - start
+        return StepEvent(done, steps, epoch, phase, seconds, values, secure)
 
     def _epoch_event(self, epoch: int, phase: Phase, start: float, figures: dict[str, float]) -> EpochEvent:
         return EpochEvent(epoch, self.experiment.last_epoch, phase, time.perf_counter() - start, figures)

@@ -41,6 +41,7 @@ class Audit:
         scores: membership probabilities, float64 [n].
         calibrated: threshold and error rates, from the run's own calibration and report images.
         verified: whether the run has a log and its evidence holds; without one nothing was verified.
+        left_out: what else lay in the folder of images, in words.
     """
 
     names: tuple[str, ...]
@@ -48,6 +49,7 @@ class Audit:
     verdicts: tuple[Verdict, ...] = field(repr=False)
     calibrated: Calibrated = field(repr=False)
     verified: bool
+    left_out: str = ""
     note: str = NOTE
 
     @property
@@ -81,7 +83,9 @@ class Audit:
         )
         unverified = "" if self.verified else "The run keeps no log: nothing was verified."
         rows = [list(row.values()) for row in self.rows]
-        return tables.table(("image", "score", "member-like", "p", "q"), rows, (rates, self.note, unverified))
+        return tables.table(
+            ("image", "score", "member-like", "p", "q"), rows, (rates, self.note, unverified, self.left_out)
+        )
 
 
 def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -> Audit:
@@ -110,17 +114,17 @@ def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -
         raise UsageError(f"there is no classifier {file}", "Give backbone: the developer's folder, or its file")
     verified = (home / LOG).is_file()
     experiment = verify(home, ExpectedEntries).experiment if verified else load_experiment(home / EXPERIMENT)
-    names, pixels = _pixels(experiment, images)
+    names, pixels, others = _pixels(experiment, images)
     calibrated = Calibrated.of(parties.scores(home))
     scores = parties.plaintext_scores(experiment, home, file, pixels)
-    return Audit(names, scores, tuple(verdicts(scores, calibrated)), calibrated, verified)
+    return Audit(names, scores, tuple(verdicts(scores, calibrated)), calibrated, verified, others)
 
 
-def _pixels(experiment: Experiment, images: Images) -> tuple[tuple[str, ...], Tensor]:
-    """Names, and uint8 [n, C, H, W]."""
+def _pixels(experiment: Experiment, images: Images) -> tuple[tuple[str, ...], Tensor, str]:
+    """Names, uint8 [n, C, H, W], and what else lies in a folder."""
     if isinstance(images, Path | str):
-        files, pixels = parties.read_images(experiment, Path(images), lambda *_: None)
-        return tuple(file.name for file in files), pixels
+        files, pixels, others = parties.read_images(experiment, Path(images), lambda *_: None)
+        return tuple(file.name for file in files), pixels, others
     shape = dataset(experiment.data).shape
     found = images if isinstance(images, Tensor) else torch.tensor(np.asarray(images))
     if found.dim() == 3 and shape[0] == 1:
@@ -130,4 +134,4 @@ def _pixels(experiment: Experiment, images: Images) -> tuple[tuple[str, ...], Te
             f"images are {found.dtype} {list(found.shape)}, the run has uint8 {['n', *shape]}",
             "Give pixels from 0 to 255, channels first, at least one image",
         )
-    return tuple(map(str, range(len(found)))), found.cpu()
+    return tuple(map(str, range(len(found)))), found.cpu(), ""

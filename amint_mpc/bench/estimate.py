@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -50,12 +51,14 @@ def estimate(
         repeats: of each timed step; the median counts.
 
     Returns:
-        rounds, seconds and MB (a million bytes) of the whole run and of a training step, and what is left out.
+        rounds, seconds and MB (a million bytes) of the whole run and of a training step; the machine's load average
+        when the timing began, with its cores; and what is left out.
     """
     if experiment.security.correlations != "dealer":
         raise UsageError("the estimate is of a run with a dealer", "Leave security.correlations as it is")
     if rtt_ms < 0 or repeats < 1:
         raise UsageError("a round trip takes 0 ms or more")
+    load = load_average()
     on_progress("counting", 0, 3)
     transcripts = count.record(experiment)
     whole, step = count.whole_run(experiment, transcripts), count.training_step(transcripts)
@@ -91,12 +94,22 @@ def estimate(
             **_megabytes(step),
         },
         "rtt_ms": rtt_ms,
+        "load_average": load,
+        "cores": os.cpu_count() or 1,
         "leaves_out": [
             *LEFT_OUT,
             *(["your own training loop"] if experiment.head.features is not None else []),
             *([STOPPING] if training.patience else []),
         ],
     }
+
+
+def load_average() -> float | None:
+    """Processes that ran or waited for a core, mean of the last minute; None where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
 
 
 def plaintext_seconds(experiment: Experiment, repeats: int = REPEATS) -> float:

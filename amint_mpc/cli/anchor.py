@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from amint_mpc.cli import options
+from amint_mpc.cli.terminal import echo
 from amint_mpc.eventlines import json_line
 
 
@@ -25,6 +26,6 @@ def anchor(run: Path, as_json: bool) -> None:
 
     log = verify(run, ExpectedEntries).log
     if as_json:
-        click.echo(json_line({"size": log.head.size, "root": log.head.root, "experiment": log.begin["experiment"]}))
+        echo(json_line({"size": log.head.size, "root": log.head.root, "experiment": log.begin["experiment"]}))
         return
-    click.echo(f"{log.head.size}:{log.head.root}")
+    echo(f"{log.head.size}:{log.head.root}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from amint_mpc.cli import options
+from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import PeerError
 from amint_mpc.eventlines import json_line
 
@@ -43,7 +44,7 @@ def attest(other: Path | None, as_json: bool) -> None:
     found = attestation.differences(ours, theirs) if theirs else []
     if as_json:
         told = {"differences": [vars(each) for each in found]} if theirs else {}
-        click.echo(json_line({**ours.model_dump(), **told}))
+        echo(json_line({**ours.model_dump(), **told}))
     else:
         _show(ours)
         if other:
@@ -52,7 +53,8 @@ def attest(other: Path | None, as_json: bool) -> None:
     if wrong:
         raise PeerError(
             f"the software here is not that of {other}: " + "; ".join(f"{it.what}: {it.named}" for it in wrong),
-            "Install the same version on both machines, from the same lock file",
+            "Install the same version on both machines, from the same lock file. Files that differ in line endings "
+            "alone were changed by git (core.autocrlf): clone again",
         )
 
 
@@ -68,14 +70,14 @@ def _show(ours: Attestation) -> None:
         "image": f"{ours.image}   as the environment says" if ours.image else "none told",
     }
     for name, text in lines.items():
-        click.echo(f"{name:14}{text}")
+        echo(f"{name:14}{text}")
 
 
 def _compare(found: list[Difference], other: Path) -> None:
-    click.echo("")
+    echo("")
     if not found:
-        click.echo(f"All of it is as in {other}.")
+        echo(f"All of it is as in {other}.")
     for each in found:
-        click.echo(f"{each.what} differs: here {each.here}, there {each.there}")
+        echo(f"{each.what} differs: here {each.here}, there {each.there}")
         if each.named:
-            click.echo(f"    {each.named}")
+            echo(f"    {each.named}")

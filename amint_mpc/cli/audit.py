@@ -13,10 +13,13 @@ from rich.table import Table
 
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.progress import progress
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Role, load_party
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
+from amint_mpc.printable import printable
 
 if TYPE_CHECKING:
     from amint_mpc.amint.verdicts import Calibrated
@@ -40,6 +43,7 @@ NOTE = "No verdict says that an image was not used: external images shape the cl
 @click.option("--backbone", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="With --local.")
 @click.option("--out", metavar="FOLDER", type=_folder, help="Where the verdicts go.  [default: RUN/audits/TIME]")
 @options.party
+@options.data
 @options.as_json
 def audit(
     role: Role | None,
@@ -51,6 +55,7 @@ def audit(
     backbone: Path | None,
     out: Path | None,
     party_file: Path | None,
+    data: Path | None,
     as_json: bool,
 ) -> None:
     """Ask whether images look like those that a classifier was trained on.
@@ -61,6 +66,8 @@ def audit(
     """
     end_as_interrupted()
     console = result.console(as_json)
+    if not local:
+        warn_without_kernel(console)
     if local or role == "auditor":
         if images is None or (local and backbone is None):
             raise UsageError("the auditor gives --images, and with --local the --backbone, too")
@@ -71,14 +78,14 @@ def audit(
 
     from amint_mpc.afterwards import parties as parties
 
-    party = load_party(party_file, role)
+    party = load_party(party_file, role, data)
     with progress(console) as on_progress:
         if role == "dealer":
             count = parties.dealer(run, party, console.print)
         else:
             count = parties.developer(run, party, open_members, console.print, on_progress)
     if as_json:
-        click.echo(json_line({"role": role, "images": count}))
+        echo(json_line({"role": role, "images": count}))
     else:
         console.print(f"{'dealt for' if role == 'dealer' else 'answered for'} {count} images")
 
@@ -107,7 +114,9 @@ def _ask(
     calibrated = Calibrated.of(parties.scores(run))
     start = time.perf_counter()
     with progress(console) as on_progress:
-        files, pixels = parties.read_images(load_experiment(run / EXPERIMENT), images, on_progress)
+        files, pixels, others = parties.read_images(load_experiment(run / EXPERIMENT), images, on_progress)
+        if others:
+            console.print(f"left out in {images}: {others}; its own files alone are asked about", soft_wrap=True)
         cost: dict[str, Any] = {}
         if backbone is not None:
             scores, found = parties.local(run, backbone, pixels)
@@ -134,6 +143,7 @@ def _ask(
         "experiment": found.log.begin["experiment"],
         "local": backbone is not None,
         "images": len(rows),
+        "left_out": others,
         "member_like": sum(row["verdict"] == "member-like" for row in rows),
         "external": sum(row["external"] is True for row in rows),
         "threshold": calibrated.threshold,
@@ -146,7 +156,7 @@ def _ask(
     }
     _save(folder, rows, summary)
     if as_json:
-        click.echo(json_line({**summary, "folder": str(folder)}))
+        echo(json_line({**summary, "folder": str(folder)}))
         return
     console.print(_table(rows))
     console.print(_sentences(summary, calibrated), soft_wrap=True)
@@ -170,7 +180,7 @@ def _save(folder: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> 
 
 def _plain(name: str) -> str:
     """A file's name, so that no spreadsheet takes it for a formula."""
-    return "'" + name if name.startswith(("=", "+", "-", "@")) else name
+    return "'" + printable(name) if name.startswith(("=", "+", "-", "@")) else printable(name)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.progress import progress
-from amint_mpc.config import ROLES, load_experiment
+from amint_mpc.cli.terminal import echo
+from amint_mpc.config import ROLES, Party, load_experiment
 from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
@@ -79,12 +81,13 @@ def head(
     end_as_interrupted()
     setup = Setup(features, hidden, batch, steps, threads, against, _link(rtt_ms, mbit))
     console = result.console(as_json)
+    warn_without_kernel(console)
     with progress(console) as on_progress:
         found = measure(setup, LINKS if plot else (), on_progress)
     if plot is not None:
         plots.over_round_trips(found["at_rtt"], found["rounds"], plot)
     if as_json:
-        click.echo(json_line(found))
+        echo(json_line(found))
         return
     link = f", over {_shown(found['link'])}" if found["link"] else ""
     console.print(
@@ -124,16 +127,19 @@ def train(
 
     The twin is measured with one thread and with all cores; the better one counts.
     """
-    experiment = load_experiment(source, overrides)
+    experiment, data = load_experiment(source, overrides), options.images_folder(data)
 
-    from amint_mpc.bench.train import measure  # loads torch
+    from amint_mpc import plaintext_run  # loads torch
+    from amint_mpc.bench.train import measure
 
+    plaintext_run.check(experiment, Party(role="developer", data=data))
     end_as_interrupted()
     console = result.console(as_json)
+    warn_without_kernel(console)
     with progress(console) as on_progress:
         found = measure(experiment, steps, data, threads or os.cpu_count() or 1, _link(rtt_ms, mbit), on_progress)
     if as_json:
-        click.echo(json_line(found))
+        echo(json_line(found))
         return
     link = f", over {_shown(found['link'])}" if found["link"] else ""
     console.print(f"\n{experiment.name}: {steps} joint steps in {found['slices']} slices{link}\n")
@@ -170,12 +176,13 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
         plots.check(plot)
     end_as_interrupted()
     console = result.console(as_json)
+    warn_without_kernel(console)
     with progress(console) as on_progress:
         rows = sizes.measure(Setup(features, hidden, batch, steps, threads), on_progress)
     if plot is not None:
         plots.over_sizes(rows, plot)
     if as_json:
-        click.echo(json_line({"rows": rows}))
+        echo(json_line({"rows": rows}))
         return
     grid = _grid("", "batch", "features", "hidden", "ms", "from", "to", "rounds", "developer", "auditor", "dealer")
     for row in rows:
@@ -207,7 +214,7 @@ def leakage(
     Trains the plaintext twin once and attacks its head and that of sealed epochs. Only differences from a head that
     the developer trains on its own say something of the gradients.
     """
-    experiment = load_experiment(source, overrides)
+    experiment, data = load_experiment(source, overrides), options.images_folder(data)
 
     from amint_mpc.bench.leakage import BUDGETS, measure  # loads torch
 
@@ -216,7 +223,7 @@ def leakage(
     with progress(console) as on_progress:
         found = measure(experiment, sealed_epochs, attackers, data, on_progress)
     if as_json:
-        click.echo(json_line(found))
+        echo(json_line(found))
         return
     console.print(f"\n{experiment.name}: {attackers} attackers, {sealed_epochs} sealed epochs\n")
     moves = [f"moved {budget:.0%}" for budget in BUDGETS]

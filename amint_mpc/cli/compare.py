@@ -12,6 +12,7 @@ from rich.text import Text
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Party, load_experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
@@ -67,7 +68,7 @@ def compare(
             raise UsageError(f"{finished} is no run folder", "Name the run folder of a finished amint-mpc train")
         source = str(finished / "experiment.yaml")
     experiment = load_experiment(source, overrides)
-    party = Party(role="developer", data=data)
+    party = Party(role="developer", data=options.images_folder(data))
 
     from amint_mpc.host.checks import check_experiment  # loads torch
     from amint_mpc.runfolder import RunFolder
@@ -89,7 +90,7 @@ def compare(
 
         found = study.compare(experiment, party, folder, shadows, finished, on_progress)
     if as_json:
-        click.echo(json_line({**found.as_json(), "folder": str(folder.path)}))
+        echo(json_line({**found.as_json(), "folder": str(folder.path)}))
         return
     console.print()
     console.print(detectors_table(found))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import re
 from pathlib import Path
 
 import click
 import yaml
 
 from amint_mpc.cli import options
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import is_study, list_experiments, list_studies, load_experiment
 from amint_mpc.errors import UsageError
+
+OK = click.style("ok", fg="green") + "  "
 
 
 @click.group()
@@ -21,15 +25,20 @@ def config() -> None:
 @config.command("list")
 def list_command() -> None:
     """Name the experiments that come with the program, and the studies."""
-    _print_titles(list_experiments())
-    click.echo("\nStudies, for amint-mpc study --config NAME:")
-    _print_titles(list_studies())
+    experiments, studies = list_experiments(), list_studies()
+    width = max(map(len, [*experiments, *studies]))
+    for name, path in experiments.items():
+        echo(f"{name:{width}}  {_about(path)}")
+    echo("\nStudies, for amint-mpc study --config NAME:")
+    for name, path in studies.items():
+        echo(f"{name:{width}}  {_about(path)}")
 
 
-def _print_titles(files: Mapping[str, Path]) -> None:
-    for name, path in files.items():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        click.echo(f"{name:16} {lines[1].lstrip('# ')}")
+def _about(path: Path) -> str:
+    """The first sentence of the comment that a file begins with, after the line with its command."""
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    comment = " ".join(line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
+    return re.split(r"(?<=[.]) (?=[A-Z])", comment, maxsplit=1)[0]
 
 
 @config.command()
@@ -38,8 +47,8 @@ def _print_titles(files: Mapping[str, Path]) -> None:
 def show(source: str | None, overrides: tuple[str, ...]) -> None:
     """Print every setting of an experiment, defaults included."""
     experiment = load_experiment(source, overrides)
-    click.echo(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), nl=False)
-    click.echo(f"# method {experiment.method}, digest {experiment.digest()}")
+    echo(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).rstrip())
+    echo(f"# method {experiment.method}, digest {experiment.digest()}")
 
 
 @config.command()
@@ -59,8 +68,8 @@ def check(sources: tuple[str, ...], overrides: tuple[str, ...]) -> None:
             study, path = load_study(source)
             plan = make_plan(study, path.parent)
             check_study(plan, None, images=False)
-            click.echo(f"{click.style('ok', fg='green')}  {source}  a study of {len(plan.cells)} runs")
+            echo(f"{source}  a study of {len(plan.cells)} runs", label=OK)
             continue
         experiment = load_experiment(source, overrides)
         check_experiment(experiment)
-        click.echo(f"{click.style('ok', fg='green')}  {source}  {experiment.method}  digest {experiment.digest()[:16]}")
+        echo(f"{source}  {experiment.method}  digest {experiment.digest()[:16]}", label=OK)

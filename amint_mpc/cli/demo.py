@@ -17,7 +17,9 @@ from rich.console import Console
 
 from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.screen import Screen
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Experiment, Party, load_experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
@@ -90,8 +92,10 @@ def demo(
     check_experiment(experiment)
     check_installed(experiment)
     console = result.console(as_json)
+    data = options.images_folder(data)
     party = Party(role="developer", data=data)
     plaintext_run.check(experiment, party)
+    warn_without_kernel(console)
     with _workplace(keep) as folder:
         runs = keep / "runs" if keep else Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
         secure = _secure(console, folder, experiment, data, runs)
@@ -100,12 +104,12 @@ def demo(
     paths = {**secure.paths, **{key: path for key, (_, path) in plain.items()}}
     agreed = None
     if experiment.evidence.replay:
-        console.print("[bold]The same steps[/] with a plaintext head beside the secure one")
+        console.print("[bold]The same steps[/] with a plaintext head beside the secure one", markup=True)
         torch.set_num_threads(os.cpu_count() or 1)  # the developer's: other sums are rounded in another order
         agreed = agreement.compare(paths["auditor"], paths["developer"], data)
     if as_json:
         found = _as_object(experiment, secure, columns, paths)
-        click.echo(json_line(found | {"agreement": agreed and asdict(agreed)}))
+        echo(json_line(found | {"agreement": agreed and asdict(agreed)}))
     else:
         _print(console, experiment, secure, columns, runs, agreed)
 
@@ -130,6 +134,7 @@ def _secure(console: Console, folder: Path, experiment: Experiment, data: Path |
         f"[bold]Secure run[/] {experiment.name}: {', '.join(roles)} as processes, head under {engine}, loopback, TLS, "
         "throw-away keys",
         soft_wrap=True,
+        markup=True,
     )
     with Screen(console, roles) as screen:
         try:
@@ -151,7 +156,7 @@ def _plain(
 
     experiments = {"twin": experiment, **plaintext_run.baselines(experiment)}
     done: dict[str, tuple[Summary, Path]] = {}
-    console.print("[bold]For comparison[/] in the clear, one after another")
+    console.print("[bold]For comparison[/] in the clear, one after another", markup=True)
     with Screen(console, list(experiments)) as screen:
         for key, variant in experiments.items():
             with RunFolder.create(runs, variant, "twin", key) as folder:

@@ -7,7 +7,9 @@ from rich.table import Table
 
 from amint_mpc.cli import figures, options, result
 from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.machine import busy, warn_without_kernel
 from amint_mpc.cli.progress import progress
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import load_experiment
 from amint_mpc.eventlines import json_line
 
@@ -36,10 +38,11 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
 
     end_as_interrupted()
     console = result.console(as_json)
+    warn_without_kernel(console)
     with progress(console) as on_progress:
         found = measure(experiment, rtt_ms, on_progress=on_progress)
     if as_json:
-        click.echo(json_line(found))
+        echo(json_line(found))
         return
     console.print(f"\n{experiment.name}: {found['steps']} steps, {found['score_batches']} scoring batches\n")
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
@@ -55,6 +58,9 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
     for key, label in PARTS.items():
         if found["seconds_by_part"][key]:
             console.print(f"{label}: {figures.duration(found['seconds_by_part'][key])}")
+    console.print("\nThe time is as measured on this machine at this moment.", style="dim")
+    if slowed := busy(found["load_average"], found["cores"]):
+        console.print(slowed, style="yellow", soft_wrap=True)
     console.print("\nleft out:", style="dim")
     for line in found["leaves_out"]:
         console.print(f"  {line}", style="dim", soft_wrap=True)

@@ -9,6 +9,7 @@ import click
 
 from amint_mpc.cli import options
 from amint_mpc.cli.anchor import anchor
+from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.eventlines import json_line
 
@@ -68,7 +69,7 @@ def prove(
         raise UsageError("give one of --image, --position and --step")
     if picture is not None and position is None:
         raise UsageError("--picture goes with --position")
-    prover = Prover.load(run, data)
+    prover = Prover.load(run, options.images_folder(data))
     if image is not None:
         proof = prover.image(name, image)
     elif position is not None:
@@ -80,9 +81,9 @@ def prove(
         proof = prover.step(step)
     save(proof, out)
     if as_json:
-        click.echo(json_line({"proof": str(out), "claim": proof.proof.claim}))
+        echo(json_line({"proof": str(out), "claim": proof.proof.claim}))
         return
-    click.echo(f"{_claim(proof)}\nproof: {out}")
+    echo(f"{_claim(proof)}\nproof: {out}")
 
 
 @evidence.command()
@@ -103,15 +104,15 @@ def check(proof: Path, run: Path, image: Path | None, trust: Path | None, as_jso
         found, verified = check_file(proof, run, image, trust)
     except EvidenceError as error:
         if as_json:
-            click.echo(json_line({"holds": False, "error": error.message, "hint": error.hint}))
+            echo(json_line({"holds": False, "error": error.message, "hint": error.hint}))
         raise
     if as_json:
         record = {"claim": found.proof.claim, "fingerprints": dict(verified.fingerprints)}
-        click.echo(json_line({"holds": True, **record, "compared_with_trusted": list(verified.pinned)}))
+        echo(json_line({"holds": True, **record, "compared_with_trusted": list(verified.pinned)}))
         return
     lines = ["the proof holds", _claim(found)]
     lines += [f"{role:11} {mark}" for role, mark in verified.fingerprints.items()]
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 def _claim(file: ProofFile) -> str:

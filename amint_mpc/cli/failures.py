@@ -7,6 +7,7 @@ from types import FrameType
 
 import click
 
+from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import AmintError, Interrupted
 
 
@@ -39,6 +40,6 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def explain(error: AmintError) -> None:
     """Print an error: further lines of the message and the hint stand under its first word."""
-    click.echo(click.style("error: ", fg="red", bold=True) + error.message.replace("\n", "\n       "), err=True)
+    echo(error.message.replace("\n", "\n       "), err=True, label=click.style("error: ", fg="red", bold=True))
     if error.hint:
-        click.echo(click.style("hint:  ", fg="cyan") + error.hint.replace("\n", "\n       "), err=True)
+        echo(error.hint.replace("\n", "\n       "), err=True, label=click.style("hint:  ", fg="cyan"))

@@ -8,6 +8,7 @@ import click
 
 from amint_mpc import identity
 from amint_mpc.cli import options
+from amint_mpc.cli.terminal import echo
 from amint_mpc.config import ROLES, Role, load_party
 from amint_mpc.errors import IdentityError
 
@@ -41,9 +42,9 @@ def keys() -> None:
 def new(role: Role, party_file: Path | None, folder: Path | None) -> None:
     """Make a key pair; an existing one is never overwritten."""
     made = identity.create(_where(role, party_file, folder), role)
-    click.echo(f"private   {made.key_file}   (stays on this machine)")
-    click.echo(f"public    {made.certificate_file}   (hand it to the other parties)")
-    click.echo(f"print     {made.fingerprint}")
+    echo(f"private   {made.key_file}   (stays on this machine)")
+    echo(f"public    {made.certificate_file}   (hand it to the other parties)")
+    echo(f"print     {made.fingerprint}")
 
 
 @keys.command()
@@ -53,14 +54,14 @@ def new(role: Role, party_file: Path | None, folder: Path | None) -> None:
 def show(role: Role, party_file: Path | None, folder: Path | None) -> None:
     """Show this party's fingerprint and those that it trusts."""
     folder = _where(role, party_file, folder)
-    click.echo(f"{role:10} {identity.load(folder, role).fingerprint}   (own)")
+    echo(f"{role:10} {identity.load(folder, role).fingerprint}   (own)")
     for peer in ROLES:
         if peer == role:
             continue
         try:
-            click.echo(f"{peer:10} {identity.fingerprint(identity.trusted(folder, peer))}   (trusted)")
+            echo(f"{peer:10} {identity.fingerprint(identity.trusted(folder, peer))}   (trusted)")
         except IdentityError:
-            click.echo(f"{peer:10} not trusted yet")
+            echo(f"{peer:10} not trusted yet")
 
 
 @keys.command()
@@ -74,9 +75,9 @@ def trust(role: Role, peer: Role, certificate: Path, party_file: Path | None, fo
     if peer == role:
         raise click.UsageError(f"the {role} need not trust itself; name another role")
     mark = identity.trust(_where(role, party_file, folder), peer, certificate)
-    click.echo(f"{peer} is trusted now, by the print")
-    click.echo(f"  {mark}")
-    click.echo(f"Compare it with what `amint-mpc keys show --role {peer}` prints on the {peer}'s machine.")
+    echo(f"{peer} is trusted now, by the print")
+    echo(f"  {mark}")
+    echo(f"Compare it with what `amint-mpc keys show --role {peer}` prints on the {peer}'s machine.")
 
 
 @keys.command()
@@ -85,8 +86,8 @@ def local() -> None:
     folders = {role: load_party(None, role).keys for role in ROLES}
     identity.create_for_one_machine(folders)
     for role, folder in folders.items():
-        click.echo(f"{role:10} {folder}")
-    click.echo("One machine now holds the keys of all three: for trials, not for an audit.")
+        echo(f"{role:10} {folder}")
+    echo("One machine now holds the keys of all three: for trials, not for an audit.")
 
 
 def _where(role: Role, party_file: Path | None, folder: Path | None) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from amint_mpc.config import ROLES
+from amint_mpc.config import ROLES, load_party
 
 role = click.option("--role", type=click.Choice(ROLES), required=True, help="Which party this machine is.")
 
@@ -37,8 +37,18 @@ data = click.option(
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="AMINT_MPC_DATA",
-    help="Where image files lie, for data sets that come with no package.",
+    help="Where image files lie, for data sets that come with no package.  "
+    "[default: `data` of the developer's party file]",
 )
+
+
+def images_folder(given: Path | None, party_file: Path | None = None) -> Path | None:
+    """Where image files lie: as `--data` says, else as the developer's party file does; None: neither does.
+
+    Every command that reads images asks here.
+    """
+    return given or load_party(party_file, "developer").data
+
 
 runs = click.option(
     "--runs",

@@ -10,6 +10,7 @@ import click
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.progress import progress
+from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.eventlines import json_line
 
@@ -36,14 +37,14 @@ def replay(run: Path, steps: str | None, data: Path | None, device: str, as_json
     console = result.console(as_json)
     try:
         with progress(console) as on_progress:
-            found = again(run, data, first, last, device, on_progress)
+            found = again(run, options.images_folder(data), first, last, device, on_progress)
     except EvidenceError as error:
         if as_json:
-            click.echo(json_line({"follows": False, "error": error.message, "hint": error.hint}))
+            echo(json_line({"follows": False, "error": error.message, "hint": error.hint}))
         raise
     if as_json:
         record = {"steps": [found.first, found.last], "checkpoints": found.checkpoints, "exact": found.exact}
-        click.echo(json_line({"follows": True, **record, "difference": found.difference}))
+        echo(json_line({"follows": True, **record, "difference": found.difference}))
         return
     console.print(
         f"steps {found.first} to {found.last} follow: {found.checkpoints} checkpoints, "

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from amint_mpc.cli import options
+from amint_mpc.cli.terminal import echo
 from amint_mpc.eventlines import json_line
 
 
@@ -52,6 +53,6 @@ def report(
     if folder.is_dir():  # else the folder is what is wrong
         page.check_place(out, force)
     page.write(page.make(folder, comparison, beside), out, force)
-    click.echo(json_line({"page": str(out)}) if as_json else f"page: {out}")
+    echo(json_line({"page": str(out)}) if as_json else f"page: {out}")
     if opened:
         webbrowser.open(out.absolute().as_uri())

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 from rich.console import Console
 
 from amint_mpc.cli import figures
+from amint_mpc.cli.terminal import console as console
+from amint_mpc.cli.terminal import echo
 from amint_mpc.eventlines import json_line
 from amint_mpc.results import Summary
-
-
-def console(as_json: bool) -> Console:
-    """Progress goes to stdout, or to stderr when stdout is for a program."""
-    return Console(stderr=as_json, highlight=False)
 
 
 def show(screen: Console, summary: Summary, folder: Path, as_json: bool) -> None:
@@ -22,7 +18,7 @@ def show(screen: Console, summary: Summary, folder: Path, as_json: bool) -> None
     if as_json:
         found = summary.figures
         flat = {**figures.values(found), "intervals": figures.intervals(found)} if found else {}
-        click.echo(json_line({**summary.as_json(), **flat, "folder": str(folder)}))
+        echo(json_line({**summary.as_json(), **flat, "folder": str(folder)}))
         return
     screen.print()
     if summary.figures:

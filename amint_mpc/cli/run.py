@@ -15,6 +15,7 @@ import click
 
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
+from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.screen import Screen
 from amint_mpc.config import Experiment, Party, Role, load_experiment, load_party
 from amint_mpc.errors import AmintError, UsageError
@@ -30,6 +31,7 @@ INSECURE_FLAG = "--insecure-embedded-dealer"
 @options.config
 @options.overrides
 @options.party
+@options.data
 @options.runs
 @options.name
 @click.option(
@@ -45,6 +47,7 @@ def run(
     source: str | None,
     overrides: tuple[str, ...],
     party_file: Path | None,
+    data: Path | None,
     runs: Path | None,
     name: str | None,
     insecure_embedded_dealer: bool,
@@ -65,7 +68,7 @@ def run(
         raise UsageError(
             "this experiment has no dealer (security.correlations: two-party)", "Run developer and auditor"
         )
-    party = load_party(party_file, role)
+    party = load_party(party_file, role, data)
 
     from amint_mpc.host.checks import check_experiment  # loads torch
 
@@ -83,6 +86,7 @@ def _for_a_person(
     from amint_mpc.runfolder import INSECURE, RunFolder
 
     console = result.console(as_json)
+    warn_without_kernel(console)
     with (
         RunFolder.create(runs or party.runs, experiment, role, name) as folder,
         Screen(console, [role], INSECURE if experiment.insecure else "") as screen,
@@ -125,6 +129,10 @@ def _for_a_parent(role: Role, experiment: Experiment, party: Party, runs: Path |
 def _take_part(role: Role, experiment: Experiment, party: Party, folder: Any, on_event: Any) -> Summary:
     import torch
 
+    from amint_mpc.host.checks import kernel
+
+    if (found := kernel()).warning:
+        folder.log(found.found)
     if party.threads:
         torch.set_num_threads(party.threads)
     # `role` is one of three fixed words (click.Choice); the engine loads only now.

@@ -42,7 +42,8 @@ class Progress:
     step: int = 0
     steps: int = 0
     phase: str = ""
-    epoch: str = ""
+    epoch: int = 0
+    epochs: int = 0
     seconds_a_step: float = 0.0
     rounds: int = 0
     bytes_sent: int = 0
@@ -53,7 +54,7 @@ class Progress:
         if isinstance(event, Notice):
             self.notice = event.text
         elif isinstance(event, EpochEvent):
-            self.phase, self.epoch = event.phase, f"epoch {event.epoch} of {event.epochs}"
+            self.phase, self.epoch, self.epochs = event.phase, event.epoch, event.epochs
             self.figures |= event.figures
         else:
             self._take_step(event)
@@ -65,7 +66,14 @@ class Progress:
         self.step, self.steps, self.phase = event.step, event.steps, event.phase
         self.rounds, self.bytes_sent = event.rounds, event.bytes_sent
         if event.epoch:  # a dealer knows of none: its last notice says more than "training"
-            self.notice = ""
+            self.epoch, self.notice = event.epoch, ""
+
+    @property
+    def counted(self) -> str:
+        """Steps of the head, the same at every party; those of the warm-up are named."""
+        if not self.steps:
+            return ""
+        return f"{'warm-up ' if self.phase == 'warm-up' else ''}{self.step}/{self.steps}"
 
     @property
     def cost(self) -> list[str]:
@@ -85,7 +93,8 @@ class Progress:
         if self.notice:
             return self.notice
         shown = [f"{WORDS.get(key, key.replace('_', ' '))} {value:.3f}" for key, value in self.figures.items()]
-        return ", ".join(filter(None, [WORDS.get(self.phase, self.phase), self.epoch, *shown[:3]]))
+        epoch = f"epoch {self.epoch}" + (f" of {self.epochs}" if self.epochs else "") if self.epoch else ""
+        return ", ".join(filter(None, [WORDS.get(self.phase, self.phase), epoch, *shown[:3]]))
 
 
 class Screen:
@@ -103,6 +112,7 @@ class Screen:
         self.parties = {who: Progress(who) for who in parties}
         self._width = max(map(len, parties))
         self._last_line = dict.fromkeys(parties, 0.0)
+        self._unsaid = dict.fromkeys(parties, False)
         live = console.is_terminal
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8) if live else None
 
@@ -113,14 +123,22 @@ class Screen:
             self._plain(progress, event)
 
     def _plain(self, progress: Progress, event: Event) -> None:
-        now = time.monotonic()
-        last = isinstance(event, StepEvent) and event.step == event.steps
         if isinstance(event, Notice):
             self._line(progress, event.text)
-        elif last or (isinstance(event, EpochEvent) and now - self._last_line[progress.who] > PLAIN_EVERY_S):
-            self._last_line[progress.who] = now
-            counted = f"{progress.step}/{progress.steps} steps"
-            self._line(progress, ", ".join(filter(None, [counted, *progress.cost, progress.story])))
+            return
+        if isinstance(event, EpochEvent):
+            waited = time.monotonic() - self._last_line[progress.who]
+            due = event.epoch == event.epochs or waited > PLAIN_EVERY_S
+        else:
+            due = event.step == event.steps and not event.epoch  # a dealer's last; the others' epoch says more
+        self._unsaid[progress.who] = not due
+        if due:
+            self._report(progress)
+
+    def _report(self, progress: Progress) -> None:
+        self._last_line[progress.who] = time.monotonic()
+        counted = f"{progress.counted} steps" if progress.steps else ""
+        self._line(progress, ", ".join(filter(None, [counted, *progress.cost, progress.story])))
 
     def _line(self, progress: Progress, text: str) -> None:
         self.console.print(f"{progress.who:{self._width}} {text}", markup=False, highlight=False, soft_wrap=True)
@@ -132,8 +150,7 @@ class Screen:
         stories = Table.grid(padding=(0, 1, 0, 0))
         for progress in self.parties.values():
             bar = ProgressBar(total=progress.steps or None, completed=progress.step, width=14, pulse=not progress.steps)
-            counted = f"{progress.step}/{progress.steps}" if progress.steps else ""
-            table.add_row(Text(progress.who, style="bold"), bar, counted, *progress.cost)
+            table.add_row(Text(progress.who, style="bold"), bar, progress.counted, *progress.cost)
             stories.add_row(Text(progress.who, style="dim"), Text(progress.story, style="dim"))
         head = [Text(self.warning, style="bold red")] if self.warning else []
         return Group(*head, table, stories)
@@ -148,3 +165,6 @@ class Screen:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._live is not None:
             self._live.stop()
+        elif error is None:  # how far who stopped early had come
+            for who in (who for who, unsaid in self._unsaid.items() if unsaid):
+                self._report(self.parties[who])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,10 @@ from rich.console import Console
 from amint_mpc.cli import options, result
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.figures import duration
+from amint_mpc.cli.machine import busy, warn_without_kernel
 from amint_mpc.cli.progress import progress
 from amint_mpc.cli.study_screen import StudyScreen
+from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import AmintError
 from amint_mpc.eventlines import json_line
 
@@ -55,7 +58,8 @@ def study(source: str, out: Path | None, jobs: int, data: Path | None, dry_run: 
     end_as_interrupted()
     found, path = load_study(source)
     plan = make_plan(found, path.parent)
-    check(plan, data)
+    lie = options.images_folder(data)
+    check(plan, lie)
     folder = StudyFolder(out or Path("runs") / found.name)
     console = result.console(as_json)
     if dry_run:
@@ -69,7 +73,9 @@ def study(source: str, out: Path | None, jobs: int, data: Path | None, dry_run: 
             *(["--data", str(data)] if data else []),
         ]
     )
-    results = _run(plan, folder, jobs, data, command, console)
+    if any(cell.mode == "secure" for cell in plan.cells):
+        warn_without_kernel(console)
+    results = _run(plan, folder, jobs, lie, command, console)
     _print(plan, folder, results, console, as_json)
     if results.counts["failed"]:
         raise _failed(results, folder, plan)
@@ -103,7 +109,7 @@ def _print(plan: StudyPlan, folder: StudyFolder, results: Results, console: Cons
     if as_json:
         counts = {status: results.counts[status] for status in ("done", "failed", "pending")}
         files = [str(path) for path in results.files]
-        click.echo(json_line({"study": plan.study.name, "folder": str(folder.path), "runs": counts, "files": files}))
+        echo(json_line({"study": plan.study.name, "folder": str(folder.path), "runs": counts, "files": files}))
         return
     text = (folder.path / "study.md").read_text(encoding="utf-8")
     console.print()
@@ -130,7 +136,7 @@ def _failed(results: Results, folder: StudyFolder, plan: StudyPlan) -> AmintErro
 def _dry_run(plan: StudyPlan, folder: StudyFolder, jobs: int, console: Console, as_json: bool) -> None:
     import torch
 
-    from amint_mpc.bench.estimate import estimate, plaintext_seconds
+    from amint_mpc.bench.estimate import estimate, load_average, plaintext_seconds
     from amint_mpc.study.pool import threads
     from amint_mpc.study.timing import expect
 
@@ -140,13 +146,14 @@ def _dry_run(plan: StudyPlan, folder: StudyFolder, jobs: int, console: Console, 
         seconds = estimate(cell.experiment)["seconds"] if cell.mode == "secure" else plaintext_seconds(cell.experiment)
         return float(seconds)
 
+    load = load_average()
     with progress(console) as on_progress:
         seconds = expect(plan.cells, measure, on_progress)
     done = {cell.name for cell in plan.cells if folder.summary(cell) is not None}
     left = sum(value for name, value in seconds.items() if name not in done) / jobs
     if as_json:
         runs = [{"run": cell.name, "seconds": seconds[cell.name], "done": cell.name in done} for cell in plan.cells]
-        click.echo(json_line({"study": plan.study.name, "runs": runs, "jobs": jobs, "seconds_left": left}))
+        echo(json_line({"study": plan.study.name, "runs": runs, "jobs": jobs, "seconds_left": left}))
         return
     width = max(len(cell.name) for cell in plan.cells)
     for cell in plan.cells:
@@ -159,3 +166,5 @@ def _dry_run(plan: StudyPlan, folder: StudyFolder, jobs: int, console: Console, 
         style="dim",
         soft_wrap=True,
     )
+    if slowed := busy(load, os.cpu_count() or 1):
+        console.print(slowed, style="yellow", soft_wrap=True)

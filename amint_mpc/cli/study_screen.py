@@ -25,7 +25,8 @@ class StudyScreen:
 
     def __init__(self, console: Console, runs: int, before: int) -> None:
         self._console, self._runs, self._before = console, runs, before
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
+        name, note = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+        columns = name, BarColumn(), MofNCompleteColumn(), note
         self._bars = Progress(*columns, console=console, transient=True) if console.is_terminal else None
         self._whole = self._bars.add_task("runs", total=runs, completed=before, note="") if self._bars else None
         self._tasks: dict[str, TaskID] = {}

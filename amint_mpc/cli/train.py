@@ -33,7 +33,7 @@ def train(
     This plaintext twin shows what a secure run of the same experiment should reach. Nothing is hidden from anybody.
     """
     experiment = load_experiment(source, overrides)
-    party = Party(role="developer", data=data)
+    party = Party(role="developer", data=options.images_folder(data))
 
     from amint_mpc import plaintext_run
     from amint_mpc.host.checks import check_experiment

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amint_mpc.cli import options
+from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.eventlines import json_line
 
@@ -57,13 +58,13 @@ def verify(
         found = evidence.verify(run, ExpectedEntries, pinned, heads)
     except EvidenceError as error:
         if as_json:
-            click.echo(json_line({"holds": False, "error": error.message, "hint": error.hint}))
+            echo(json_line({"holds": False, "error": error.message, "hint": error.hint}))
         raise
     if export:
         put(run, export)
-    click.echo(json_line(_record(found)) if as_json else _text(found))
+    echo(json_line(_record(found)) if as_json else _text(found))
     if export and not as_json:
-        click.echo(f"exported to {export}")
+        echo(f"exported to {export}")
 
 
 def _head(text: str) -> TreeHead:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,26 +16,48 @@ _MOST_TEXT = 1 << 23  # bytes; the longest list of file names here has half a me
 
 @dataclass
 class Listing:
-    """Image files and the class number of each, in a fixed order: the order is part of a split's digest."""
+    """Image files and the class number of each, in a fixed order: the order is part of a split's digest.
+
+    Attributes:
+        passed_over: what lies there and is no image of the set.
+    """
 
     paths: list[Path] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    passed_over: list[Path] = field(default_factory=list)
 
     def add(self, paths: list[Path], label: int) -> None:
         self.paths += paths
         self.labels += [label] * len(paths)
 
 
-def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name. Names with a dot in front (.DS_Store) are left out.
+def entries(folder: Path, *, hidden: bool = False) -> list[Path]:
+    """What lies in a folder, sorted by name.
+
+    Args:
+        hidden: instead, what has a name with a dot in front (.DS_Store).
 
     Raises:
         DataError: no folder, or not ours to read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if path.name.startswith(".") == hidden)
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}", "Check that it is the right folder.") from None
+
+
+def left_out(paths: Iterable[Path]) -> str:
+    """What was passed over, for a sentence: `2 folders, 1 hidden file`; empty where there is nothing."""
+    found = Counter(_kind(path) for path in paths)
+    return ", ".join(f"{count:,} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(found.items()))
+
+
+def _kind(path: Path) -> str:
+    if path.name.startswith("."):
+        return "hidden file"
+    if path.is_dir():
+        return "folder"
+    return "file" if path.is_file() else "broken link or device"
 
 
 def image_files(folder: Path, suffix: str = "") -> list[Path]:

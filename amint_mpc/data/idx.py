@@ -44,11 +44,11 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
                 raise DataError(f"{path} is not an IDX file of {dimensions}-dimensional unsigned bytes", hint)
             shape = struct.unpack(f">{dimensions}I", header[4:])
             count = math.prod(shape)
-            if count > _MOST_VALUES:
-                raise DataError(f"{path} claims {count} values, more than is read here", hint)
+            if math.prod(max(size, 1) for size in shape) > _MOST_VALUES:  # a size of 0 excuses no other
+                raise DataError(f"{path} claims a shape of {shape}, more than is read here", hint)
             values = file.read(count + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint) from error
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
+        raise DataError(f"{path} cannot be read: {error or type(error).__name__}", hint) from error
     if len(values) != count:
         more = "more" if len(values) > count else "fewer"
         raise DataError(f"{path} holds {more} values than the {count} that its header states", hint)

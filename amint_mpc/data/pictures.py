@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from amint_mpc.data.files import Listing, instead
+from amint_mpc.data.files import Listing, instead, left_out
 from amint_mpc.errors import DataError
 from amint_mpc.events import OnNotice
 
@@ -36,7 +36,7 @@ def read_pictures(listing: Listing, shape: tuple[int, int, int], on_notice: OnNo
 
     Args:
         shape: (C, H, W) of every image in the result.
-        on_notice: told every few seconds how far it is.
+        on_notice: told what was left out, and every few seconds how far it is.
 
     Returns:
         Images uint8 [N, C, H, W] and labels int64 [N].
@@ -45,6 +45,8 @@ def read_pictures(listing: Listing, shape: tuple[int, int, int], on_notice: OnNo
         DataError: a file cannot be read; nothing is returned then.
     """
     total = len(listing.paths)
+    if passed_over := left_out(listing.passed_over):
+        on_notice(f"left out beside the images: {passed_over}")
     try:
         pixels = np.empty((total, *shape), dtype=np.uint8)
     except MemoryError:

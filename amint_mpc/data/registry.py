@@ -93,7 +93,8 @@ class Dataset:
             return Path()
         hint = f"Put there {self.layout} (docs/data.md)."
         if root is None:
-            raise DataError(f"{self.name} needs a data folder", f"Name one under `data` in the party file. {hint}")
+            how = "Give --data FOLDER, or name the folder under `data` in the developer's party file."
+            raise DataError(f"{self.name} needs a data folder", f"{how} {hint}")
         if self.to_download(root):
             on_notice(f"downloading {self.name} into {root}")
             self._download(root, hint)

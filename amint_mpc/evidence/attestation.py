@@ -6,6 +6,7 @@ another party is data: bounded, typed, and its digests must belong to its own li
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,14 +81,29 @@ def read(path: Path) -> Attestation:
 
 
 def differences(here: Attestation, there: Attestation) -> list[Difference]:
-    """What differs, line by line of the record; nothing where all is the same."""
-    named = {"code": _named(here.files, there.files), "dependencies": _named(here.packages, there.packages)}
+    """What differs, line by line of the record; nothing where all is the same. `here` is this machine's own."""
+    endings = " (line endings alone)" if _same_but_for_line_endings(here.files, there.files) else ""
+    named = {"code": _named(here.files, there.files) + endings, "dependencies": _named(here.packages, there.packages)}
     found = []
     for what in Software.model_fields:
         a, b = getattr(here, what), getattr(there, what)
         if a != b:
             found.append(Difference(what, a or "none", b or "none", named.get(what, "")))
     return found
+
+
+def _same_but_for_line_endings(here: Mapping[str, str], there: Mapping[str, str]) -> bool:
+    """Whether the other machine's files of the code become ours when their line endings are changed."""
+    if here.keys() != there.keys():
+        return False
+    paths = software_digests.code_paths()
+    return all(digest == there[name] or there[name] in _rewritten(paths[name]) for name, digest in here.items())
+
+
+def _rewritten(path: Path) -> tuple[str, str]:
+    """SHA-256 of a file with the line endings of Unix, and with those of Windows."""
+    unix = path.read_bytes().replace(b"\r\n", b"\n")
+    return hashlib.sha256(unix).hexdigest(), hashlib.sha256(unix.replace(b"\n", b"\r\n")).hexdigest()
 
 
 def _named(here: Mapping[str, str], there: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from amint_mpc.evidence.canonical import Value
 from amint_mpc.evidence.entries import AFTER, HEAD_TYPE, KINDS, ExpectedEntry, ExpectedLog, Signed, signed_payload
 from amint_mpc.evidence.log import VERSION, Entry, TreeHead, read
 from amint_mpc.evidence.merkle import EMPTY, GrowingRoot
+from amint_mpc.printable import excerpt
 
 SIGNERS: tuple[Role, ...] = ("developer", "auditor")
 NOTHING = TreeHead(0, EMPTY.hex())
@@ -122,7 +123,7 @@ class Walker:
         try:
             return KINDS[entry.kind].model_validate(entry.record)
         except ValidationError as error:
-            key = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])[:60]
+            key = excerpt(".".join(str(part) for part in error.errors(include_url=False)[0]["loc"]))
             self._wrong(entry, f"{place[2:] or 'a ' + entry.kind}: {key} is not as such an entry has it")
 
     def _take(self, entry: Entry, model: BaseModel, place: str) -> None:

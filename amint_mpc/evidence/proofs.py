@@ -38,6 +38,7 @@ from amint_mpc.evidence.commitments import (
 )
 from amint_mpc.evidence.merkle import Tree, leaf_hash, root_from_proof
 from amint_mpc.evidence.software_digests import Digest
+from amint_mpc.printable import excerpt
 
 MAX_FILE = 64 << 20
 _Position = Annotated[int, Field(ge=0, lt=2**53)]
@@ -204,7 +205,7 @@ def decode_file(raw: bytes) -> ProofFile:
         return ProofFile.model_validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])[:80] or "the file"
+        key = excerpt(".".join(str(part) for part in first["loc"])) or "the file"
         if key == "version":
             raise EvidenceError("proof: it is of another version", "Use the version that made it") from None
         raise EvidenceError(f"proof: {key} is not as a proof has it") from None

@@ -101,7 +101,12 @@ def software() -> Software:
 
 
 def code_files(package: Path | None = None, experiments: Path | None = None) -> dict[str, str]:
-    """SHA-256 (hex) of each file of the package by its path in the wheel, `/` between folders.
+    """SHA-256 (hex) of each file of the package by its path in the wheel. Args: as `code_paths`."""
+    return {name: _file_digest(path) for name, path in code_paths(package, experiments).items()}
+
+
+def code_paths(package: Path | None = None, experiments: Path | None = None) -> dict[str, Path]:
+    """Each file of the package by its path in the wheel, `/` between folders.
 
     Args:
         package: folder of the package; None: the one that runs.
@@ -112,7 +117,7 @@ def code_files(package: Path | None = None, experiments: Path | None = None) -> 
     found = {path.relative_to(package).as_posix(): path for path in _files(package)}
     found |= {f"configs/{path.relative_to(experiments).as_posix()}": path for path in _files(experiments)}
     found.pop(KERNEL, None)
-    return {name: _file_digest(found[name]) for name in sorted(found)}
+    return {name: found[name] for name in sorted(found)}
 
 
 def code_digest(files: Mapping[str, str]) -> str:

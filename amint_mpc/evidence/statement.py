@@ -15,6 +15,7 @@ from typing import Any
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence.canonical import Value, encode
 from amint_mpc.evidence.log import TreeHead
+from amint_mpc.printable import excerpt
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -71,7 +72,7 @@ def compare(payload: bytes, expected: bytes) -> None:
     ours = dict(_flat(json.loads(expected)))
     wrong = next((key for key in sorted({*found, *ours}) if found.get(key) != ours.get(key)), "its form")
     raise EvidenceError(
-        f"statement: {_clean(wrong)} is not what the log says", "It is of another run, or one of the two was changed"
+        f"statement: {excerpt(wrong)} is not what the log says", "It is of another run, or one of the two was changed"
     )
 
 
@@ -84,7 +85,3 @@ def _flat(value: object, key: str = "") -> list[tuple[str, object]]:
     else:
         return [(key, value)]
     return [pair for name, item in items for pair in _flat(item, f"{key}.{name}" if key else name)] or [(key, None)]
-
-
-def _clean(text: str) -> str:
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:80])

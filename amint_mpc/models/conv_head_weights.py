@@ -22,6 +22,7 @@ from torch import Tensor
 
 from amint_mpc.errors import DataError
 from amint_mpc.models.head_weights import Normal
+from amint_mpc.printable import excerpt
 
 TapShapes = tuple[tuple[int, int, int], tuple[int, int, int]]
 """(channels, height, width) of both tapped maps."""
@@ -110,7 +111,7 @@ def load_conv_head(path: Path) -> ConvWeights:
     try:
         values = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint) from error
+        raise DataError(f"{path} cannot be read: {excerpt(str(error), 200)}", hint) from error
     taps = values.pop("taps", torch.zeros(0))
     if taps.shape != (2, 3) or taps.dtype != torch.int64 or not bool(((taps > 0) & (taps < 2**16)).all()):
         raise DataError(f"{path} is not a convolutional head", hint)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from amint_mpc.errors import DataError
+from amint_mpc.printable import excerpt
 
 Normal = Callable[..., Tensor]
 """normal(*shape) -> standard normal numbers of that shape, float64."""
@@ -87,7 +88,9 @@ def load_head(path: Path) -> HeadWeights:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{path} cannot be read: {error}", "Name the head.safetensors of a finished run.") from error
+        raise DataError(
+            f"{path} cannot be read: {excerpt(str(error), 200)}", "Name the head.safetensors of a finished run."
+        ) from error
     if set(tensors) != {"w1", "b1", "w2", "b2"}:
         raise DataError(f"{path} is not a membership head", "Name the head.safetensors of a finished run.")
     return HeadWeights(**tensors)

@@ -15,16 +15,12 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from amint_mpc.errors import DataError
+from amint_mpc.printable import excerpt
 
 MAX_RECORD_BYTES = 2**20  # summary.json of a thousand classes has some 20 kB
 MAX_LINE_BYTES = 2**16
 MAX_METRICS_BYTES = 2**28  # a million steps
 _HINT = "Was the folder copied whole? Ask whoever made it for a fresh copy"
-
-
-def printable(text: str) -> str:
-    """Without control characters and marks of direction, which could make a page say something else."""
-    return "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -41,7 +37,7 @@ def read_record(path: Path, model: type[Model]) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = printable(".".join(str(part) for part in first["loc"])[:60])
+        where = excerpt(".".join(str(part) for part in first["loc"]))
         damaged(path, f"{where or 'the record'}: {first['msg']}")
 
 

@@ -17,10 +17,10 @@ from markupsafe import Markup
 
 from amint_mpc import __version__
 from amint_mpc.errors import UsageError
+from amint_mpc.printable import printable
 from amint_mpc.report import formatting
 from amint_mpc.report.audit import gather
 from amint_mpc.report.contents import run_contents, study_contents
-from amint_mpc.report.files import printable
 from amint_mpc.report.study import is_study, read_study
 
 FILTERS = (

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from amint_mpc.amint.schedule import TrainStep
 from amint_mpc.config import Experiment
-from amint_mpc.events import EpochEvent, Event, Notice, Phase, StepEvent
+from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome
 from amint_mpc.roles.secure_head import Meter, head_steps, joint_steps
@@ -46,9 +46,10 @@ class AuditorEvents:
         seconds = time.perf_counter() - start
         if item.index == 0:  # it waited for the developer's warm-up
             seconds -= self._developer.stats.seconds_waiting - waited
-        phase: Phase = "sealed" if item.sealed else "joint"
         counted = self.meter.last_rounds, self.meter.last_bytes
-        self._steps.append(StepEvent(item.index + 1, self._total, item.epoch, phase, seconds, {}, seconds, *counted))
+        self._steps.append(
+            StepEvent(item.index + 1, self._total, item.epoch, item.phase, seconds, {}, seconds, *counted)
+        )
         self._on_event(self._steps[-1])
 
     def scored(self, epoch: int, figures: dict[str, float]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from amint_mpc import identity
+from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice, StepEvent
@@ -21,7 +22,7 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import serve
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.links import Links, name_lost_third_party
-from amint_mpc.roles.secure_head import correction_bytes, head_steps, plans
+from amint_mpc.roles.secure_head import correction_bytes, head_steps, plans_of
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.transport.channel import Channel
@@ -50,9 +51,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
         streams = hand_out_seeds(developer, auditor)
         on_notice("dealing")
         start = time.perf_counter()
-        total = sum(1 for _ in plans(experiment))
         with name_lost_third_party("dealer"):
-            blocks = serve(developer, streams, _told(plans(experiment), total, developer, on_event))
+            blocks = serve(developer, streams, _told(experiment, developer, on_event))
         return folder.finish(
             Outcome(
                 steps=head_steps(experiment),
@@ -63,11 +63,12 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
         )
 
 
-def _told(dealt: Iterator[Plan], total: int, channel: Channel, on_event: Callable[[Event], None]) -> Iterator[Plan]:
-    """The plans, each reported when it has been dealt."""
-    start, sent = time.perf_counter(), channel.stats.bytes_sent
-    for number, plan in enumerate(dealt, start=1):
-        yield plan
-        now, bytes_now = time.perf_counter(), channel.stats.bytes_sent
-        on_event(StepEvent(number, total, 0, "joint", now - start, bytes_sent=bytes_now - sent))
-        start, sent = now, bytes_now
+def _told(experiment: Experiment, channel: Channel, on_event: Callable[[Event], None]) -> Iterator[Plan]:
+    """The plans of the schedule. Each step of the head is reported when it has been dealt; scorings are not steps."""
+    total = head_steps(experiment)
+    for item in schedule(experiment):
+        start, sent = time.perf_counter(), channel.stats.bytes_sent
+        yield from plans_of(experiment, [item])
+        if isinstance(item, TrainStep):
+            seconds, phase = time.perf_counter() - start, item.phase
+            on_event(StepEvent(item.index + 1, total, 0, phase, seconds, bytes_sent=channel.stats.bytes_sent - sent))

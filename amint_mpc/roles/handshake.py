@@ -11,7 +11,7 @@ One round. The hello holds nothing secret; that it comes from the peer is TLS's 
 Guarantees
     Two runs never share a session id, for each party contributes 32 random bytes.
     Who does not agree learns which settings differ, both values beside each other.
-    What the peer wrote is shown cut to a bounded length and to printable ASCII.
+    What the peer wrote is shown cut to a bounded length, and escaped.
     Where the experiment requires certain software (`security.required_code`, `required_image`), both ends refuse when
     either end has another, and both see both digests. They are each party's own word
     (`amint_mpc.evidence.software_digests`).
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import secrets
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -36,6 +35,7 @@ from amint_mpc.errors import PeerError, ProtocolError
 from amint_mpc.evidence import software_digests
 from amint_mpc.evidence.session import AgreedSession
 from amint_mpc.evidence.software_digests import Software
+from amint_mpc.printable import excerpt
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import JsonValue
 
@@ -115,7 +115,7 @@ def _read_hello(value: JsonValue, peer: Role) -> _Hello:
         raise ProtocolError(f"the {peer}'s hello is malformed")
     if (protocol := value.get("protocol")) != PROTOCOL:  # first, for another version's hello may look different
         raise PeerError(
-            f"protocol: here {PROTOCOL}, {peer} {_clean(json.dumps(protocol))}",
+            f"protocol: here {PROTOCOL}, {peer} {excerpt(json.dumps(protocol), _SHOWN_CHARACTERS)}",
             "Install the same version on both machines",
         )
     try:
@@ -133,7 +133,7 @@ def _check_versions(ours: _Versions, theirs: _Versions, peer: Role) -> None:
         ("crypten", ours.crypten, theirs.crypten, ours.crypten == theirs.crypten),
         ("torch", ours.torch, theirs.torch, ours.torch.split(".")[:2] == theirs.torch.split(".")[:2]),
     ]
-    wrong = [f"{name}: here {a}, {peer} {_clean(b)}" for name, a, b, fits in rows if not fits]
+    wrong = [f"{name}: here {a}, {peer} {excerpt(b, _SHOWN_CHARACTERS)}" for name, a, b, fits in rows if not fits]
     if wrong:
         raise PeerError("versions differ: " + "; ".join(wrong), "Install the same version on both machines")
 
@@ -145,10 +145,8 @@ def _check_experiments(ours: _Hello, theirs: _Hello, peer: Role) -> None:
     different = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
     if not different:
         raise ProtocolError(f"the {peer}'s digest does not belong to the experiment it sent")
-    shown = [
-        f"{_clean(key, 64)}: here {here.get(key, 'nothing')}, {peer} {_clean(there.get(key, 'nothing'))}"
-        for key in different[:_SHOWN_KEYS]
-    ]
+    said = {key: excerpt(there.get(key, "nothing"), _SHOWN_CHARACTERS) for key in different[:_SHOWN_KEYS]}
+    shown = [f"{excerpt(key)}: here {here.get(key, 'nothing')}, {peer} {value}" for key, value in said.items()]
     more = [f"and {len(different) - _SHOWN_KEYS} more"] if len(different) > _SHOWN_KEYS else []
     raise PeerError(
         "the experiments differ: " + "; ".join(shown + more),
@@ -186,11 +184,6 @@ def _flat(value: object, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(item, f"{key}.{name}" if key else str(name))
     else:
         yield key, json.dumps(value)
-
-
-def _clean(text: str, length: int = _SHOWN_CHARACTERS) -> str:
-    text = re.sub(r"[^ -~]", "?", text)
-    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _session_id(ours: _Hello, theirs: _Hello) -> bytes:

@@ -15,6 +15,10 @@ from amint_mpc.roles.handshake import handshake
 from amint_mpc.transport.channel import Channel, abort_code
 
 SECOND = "second-link"
+COMPARE = (
+    "amint-mpc attest --json > software.json at one party and amint-mpc attest --check software.json at the other name "
+    "the files: another version, a change, or line endings that git rewrote"
+)
 
 AnyChannel = TypeVar("AnyChannel", bound=Channel)
 
@@ -42,7 +46,7 @@ class Links:
         code = session.software[peer].code[:12]
         self._on_notice(
             f"connected to the {peer}; same experiment {self._experiment.digest()[:12]}, "
-            + (f"same code {code}" if session.same_code else f"OTHER CODE {code}")
+            + (f"same code {code}" if session.same_code else f"OTHER CODE {code} ({COMPARE})")
         )
         return channel
 

@@ -12,6 +12,7 @@ from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import HeadWeights, load_head
+from amint_mpc.printable import excerpt
 from amint_mpc.results import Summary
 
 MAX_SUMMARY_BYTES = 2**20
@@ -38,7 +39,7 @@ def load_classifier(folder: Path, experiment: Experiment, images: SplitImages, d
         with safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("experiment")
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{path} cannot be read: {error}", _HINT) from None
+        raise DataError(f"{path} cannot be read: {excerpt(str(error), 200)}", _HINT) from None
     if written != experiment.digest():
         raise DataError(f"{path} belongs to another experiment than its folder", _HINT)
     return parties.classifier(experiment, path, device)

@@ -130,7 +130,8 @@ class Listener:
                 if not self._closed:  # too many open files, for now
                     time.sleep(0.05)
                 continue
-            thread = threading.Thread(target=self._greet, args=(sock, f"{address[0]}:{address[1]}"), daemon=True)
+            where = str(Address(host=address[0], port=address[1]))
+            thread = threading.Thread(target=self._greet, args=(sock, where), daemon=True)
             with self._changed:
                 if self._closed:
                     sock.close()

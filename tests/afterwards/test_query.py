@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from amint_mpc import identity
 from amint_mpc.afterwards import parties, query
 from amint_mpc.afterwards.common import QuerySide
 from amint_mpc.afterwards.proving import Prover
+from amint_mpc.cli import main
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import AmintError, DataError, EvidenceError, ProtocolError, UsageError
 from amint_mpc.evidence.files import LOG
@@ -265,7 +267,7 @@ def test_folders_of_images_that_cannot_be_asked_about(pair: Pair, tmp_path: Path
     with pytest.raises(DataError, match="there is no folder"):
         parties.read_images(experiment, folder, nothing)
     folder.mkdir()
-    with pytest.raises(DataError, match="has no files"):
+    with pytest.raises(DataError, match="has no images"):
         parties.read_images(experiment, folder, nothing)
     Image.new("L", (28, 28)).save(folder / "good.png")
     (folder / "text.png").write_text("no image")
@@ -276,9 +278,29 @@ def test_folders_of_images_that_cannot_be_asked_about(pair: Pair, tmp_path: Path
     assert "wide.png has 32 x 28 pixels, the images of this data set 28 x 28" in caught.value.message
     for name in ("text.png", "wide.png"):
         (folder / name).unlink()
-    files, pixels = parties.read_images(experiment, folder, nothing)
+    files, pixels, others = parties.read_images(experiment, folder, nothing)
     assert [file.name for file in files] == ["good.png"]
+    assert others == ""
     assert pixels.shape == (1, 1, 28, 28)
+
+
+def test_what_an_audit_leaves_out_is_said(pair: Pair, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    for sub in ("cats", "dogs", ".git"):
+        (folder / sub).mkdir(parents=True)
+    (folder / ".DS_Store").write_bytes(b"x")
+    with pytest.raises(DataError, match="has no images, but 2 folders, 2 hidden files"):
+        parties.read_images(pair.prover.experiment, folder, nothing)
+    Image.new("L", (28, 28)).save(folder / "one.png")
+    (folder / "gone.png").symlink_to("nowhere")
+    backbone = pair.folders["developer"].path / "backbone.safetensors"
+    local = ["audit", "--local", "--run", str(pair.folders["auditor"].path), "--backbone", str(backbone)]
+    found = CliRunner().invoke(main, [*local, "--images", str(folder), "--out", str(tmp_path / "out"), "--json"])
+    assert found.exit_code == 0, found.output
+    said = "1 broken link or device, 2 folders, 2 hidden files"
+    assert f": {said}; its own files alone are asked about" in found.stderr
+    told = json.loads(found.stdout)
+    assert (told["images"], told["left_out"]) == (1, said)
 
 
 def test_folders_that_are_no_finished_run(pair: Pair, tmp_path: Path) -> None:

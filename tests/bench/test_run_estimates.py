@@ -1,12 +1,17 @@
 """The estimate of a run against channels that such a run has gone over."""
 
+import json
+import os
+
 import pytest
 import torch
+from click.testing import CliRunner
 
 from amint_mpc.amint.schedule import ScoreSets, schedule, score_batches
 from amint_mpc.bench import count
-from amint_mpc.bench.estimate import estimate
+from amint_mpc.bench.estimate import estimate, load_average
 from amint_mpc.bench.inprocess import parties, together
+from amint_mpc.cli import main
 from amint_mpc.config import ROLES, Experiment, load_experiment
 from amint_mpc.roles import secure_head, seeds
 from amint_mpc.roles.handshake import handshake
@@ -97,3 +102,24 @@ def test_the_estimate_adds_its_parts_up() -> None:
     assert far["seconds_by_part"]["round_trips"] == far["rounds"] * 0.025
     assert near["mb_dealer"] > near["step"]["mb_dealer"] * steps
     assert near["leaves_out"]
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.5, False), (2.0, False), (7.25, True), (None, False)])
+def test_an_estimate_says_when_the_machine_was_busy(
+    load: float | None, busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amint_mpc.bench.estimate.load_average", lambda: load)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    command = ["estimate", "--config", "smoke"]
+    text = CliRunner().invoke(main, command).output
+    assert "as measured on this machine at this moment" in text
+    assert ("busy: load average 7.2 on 2 cores" in text) == busy
+    told = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
+    assert (told["load_average"], told["cores"]) == (load, 2)
+
+
+def test_a_system_without_load_averages(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load_average()
+    assert found is None or found >= 0
+    monkeypatch.delattr(os, "getloadavg")
+    assert load_average() is None

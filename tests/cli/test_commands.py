@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from amint_mpc import __version__
 from amint_mpc.cli import main
+from amint_mpc.config import list_experiments, list_studies
 from amint_mpc.events import EpochEvent
 from amint_mpc.limits import representable_rate
 from amint_mpc.mpc.dense import descent
@@ -70,6 +72,14 @@ def test_config_list_show_and_check(cli) -> None:
     assert yaml.safe_load(shown)["seed"] == 7
     assert "digest" in shown
     assert cli("config", "check", "smoke", "study-smoke").output.count("ok ") == 2
+
+
+def test_the_list_has_two_columns_of_whole_sentences(cli) -> None:
+    lines = [line for line in cli("config", "list").output.splitlines() if line and not line.startswith("Studies")]
+    assert len(lines) == len(list_experiments()) + len(list_studies())
+    starts = {len(re.match(r"\S+ +", line).group()) for line in lines}
+    assert len(starts) == 1
+    assert all(line.endswith(".") for line in lines)
 
 
 @pytest.mark.parametrize(

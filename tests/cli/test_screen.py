@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from amint_mpc.cli import figures
-from amint_mpc.cli.screen import Screen
+from amint_mpc.cli.screen import Progress, Screen
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.results import Figure
 from amint_mpc.runfolder import INSECURE
@@ -35,6 +35,41 @@ def test_progress_shows_steps_time_rounds_and_bytes(terminal: bool) -> None:
         assert part in text
     assert "INSECURE" not in text
     assert ("\x1b[" in text) == terminal
+
+
+WARM: list[Event] = [
+    StepEvent(1, 2, 1, "warm-up", 0.5),
+    StepEvent(2, 2, 1, "warm-up", 0.5),
+    EpochEvent(1, 2, "warm-up", 1.0),
+    StepEvent(1, 2, 2, "joint", 0.5),
+]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_warm_up_is_counted_by_itself(live: bool) -> None:
+    out = io.StringIO()
+    with Screen(Console(file=out, force_terminal=live, width=80), ["developer"]) as screen:
+        for event in WARM[:3]:
+            screen.show("developer", event)
+    assert "warm-up 2/2" in out.getvalue()
+    assert "epoch 1 of 2" in out.getvalue()
+
+
+def test_the_epoch_that_is_shown_is_the_one_that_goes_on() -> None:
+    progress = Progress("developer")
+    for event in WARM:
+        progress.take(event)
+    assert (progress.counted, progress.story) == ("1/2", "training, epoch 2 of 2")
+
+
+def test_who_stopped_early_is_told_how_far() -> None:
+    out = io.StringIO()
+    with Screen(Console(file=out, width=200), ["auditor"]) as screen:
+        screen.show("auditor", EpochEvent(1, 9, "joint", 1.0))
+        screen.show("auditor", StepEvent(4, 18, 2, "joint", 0.5))
+        screen.show("auditor", EpochEvent(2, 9, "score", 1.0, {"mint_auc": 0.75}))
+    assert out.getvalue().splitlines()[-1].startswith("auditor 4/18 steps, ")
+    assert "scoring, epoch 2 of 9, MINT AUC 0.750" in out.getvalue()
 
 
 def test_an_insecure_run_stays_marked_in_red() -> None:

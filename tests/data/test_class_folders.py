@@ -26,8 +26,8 @@ def pictures(root: Path, count: int = 8) -> None:
             image.save(root / name / f"{number:03}.{('png', 'bmp')[number % 2]}")
 
 
-def read(root: Path, **changes: Any):
-    return dataset(Data(**{**STATED, **changes})).read(root)
+def read(root: Path, said: list[str] | None = None, **changes: Any):
+    return dataset(Data(**{**STATED, **changes})).read(root, [].append if said is None else said.append)
 
 
 def test_class_folders_are_numbered_by_name(tmp_path: Path) -> None:
@@ -36,11 +36,21 @@ def test_class_folders_are_numbered_by_name(tmp_path: Path) -> None:
     for hidden in (".DS_Store", "bee/.DS_Store"):
         (tmp_path / hidden).write_bytes(b"\0")
     (tmp_path / ".git").mkdir()
-    found = read(tmp_path)
+    (tmp_path / "gone").symlink_to("nowhere")
+    said: list[str] = []
+    found = read(tmp_path, said)
+    assert said == ["left out beside the images: 1 broken link or device, 1 file, 3 hidden files"]
     assert found.images.shape == (24, 3, 8, 8)
     assert found.labels.tolist() == found.images[:, 0, 0, 0].tolist() == [0] * 8 + [1] * 8 + [2] * 8
     assert found.images[:, 1, 0, 0].tolist() == [*range(8)] * 3
     assert read(tmp_path, channels=1, image_size=16).images.shape == (24, 1, 16, 16)
+
+
+def test_nothing_is_said_where_nothing_is_left_out(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    said: list[str] = []
+    read(tmp_path, said)
+    assert said == []
 
 
 def test_an_experiment_on_a_folder_is_split(tmp_path: Path) -> None:

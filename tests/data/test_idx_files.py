@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import struct
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def test_files_that_are_there_are_read_as_they_are(tmp_path: Path, compressed: b
         (idx(np.zeros((2, 2, 2)))[:-1], "fewer values than the 8"),
         (idx(np.zeros((2, 2, 2))) + b"x", "more values than the 8"),
         (bytes((0, 0, 8, 3)) + b"\xff" * 12, "more than is read here"),
+        (bytes.fromhex("00000803 ffffffff 80007b00 00000000"), "more than is read here"),
+        (bytes.fromhex("00000803 00000000 ffffffff ffffffff"), "more than is read here"),
         (idx(np.zeros(4)), "not an IDX file"),
     ],
 )
@@ -67,6 +70,26 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes, complaint: st
         path.write_bytes(gzip.compress(content) if path.suffix else content)
         with pytest.raises(DataError, match=complaint):
             read_idx(path, 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_header_gives_its_shape_or_one_clear_error(seed: int, tmp_path: Path) -> None:
+    draw = random.Random(seed)
+    sizes = [0, 1, 2, 3, 28, 255, 256, 2**16, 2**31 - 1, 2**31, 0x80007B00, 2**32 - 1]
+    path = tmp_path / "set"
+    for _ in range(300):
+        start = draw.choice([b"\x00\x00\x08\x03", b"\x00\x00\x08\x01", draw.randbytes(4)])
+        body = struct.pack(">3I", *draw.choices(sizes, k=3)) + bytes(draw.choice([0, 1, 8, 12, 27]))
+        raw = (start + body)[: draw.choice([3, 4, 8, 16, 100])]
+        path.write_bytes(raw)
+        for dimensions in (1, 3):
+            try:
+                found = read_idx(path, dimensions)
+            except DataError:
+                continue
+            assert found.dtype == torch.uint8
+            assert found.shape == struct.unpack(f">{dimensions}I", raw[4 : 4 + 4 * dimensions])
+            assert found.numel() == len(raw) - 4 - 4 * dimensions
 
 
 def test_damaged_compression_is_refused(tmp_path: Path) -> None:

@@ -202,6 +202,24 @@ def test_the_command_prints_the_record_and_compares_it(tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_differ_in_line_endings_alone_are_told_from_others(as_installed: Path, tmp_path: Path) -> None:
+    record, file = attestation.full().model_dump(), tmp_path / "software.json"
+
+    def checked() -> str:
+        files = software_digests.code_files(as_installed, as_installed / "configs")
+        file.write_text(json.dumps({**record, "files": files, "code": software_digests.code_digest(files)}))
+        return command("--check", str(file)).output
+
+    for path in as_installed.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert " more (line endings alone)" in checked()
+    assert "changed by git (core.autocrlf): clone again" in checked()
+    with (as_installed / "errors.py").open("ab") as one:
+        one.write(b"# another line\r\n")
+    assert "line endings alone)" not in checked()
+
+
 def test_doctor_says_beforehand_what_an_experiment_would_refuse(tmp_path: Path) -> None:
     def found(**security: list[str]) -> dict[str, bool]:
         file = tmp_path / "own.yaml"

@@ -115,7 +115,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "another digest": (lambda path: change(path / "summary.json", digest="0" * 64), "another experiment"),
     "a newer version": (lambda path: change(path / "versions.json", **{"amint-mpc": "99.1.0"}), r"amint-mpc 99\.1\.0"),
     "no versions": (lambda path: (path / "versions.json").unlink(), "holds no run"),
-    "an unknown setting": (_setting("quantum", "1"), "quantum is no key"),
+    "an unknown setting": (_setting("quantum", "1"), "quantum is not a known key"),
     "no YAML": (_setting("a", "!!python/object:os.system {}"), "experiment.yaml"),
     "a huge experiment": (_long("experiment.yaml", 10**6), "longer than"),
     "no scores": (lambda path: (path / "scores.safetensors").unlink(), "missing"),

@@ -5,7 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from amint_mpc.config import Experiment
 from amint_mpc.errors import PeerError, ProtocolError
+from amint_mpc.evidence import software_digests
+from amint_mpc.evidence.session import AgreedSession
 from amint_mpc.mpc import AUDITOR
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply
@@ -144,3 +147,20 @@ def test_the_auditor_goes_on_when_the_dealer_has_dealt_everything() -> None:
 def test_supplies_say_whose_they_are() -> None:
     with pytest.raises(ValueError, match="the auditor has none"):
         Supply(SecretStream(b"s" * 32, seeds.DEALT), AUDITOR, memory_pair()[0])
+
+
+def test_other_code_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = software_digests.software()
+    other = own.model_copy(update={"code": "b" * 64})
+    said: list[str] = []
+    for theirs in (own, other):
+        session = AgreedSession(bytes(32), "auditor", {"developer": own, "auditor": theirs})
+        monkeypatch.setattr(links, "handshake", lambda *_, session=session: session)
+        with links.Links(Experiment(), "developer", said.append) as mine:
+            mine.add(memory_pair()[0])
+    same, differs = said
+    assert f"same code {own.code[:12]}" in same
+    assert "attest" not in same
+    assert "OTHER CODE bbbbbbbbbbbb (amint-mpc attest --json" in differs
+    assert "attest --check" in differs
+    assert "line endings" in differs

@@ -39,6 +39,7 @@ def test_it_joins_auditor_and_dealer(site: Callable[..., Site]) -> None:
     assert (loop.wait(), auditor.wait(), dealer.wait()) == (0, 0, 0)
     assert loop.err == ""
     assert "task accuracy" in loop.out
+    assert "step 4 of 4, task loss " in loop.out
     assert "mint_auc" in loop.out
     head = load_file(place.run_folder("auditor") / "head.safetensors")
     assert {name: tuple(value.shape) for name, value in head.items()} == {

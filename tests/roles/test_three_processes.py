@@ -1,5 +1,6 @@
 """Whole runs as processes: every file where it belongs, nothing where it does not, in whatever order they start."""
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -10,8 +11,12 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 
+from amint_mpc.cli.screen import Screen
+from amint_mpc.cli.terminal import PlainConsole
 from amint_mpc.config import ROLES, load_experiment
 from amint_mpc.data.split import load_split
+from amint_mpc.eventlines import from_record
+from amint_mpc.events import StepEvent
 from tests.roles.party_processes import Site, joint_epochs, records, wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -65,6 +70,25 @@ def test_three_processes_as_a_user_starts_them(finished: Site) -> None:
     assert {each["digest"] for each in known} == {known[0]["digest"]}
     assert {each["steps"] for each in known} == {8}
     assert all(8 <= each["rounds_per_step"] <= 8.2 for each in known[:2])  # a run begins with one more
+
+
+def test_the_three_screens_of_a_run_agree(finished: Site) -> None:
+    told = {role: [from_record(r) for r in records(finished.run_folder(role))] for role in ROLES}
+    counted = {
+        role: [(e.step, e.steps) for e in events if isinstance(e, StepEvent) and e.phase != "warm-up"]
+        for role, events in told.items()
+    }
+    assert counted["developer"] == counted["auditor"] == counted["dealer"] == [(n, 8) for n in range(1, 9)]
+
+    out = io.StringIO()
+    with Screen(PlainConsole(file=out, width=200), ROLES) as screen:
+        for role, events in told.items():
+            for event in events:
+                screen.show(role, event)
+    last = {line.split()[0]: line for line in out.getvalue().splitlines()}
+    assert all(" 8/8 steps, " in line for line in last.values())
+    assert all("epoch 3 of 3" in last[role] for role in ("developer", "auditor"))
+    assert {summary(finished.run_folder(role))["steps"] for role in ROLES} == {8}
 
 
 def test_what_is_saved_holds_no_activation(finished: Site) -> None:

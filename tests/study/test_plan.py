@@ -96,7 +96,7 @@ def test_taps_say_where_a_backbone_is_cut_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message", "hint"),
     [
-        ({"grid": {"model.tabs": ["entry"]}}, "entry: model.tabs is no key", "did you mean model.taps?"),
+        ({"grid": {"model.tabs": ["entry"]}}, "entry: model.tabs is not a known key", "Did you mean model.taps?"),
         ({"grid": {"model.taps": ["entry", "late"]}}, 'late: model.taps: "late" is none of', ""),
         ({"grid": {"training.batch": [8, 4000, 5000]}}, "batch-4000, batch-5000: training.batch must not", ""),
         ({"grid": {"model.taps": ["entry"]}, "seeds": [1, 1]}, "1 stands twice", ""),
@@ -111,7 +111,7 @@ def test_taps_say_where_a_backbone_is_cut_and_nothing_else(name: str) -> None:
         ({"grid": {"model.taps": ["entry"]}, "set": {"seed.x": 1}}, "seed.x cannot be set here", ""),
         ({"grid": {"model.taps": ["entry"]}, "mode": "secret"}, "plaintext or secure", ""),
         ({"grid": {"model.taps": ["entry"]}, "baselines": ["none"]}, "task-alone or task-with-distillation", ""),
-        ({"grid": {"model.taps": ["entry"]}, "seed": [1]}, "seed is no key", "did you mean seeds?"),
+        ({"grid": {"model.taps": ["entry"]}, "seed": [1]}, "seed is not a known key", "Did you mean seeds?"),
         ({"grid": {"model.taps": ["entry"]}, "base": "nope"}, 'no experiment "nope"', "quickstart"),
         (
             {

@@ -75,6 +75,15 @@ def test_stranger_without_a_certificate_is_refused(listener: Listener, keys: Key
     assert "it showed no certificate" in said(notices, 1)
 
 
+def test_the_address_of_a_stranger_has_brackets_where_it_needs_them(keys: Keys, notices: list[str]) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with Listener(Address(host="::1", port=0), keys["auditor"], ["developer"], notices.append) as listening:
+        assert str(listening.address).startswith("[::1]:")
+        dial(listening.address).close()
+        assert "refused a connection from [::1]:" in said(notices, 1)
+
+
 def test_stranger_with_another_key_is_refused(listener: Listener, stranger: Identity, notices: list[str]) -> None:
     with pytest.raises(IdentityError, match="refused the certificate of this developer") as caught:
         connect(listener.address, stranger, "auditor", 5)

@@ -29,9 +29,14 @@ _FUNCTIONS = {
 }
 
 
+def left_unused() -> bool:
+    """Whether the environment says so."""
+    return bool(os.environ.get("AMINT_MPC_NO_NATIVE"))
+
+
 def load() -> ctypes.CDLL | None:
     """The library; None where it is not to be had."""
-    if os.environ.get("AMINT_MPC_NO_NATIVE"):
+    if left_unused():
         return None
     try:
         library = ctypes.CDLL(str(LIBRARY))
