@@ -1,21 +1,29 @@
 # make demo: two parties and a dealer train one model on this machine.   make test: everything that must hold.
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+SETUP := $(VENV)/.installed
+TEST_SETUP := $(VENV)/.installed-test
+SOURCES := pyproject.toml hatch_build.py $(wildcard amint_mpc/mpc/ring/*.c)
+PIP_INSTALL = test -x $(BIN)/python || python3 -m venv $(VENV); $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test clean
+.PHONY: setup test-setup demo test clean
 
-setup: $(STAMP)
+setup: $(SETUP)  # the program alone: enough for a run and for the demo
 
-$(STAMP): pyproject.toml hatch_build.py $(wildcard amint_mpc/mpc/ring/*.c)
-	test -x $(BIN)/python || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,two-party]'
-	touch $(STAMP)
+test-setup: $(TEST_SETUP)  # with all that the tests need: SPU, and jax with it
+
+$(SETUP): $(SOURCES)
+	$(PIP_INSTALL) -e .
+	touch $@
+
+$(TEST_SETUP): $(SOURCES)
+	$(PIP_INSTALL) -e '.[test,two-party]'
+	touch $(SETUP) $@
 
 demo: setup
 	$(BIN)/amint-mpc demo
 
-test: setup
+test: test-setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
