@@ -16,6 +16,7 @@ from amint_mpc.report.statistics import (
     EDGE,
     Scores,
     accuracy_by_threshold,
+    balanced_accuracy,
     called_members,
     logit,
     reliability,
@@ -23,6 +24,7 @@ from amint_mpc.report.statistics import (
 )
 
 BINS = 37
+SEPARATES = 0.52  # balanced accuracy: below it the calibration halves are as good as alike
 MAX_POINTS = 400
 _LINES = {"task": (MEMBERS, "task"), "distillation": (EXTERNAL, "distillation")}
 _WATCHED = {"mint_auc": (MEMBERS, "membership, AUC"), "task_accuracy": (EXTERNAL, "task accuracy")}
@@ -79,7 +81,16 @@ def roc_curve(scores: Scores) -> Markup:
         axes.plot(at, at, color=SOFT, linewidth=1.2, dashes=(1, 2.5))
         if here >= least:
             axes.plot([here], [found], "o", color=MEMBERS, markeredgecolor=PAPER, markersize=9, markeredgewidth=1.5)
-            axes.annotate("threshold", (here, found), (2, -12), textcoords="offset points", va="top", color=INK)
+            right = here < 0.3
+            axes.annotate(
+                "threshold",
+                (here, found),
+                (2 if right else -9, -12),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="top",
+                color=INK,
+            )
         for rate in (0.01, 0.001):
             if rate >= least - 1e-12:
                 axes.axvline(rate, color=LINE, linewidth=1)
@@ -97,10 +108,16 @@ def threshold_curve(scores: Scores) -> Markup:
     """Accuracy over the threshold, on the calibration halves."""
     at, accuracy = accuracy_by_threshold(scores)
     chosen = float(logit(np.array([scores.threshold]))[0])
+    taken = balanced_accuracy(scores.members_calibration, scores.unseen_calibration, scores.threshold)
+    best = max(taken, float(accuracy.max()))
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.plot(at, accuracy, color=MEMBERS)
+        if best < SEPARATES:
+            said = f"no threshold tells the two apart:\n{100 * best:.1f} % right at best, 50 % by guessing"
+            box = {"facecolor": PAPER, "edgecolor": "none"}
+            axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color=INK, bbox=box)
         axes.axvline(chosen, color=INK, linewidth=1.2, dashes=(3, 2.5))
         axes.set_title(f"chosen: {shown_threshold(scores.threshold)}", loc="right", color=INK)
         percent_axis(axes, "y", [0.5, 0.6, 0.7, 0.8, 0.9, 1])
@@ -113,11 +130,14 @@ def threshold_curve(scores: Scores) -> Markup:
 def reliability_curve(scores: Scores) -> Markup:
     """Share of members over the score."""
     bins = reliability(scores)
+    # Where no dot stands on the words, which begin here and go to the left.
+    places = (0.5, 0.75, 0.4, 0.9)
+    free = max(places, key=lambda x: min(math.hypot(each.score - x + 0.14, each.members - x - 0.03) for each in bins))
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, dashes=(1, 2.5))
-        axes.annotate("as the score says", (0.5, 0.5), (-6, 4), textcoords="offset points", ha="right", fontsize=11.5)
+        axes.annotate("as the score says", (free, free), (-6, 4), textcoords="offset points", ha="right", fontsize=11.5)
         axes.plot([each.score for each in bins], [each.members for each in bins], color=UNSEEN, linewidth=1.2)
         axes.scatter(
             [each.score for each in bins],
