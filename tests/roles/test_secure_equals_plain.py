@@ -113,13 +113,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("runs")
     folders = {role: RunFolder.create(root, experiment, role, role) for role in ("developer", "auditor")}
     channels = memory_pair()
-    supplies = local_supplies(secure_head.plans(experiment))
+    supplies, optimizer = local_supplies(secure_head.plans(experiment)), secure_head.head_optimizer(experiment)
     events: dict[str, list[Event]] = {role: [] for role in folders}
     made: list[Watched] = []
 
     @contextmanager
     def joined(*_: object) -> Iterator[Watched]:
-        secure = SecureHead(channels[0], DEVELOPER, supplies[0], *first.w1.shape)
+        secure = SecureHead(channels[0], DEVELOPER, supplies[0], *first.w1.shape, optimizer)
         secure.share_weights(None, None)
         head = secure_head.SecureMintHead(secure, channels[0], experiment)
         made.append(Watched(head, secure, PlaintextHead(first, experiment.head.learning_rate)))
@@ -144,7 +144,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
                 folders["auditor"],
                 events["auditor"].append,
                 channels[1],
-                SecureHead(channels[1], AUDITOR, supplies[1], *first.w1.shape),
+                SecureHead(channels[1], AUDITOR, supplies[1], *first.w1.shape, optimizer),
                 NullRunLog(channels[1]),
             ),
         }
