@@ -71,7 +71,7 @@ class Dataset:
 
         Args:
             root: the developer's data folder; None: it named none.
-            say: told how it goes on, where that takes long.
+            on_notice: told how it goes on, where that takes long.
 
         Raises:
             DataError: nothing to read, or not what the registry states.

@@ -134,7 +134,7 @@ def load_split(experiment: Experiment, root: Path | None, on_notice: Say = lambd
     """Read the experiment's dataset from `root` and split it.
 
     Args:
-        say: told how it goes on, and at last what was counted.
+        on_notice: told how it goes on, and at last what was counted.
 
     Raises:
         UsageError: no such dataset.

@@ -59,7 +59,7 @@ def run(
 
     Args:
         runs: where their run folders go, named by role.
-        tell: told each event.
+        on_event: told each event.
         threads: of the developer's torch; None: as many as there are cores.
 
     Raises:
