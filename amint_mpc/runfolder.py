@@ -64,7 +64,7 @@ class RunFolder:
         if experiment.insecure and not name.endswith("-insecure"):
             name += "-insecure"
         if not _NAME.fullmatch(name):
-            raise UsageError(f"{name[:60]!r} is no name for a run", "Letters, digits, dots, dashes; no folders")
+            raise UsageError(f"{name[:60]!r} is not a name for a run", "Letters, digits, dots, dashes; no folders")
         path = root / name
         if path.exists():
             raise UsageError(f"{path} exists already", "Give another --name; a run never writes over another")

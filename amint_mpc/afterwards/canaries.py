@@ -42,7 +42,7 @@ def show_members(side: QuerySide, prover: Prover, count: int) -> None:
     (positions,) = side.link.receive(POSITIONS, 0, (torch.int64, (count,)))
     members = prover.images.members
     if len(set(positions.tolist())) != count or not 0 <= int(positions.min()) <= int(positions.max()) < len(members):
-        raise ProtocolError("the auditor's canaries are no members' numbers")
+        raise ProtocolError("the auditor's canaries are not numbers of members")
     side.link.send(POSITIONS, 0, members[positions].contiguous())
     for position in positions.tolist():
         side.link.send_json(PROOF, prover.position("members", position).proof.model_dump(mode="json"))

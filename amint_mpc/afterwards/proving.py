@@ -173,5 +173,5 @@ def _secret(path: Path) -> bytes:
     except ValueError:
         secret = b""
     if len(secret) != SECRET_BYTES:
-        raise EvidenceError(f"{path} is no secret of a commitment")
+        raise EvidenceError(f"{path} is not the secret of a commitment")
     return secret

@@ -140,7 +140,7 @@ def answer(
     if asked.canaries > min(opens, side.experiment.data.members):
         refused = f"{asked.canaries} canaries are asked for, this developer opens {opens} (--open-members)"
     if asked.canaries >= asked.images:
-        refused = "there is no image but canaries"
+        refused = "there are no images but canaries"
     if asked.run != side.run_id:
         refused = f"it is about another run ({asked.run[:12]}, here {side.run_id[:12]}) of the same experiment"
     side.link.send_json(ANSWER, {"refused": refused})

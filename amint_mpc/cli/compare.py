@@ -65,7 +65,7 @@ def compare(
     """
     if finished is not None and source is None:
         if not (finished / "experiment.yaml").is_file():
-            raise UsageError(f"{finished} is no run folder", "Name the run folder of a finished amint-mpc train")
+            raise UsageError(f"{finished} is not a run folder", "Name the run folder of a finished amint-mpc train")
         source = str(finished / "experiment.yaml")
     experiment = load_experiment(source, overrides)
     party = Party(role="developer", data=options.images_folder(data))

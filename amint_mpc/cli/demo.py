@@ -77,7 +77,7 @@ def demo(
         source, overrides = source or "two-party", (*overrides, "security.correlations=two-party")
     experiment = load_experiment(source, overrides)
     if experiment.insecure:
-        raise UsageError("the demo is no trial without security", "Leave security.correlations as it is")
+        raise UsageError("the demo does not run without security", "Leave security.correlations as it is")
     if keep is not None and keep.exists():
         raise UsageError(f"{keep} exists already", "Give --keep a new folder")
     end_as_interrupted()

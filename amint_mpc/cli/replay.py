@@ -57,5 +57,5 @@ def replay(run: Path, steps: str | None, data: Path | None, device: str, as_json
 def _range(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]{1,9})(?:\.\.([0-9]{1,9}))?", text.strip())
     if match is None:
-        raise UsageError(f"{text[:40]!r} are no steps", "Give them as --steps 10..20")
+        raise UsageError(f"{text[:40]!r} does not name steps", "Give them as --steps 10..20")
     return int(match[1]), int(match[2] or match[1])

@@ -73,7 +73,7 @@ def _head(text: str) -> TreeHead:
     match = _HEAD.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"{text[:80]!r} is no head of a log", "It is SIZE:ROOT, as amint-mpc evidence anchor prints it"
+            f"{text[:80]!r} is not the head of a log", "It is SIZE:ROOT, as amint-mpc evidence anchor prints it"
         )
     return TreeHead(int(match[1]), match[2])
 

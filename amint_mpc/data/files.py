@@ -71,7 +71,7 @@ def image_files(folder: Path, suffix: str = "") -> list[Path]:
         raise DataError(f"{folder} holds no images{suffix and f' ({suffix})'}", "Every class needs some.")
     for path in found:
         if not path.is_file():
-            raise DataError(f"{path} is no image: {instead(path)}", "Only image files may stand in a class folder.")
+            raise DataError(f"{path} is not an image: {instead(path)}", "Only image files may stand in a class folder.")
     return found
 
 
@@ -90,7 +90,7 @@ def text_lines(path: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", "Unpack the whole archive.") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is no text: {instead(path)}", "Replace it with an intact copy.") from None
+        raise DataError(f"{path} is not text: {instead(path)}", "Replace it with an intact copy.") from None
 
 
 def named_file(folder: Path, name: str, source: Path) -> Path:
@@ -101,7 +101,9 @@ def named_file(folder: Path, name: str, source: Path) -> Path:
     """
     path = folder / name
     if path.name != name or "\0" in name:
-        raise DataError(f"{source} names {name[:60]!r}, which is no plain file name", "Replace it with an intact copy.")
+        raise DataError(
+            f"{source} names {name[:60]!r}, which is not a plain file name", "Replace it with an intact copy."
+        )
     if not path.is_file():
         raise DataError(f"{path} is named in {source.name}, and there is {instead(path)}", "Unpack the whole archive.")
     return path

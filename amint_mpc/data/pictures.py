@@ -96,7 +96,7 @@ def read_picture(path: Path, shape: tuple[int, int, int], scale: bool = True) ->
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels", "Scale it down, or remove it.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path} is no image that is read here: {instead(path)}", _HINT) from None
+        raise DataError(f"{path} is not an image that is read here: {instead(path)}", _HINT) from None
     except Exception as error:  # decoders of damaged files raise errors of every kind
         raise DataError(f"{path} cannot be read: {error or type(error).__name__}", _HINT) from None
     return pixels

@@ -77,7 +77,7 @@ def read(path: Path) -> Attestation:
     try:
         return Attestation.model_validate_json(raw)
     except ValidationError:
-        raise UsageError(f"{path} is no software record", hint) from None
+        raise UsageError(f"{path} is not a software record", hint) from None
 
 
 def differences(here: Attestation, there: Attestation) -> list[Difference]:

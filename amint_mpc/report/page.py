@@ -57,7 +57,7 @@ def check_place(out: Path, force: bool) -> None:
         UsageError: there is a file already and no `force`; a folder of that name, or no folder to write into.
     """
     if out.is_dir() or not out.absolute().parent.is_dir():
-        raise UsageError(f"{out} is no place for a page", "Name a file in a folder that exists")
+        raise UsageError(f"{out} is not a place for a page", "Name a file in a folder that exists")
     if os.path.lexists(out) and not force:
         raise UsageError(f"{out} exists already", "Give another --out, or --force to replace it")
 

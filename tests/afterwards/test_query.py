@@ -274,7 +274,7 @@ def test_folders_of_images_that_cannot_be_asked_about(pair: Pair, tmp_path: Path
     Image.new("L", (32, 28)).save(folder / "wide.png")
     with pytest.raises(DataError) as caught:
         parties.read_images(experiment, folder, nothing)
-    assert "text.png is no image" in caught.value.message
+    assert "text.png is not an image" in caught.value.message
     assert "wide.png has 32 x 28 pixels, the images of this data set 28 x 28" in caught.value.message
     for name in ("text.png", "wide.png"):
         (folder / name).unlink()

@@ -67,11 +67,11 @@ def test_an_experiment_on_a_folder_is_split(tmp_path: Path) -> None:
         (lambda root: (root / "dog").mkdir(), r"4 class folders \(ant, bee, cat, dog\), data.classes is 3"),
         (lambda root: (root / "cat").rename(root.parent / "cat"), r"2 class folders \(ant, bee\)"),
         (lambda root: [path.unlink() for path in (root / "bee").iterdir()], "bee holds no images"),
-        (lambda root: (root / "bee/more").mkdir(), "bee/more is no image: a folder"),
-        (lambda root: os.mkfifo(root / "bee/pipe"), "bee/pipe is no image: neither a file nor a folder"),
-        (lambda root: (root / "bee/link").symlink_to("nowhere"), "bee/link is no image: nothing"),
-        (lambda root: (root / "bee/notes.txt").write_text("no image"), "notes.txt is no image .* b'no image'"),
-        (lambda root: (root / "bee/Thumbs.db").write_bytes(b""), "Thumbs.db is no image .* an empty file"),
+        (lambda root: (root / "bee/more").mkdir(), "bee/more is not an image: a folder"),
+        (lambda root: os.mkfifo(root / "bee/pipe"), "bee/pipe is not an image: neither a file nor a folder"),
+        (lambda root: (root / "bee/link").symlink_to("nowhere"), "bee/link is not an image: nothing"),
+        (lambda root: (root / "bee/notes.txt").write_text("no image"), "notes.txt is not an image .* b'no image'"),
+        (lambda root: (root / "bee/Thumbs.db").write_bytes(b""), "Thumbs.db is not an image .* an empty file"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, damage, complaint: str) -> None:

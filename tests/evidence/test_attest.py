@@ -249,7 +249,7 @@ def test_doctor_says_beforehand_what_an_experiment_would_refuse(tmp_path: Path) 
 def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "software.json"
     file.write_bytes(content)
-    with pytest.raises(UsageError, match=r"no software record|longer than"):
+    with pytest.raises(UsageError, match=r"not a software record|longer than"):
         attestation.read(file)
 
 
@@ -268,7 +268,7 @@ def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_record_that_does_not_hold_together_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     file = tmp_path / "software.json"
     file.write_text(json.dumps({**attestation.full().model_dump(), **change}))
-    with pytest.raises(UsageError, match="no software record"):
+    with pytest.raises(UsageError, match="not a software record"):
         attestation.read(file)
     file.write_text(json.dumps(attestation.full().model_dump()))
     assert attestation.differences(attestation.full(), attestation.read(file)) == []

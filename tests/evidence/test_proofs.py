@@ -283,7 +283,7 @@ def test_from_a_run_to_a_verdict(folders: dict[str, Bundle], tmp_path: Path) -> 
         (("prove", "--run", "developer", "--position", "48"), 2, "there is no image 48 among the members"),
         (("prove", "--run", "developer", "--step", "6"), 2, "there is no step 6: the experiment has 6"),
         (("prove", "--run", "developer"), 2, "give one of --image, --position and --step"),
-        (("prove", "--run", "developer", "--image", "text.png"), 5, "text.png is no image"),
+        (("prove", "--run", "developer", "--image", "text.png"), 5, "text.png is not an image"),
     ],
 )
 def test_what_cannot_be_proved_is_said_in_words(
