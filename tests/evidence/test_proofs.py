@@ -15,7 +15,7 @@ from amint_mpc.cli import main
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence.canonical import pixels_digest
-from amint_mpc.evidence.commitments import SETS, Commitments, index_key
+from amint_mpc.evidence.commitments import COMMITTED_SETS, Commitments, index_key
 from amint_mpc.evidence.files import SECRET
 from amint_mpc.evidence.proofs import (
     Absent,
@@ -57,10 +57,10 @@ def made(images: SplitImages) -> Commitments:
     return Commitments(images, SECRET_OF_TESTS)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", COMMITTED_SETS)
 def test_every_image_is_in_its_own_set_and_in_no_other(name: Any, images: SplitImages, made: Commitments) -> None:
     for position, image in enumerate(getattr(images, name)):
-        for other in SETS:
+        for other in COMMITTED_SETS:
             proof = prove(made, other, digest(image))
             check(proof, made.public(), digest(image))
             assert isinstance(proof, Included if other == name else Absent)
