@@ -1,6 +1,5 @@
 """The measured processes: their answers arrive, a failure is told, and none survives."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from amint_mpc.bench import ours, workers
 from amint_mpc.bench.workers import Worker, Workers
 from amint_mpc.errors import AmintError
 from amint_mpc.host import processes
+from tests.pids import alive
 
 WORKER = """
 import os, sys
@@ -41,14 +41,6 @@ def light_workers(folder: Path, **settings: Mapping[str, Any]) -> Workers:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "ECHO_S", 1.0)
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_slices_share_the_steps() -> None:

@@ -157,3 +157,13 @@ def flipped(text: str, at: int = 0) -> str:
 
 def flip(raw: bytes, at: int) -> bytes:
     return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+
+
+def deep(entry: dict, path: str, change: Callable) -> None:
+    *above, last = path.split(".")
+    for key in above:
+        entry = entry[key]
+    entry[last] = change(entry[last])
+
+
+# ---- one value changed, and nothing else: the chain breaks at the next entry, or a signature at this one

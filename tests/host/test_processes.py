@@ -1,7 +1,6 @@
 """The demo's processes: what they tell arrives, the first failure is the one shown, and none survives."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from amint_mpc.config import ROLES, load_experiment, load_party
 from amint_mpc.errors import AmintError
 from amint_mpc.host import processes as module
 from amint_mpc.host.processes import Processes
+from tests.pids import alive
 
 TELL = "import json, os, sys, time, signal\ndef tell(**r): print(json.dumps(r), flush=True)\n"
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); tell(event='notice', text=str(os.getpid())); time.sleep(60)"
@@ -29,14 +29,6 @@ def note(processes: Processes, pids: list[int], then: type[BaseException] | None
         pids.append(int(record["text"]))
         if then is not None:
             raise then
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.fixture(autouse=True)
