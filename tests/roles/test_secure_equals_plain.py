@@ -134,11 +134,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             raise
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(developer, "joined", joined)  # no sockets
         patch.setattr(heads, "init_head", lambda *_: first)  # a head that the twin can start from, too
         party = Party(role="developer", device="cpu")
+        told = events["developer"].append
         bodies = {
-            "developer": lambda: developer.run(experiment, party, folders["developer"], events["developer"].append),
+            "developer": lambda: developer.run(experiment, party, folders["developer"], told, joined),  # no sockets
             "auditor": lambda: auditor.take_part(
                 experiment,
                 folders["auditor"],
