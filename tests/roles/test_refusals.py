@@ -53,7 +53,7 @@ def test_a_dealer_with_another_experiment(site: MakeSite) -> None:
     assert "seed: here 2, auditor 1" in dealer.err
     seen = "seed: here 1, dealer 2|the dealer's (own )?screen"
     assert re.search(seen, auditor.err), auditor.err
-    assert re.search(seen + "|the auditor's own screen", developer.err), developer.err
+    assert re.search(seen + "|The auditor's own screen", developer.err), developer.err
 
 
 def test_no_dealer(site: MakeSite) -> None:
