@@ -20,6 +20,19 @@ Names are loaded when they are first used: importing this package loads neither 
 These names, the command line, the files of run folders, and what examples/ import are what you can rely on:
 `amint_mpc.errors`, `amint_mpc.models` (backbones of your own) and `amint_mpc.data`. Everything else is private by
 convention and changes without notice.
+
+Where to look, from the top: cli (and api, behind the names above), study and bench, afterwards and host, roles, runlog,
+then amint (the method), mpc (the secure computation), evidence and report, transport, models and data. Beside them:
+
+    config.py, reading.py    settings of an experiment and of a party, and the YAML they come from
+    plaintext_run.py         the plaintext twin of a run
+    results.py               what a run says at its end, typed; tables.py shows it in a notebook
+    limits.py                where the secure head is exact, and which rates it can apply
+    runfolder.py, folders.py the folder of one run, and where the parts of a finished run lie
+    events.py, eventlines.py what a running party tells, and the same as lines
+    identity.py              a party's keys, and whose certificates it trusts
+    errors.py, printable.py  errors with exit codes; foreign text made fit for a screen
+    memory.py                freed memory stays in the process
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Who makes the randomness that a secure head computes with. This package alone chooses, and alone knows the choices.
 
+    __init__.py      chooses, by the experiment's `security.correlations`
     base.py          what a run and its backend have to do with each other
-    with_dealer.py   a third party deals masks (`security.correlations: dealer`)
+    with_dealer.py   a third party deals masks 
     two_party.py     nobody but the two parties: SPU
     embedded.py      INSECURE: the auditor deals
 
