@@ -2,7 +2,7 @@
 
     __init__.py      chooses, by the experiment's `security.correlations`
     base.py          what a run and its backend have to do with each other
-    with_dealer.py   a third party deals masks 
+    with_dealer.py   a third party deals masks
     two_party.py     nobody but the two parties: SPU
     embedded.py      INSECURE: the auditor deals
 
