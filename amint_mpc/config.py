@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from amint_mpc.errors import UsageError
+from amint_mpc.limits import MAX_BETA, MAX_MOMENTUM, MIN_BETA, MIN_MOMENTUM
 from amint_mpc.printable import excerpt, shown
 from amint_mpc.reading import complain, put, read_mapping
 
@@ -69,8 +70,10 @@ class Head(_Model):
     features: int | None = Field(None, ge=1, description="of an image, where the developer brings a loop of its own")
     learning_rate: float = Field(0.05, gt=0, lt=1, description="with novograd the usual length of a layer's step")
     optimizer: Literal["sgd", "momentum", "novograd"] = "sgd"
-    momentum: float = Field(0.9, ge=1 / 128, le=127 / 128, description="of `momentum` alone; rounded to 1/128")
-    beta2: float = Field(0.95, ge=0.5, le=0.99, description="of `novograd` alone: what stays of the second moment")
+    momentum: float = Field(0.9, ge=MIN_MOMENTUM, le=MAX_MOMENTUM, description="of `momentum` alone; rounded to 1/128")
+    beta2: float = Field(
+        0.95, ge=MIN_BETA, le=MAX_BETA, description="of `novograd` alone: what stays of the second moment"
+    )
 
 
 class Training(_Model):

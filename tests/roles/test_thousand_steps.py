@@ -86,7 +86,7 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
             name: fp.decode(heads[DEVELOPER].before[step][name] + heads[AUDITOR].before[step][name], bits)
             for name, bits in WEIGHT_BITS.items()
         }
-        x = features.double().requires_grad_()
+        x = fp.decode(fp.encode(features, fp.X_BITS), fp.X_BITS).requires_grad_()  # as the engine holds them
         y = torch.cat([x, torch.ones(len(x), 1)], 1) @ weights["w1"]
         z = y.relu() @ weights["w2"] + weights["b2"]
         members = experiment.training.batch

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
-from amint_mpc import config, limits
+from amint_mpc import limits
 from amint_mpc.mpc.protocols import sigmoid, sign
 from amint_mpc.mpc.protocols.novograd import RATE_BITS
 from amint_mpc.mpc.ring import fixed_point as fp
@@ -31,18 +29,6 @@ def test_what_the_plaintext_head_lets_through_is_computed_exactly() -> None:
     dropped = [fp.DY_BITS - fp.UPDATE_BITS, fp.DW2_BITS - fp.W2_BITS]
     assert min(dropped) >= 1
     assert max(dropped) + limits.MAX_SHIFT == 62  # all that a truncation can drop
-
-
-@pytest.mark.parametrize(
-    ("field", "low", "high"),
-    [
-        ("momentum", limits.MIN_MOMENTUM, limits.MAX_MOMENTUM),
-        ("beta2", limits.MIN_BETA, limits.MAX_BETA),
-    ],
-)
-def test_an_experiment_may_say_what_the_limits_allow(field: str, low: float, high: float) -> None:
-    schema = config.Head.model_json_schema()["properties"][field]
-    assert (schema["minimum"], schema["maximum"]) == (low, high)
 
 
 def test_the_table_of_the_docstring_is_right() -> None:
