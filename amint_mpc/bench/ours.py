@@ -43,7 +43,7 @@ class Emulated:
 
 
 def members(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> dict[str, Member]:
-    """The three parties of a folder that `roles.local.prepare` made. threads: of developer, auditor and dealer."""
+    """The three parties of a folder that `host.processes.prepare` made. threads: of developer, auditor and dealer."""
     common = {"folder": str(folder), "work": work, "delayed": delayed}
     return {
         role: Member("party", {**common, "role": role, "threads": count})
