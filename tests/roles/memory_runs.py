@@ -29,6 +29,7 @@ from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import NullRunLog, RunLog
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.transport.channel import Channel, memory_pair
+from tests.device import DEVICE
 
 
 class Noted(Supply):
@@ -113,7 +114,7 @@ def secure_run(
     def developers() -> Any:
         with RunFolder.create(root, experiment, "developer", "developer") as folder:
             found.folders["developer"] = folder.path
-            party = Party(role="developer", device="cpu")
+            party = Party(role="developer", device=DEVICE)
             return developer.run(experiment, party, folder, found.events["developer"].append)
 
     def auditors() -> Any:
