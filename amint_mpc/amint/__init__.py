@@ -1,15 +1,15 @@
 """The method, aMINT (arXiv 2509.07879), in plaintext: it knows no secure computation.
 
-    schedule.py         every step and scoring of a run, in order; both parties walk the same list
-    trainer.py          the training loop, which meets the head only through `MintHead` (plaintext_head.py)
-    objective.py        the joint loss; optimizers.py how the head's weights move
-    plaintext_head.py, plaintext_conv_head.py   the heads that a secure one is compared with
-    metrics.py          figures with intervals; chooses the threshold, on calibration images, for whoever has the scores
-    verdicts.py         what scores of queried images say: threshold, p, q
-    stopping.py         early stopping on calibration images; snapshot.py what a training resumes from
-    feature_mixup.py    features of sealed epochs; transfer.py tensors between an accelerator and the host
-    passive.py, attacks/, detectors.py, outputs.py   what active MINT is compared with
-    robustness.py, image_changes.py, model_changes.py   whether the audit survives changes of image and classifier
+schedule.py         every step and scoring of a run, in order; both parties walk the same list
+trainer.py          the training loop, which meets the head only through `MintHead` (plaintext_head.py)
+objective.py        the joint loss; optimizers.py how the head's weights move
+plaintext_head.py, plaintext_conv_head.py   the heads that a secure one is compared with
+metrics.py          figures with intervals; chooses the threshold, on calibration images, for whoever has the scores
+verdicts.py         what scores of queried images say: threshold, p, q
+stopping.py         early stopping on calibration images; snapshot.py what a training resumes from
+feature_mixup.py    features of sealed epochs; transfer.py tensors between an accelerator and the host
+passive.py, attacks/, detectors.py, outputs.py   what active MINT is compared with
+robustness.py, image_changes.py, model_changes.py   whether the audit survives changes of image and classifier
 """
 
 from amint_mpc.amint.metrics import MembershipFigures, membership_figures

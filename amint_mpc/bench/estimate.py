@@ -18,13 +18,13 @@ from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.bench.count import SEALED, TRAIN, Traffic
 from amint_mpc.bench.inprocess import parties, zeros
+from amint_mpc.bench.noise import noise_images
 from amint_mpc.bench.train import shortened
 from amint_mpc.config import Experiment
 from amint_mpc.data.registry import dataset
-from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.events import OnProgress
-from amint_mpc.models.classifier import build_classifier, to_unit_range
+from amint_mpc.models.classifier import build_classifier
 from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.roles import secure_head
 from amint_mpc.roles.heads import head_kind
@@ -154,22 +154,12 @@ def time_classifier(experiment: Experiment, repeats: int, head: MintHead | None)
     data = experiment.data.model_copy(update={"members": max(4, training.batch), "external": max(4, training.batch)})
     short = shortened(experiment.model_copy(update={"data": data.model_copy(update={"unseen": 4})}), repeats + 1)
     short = short.model_copy(update={"training": short.training.model_copy(update={"warmup_epochs": repeats + 1})})
-    random = torch.Generator().manual_seed(1)
-
-    def noise(number: int) -> torch.Tensor:
-        return torch.randint(256, (number, *kind.shape), generator=random, dtype=torch.uint8)
-
-    def labels(number: int) -> torch.Tensor:
-        return torch.randint(kind.classes, (number,), generator=random)
-
-    rows = short.data.members
-    images = SplitImages(noise(rows), labels(rows), noise(short.data.external), noise(4), labels(4), kind.classes)
     steps: dict[str, list[float]] = {"warm-up": [], "joint": []}
-    for event in Trainer(short, images, head, "cpu").run():
+    for event in Trainer(short, noise_images(short), head, "cpu").run():
         if hasattr(event, "secure_seconds"):
             steps[event.phase].append(event.seconds)
     model = build_classifier(experiment, kind.shape, kind.classes).eval()
-    batch = to_unit_range(noise(64))
+    batch = torch.rand(64, *kind.shape)
     with torch.no_grad():
         forward = _timed(lambda: model(batch), repeats) / len(batch)
     # the first step of a phase pays for what is made once

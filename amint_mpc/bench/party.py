@@ -19,10 +19,11 @@ from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.amint.plaintext_head import HeadWrapper, MintHead
-from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import logging_cost
 from amint_mpc.bench.delay import DelayedLink, DelayingWire, slow_down
+from amint_mpc.bench.device import WatchedTrainer
 from amint_mpc.bench.logging_cost import SwitchedLog
+from amint_mpc.bench.noise import noise_images
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
@@ -48,7 +49,12 @@ BATCHES = 4  # of random features, made beforehand
 
 @contextmanager
 def opened(settings: dict[str, Any]) -> Iterator[Handler]:
-    """Args: settings: role, folder (see `host.processes.prepare`), threads, work ("head" or "train"), delayed."""
+    """Make a party ready.
+
+    Args:
+        settings: role, folder (as `host.processes.prepare` makes it), threads, delayed, and work: "head", "train", or
+            "noise", which is training on images of noise.
+    """
     torch.set_num_threads(settings["threads"])
     folder, role = Path(settings["folder"]), settings["role"]
     experiment = load_experiment(folder / "experiment.yaml")
@@ -77,7 +83,7 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
         head = make_head(run_log.channel)
         head.share_weights(None, None)
         mint = TimedHead(secure_head.SecureMintHead(head, to_auditor, experiment), run_log)
-        step = head_alone(mint, experiment) if kind == "head" else training(mint, experiment, party, party.overlap)
+        step = head_alone(mint, experiment) if kind == "head" else JointSteps(mint, experiment, party, kind)
         wire = slow_down(to_auditor) if delayed else None
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
@@ -183,28 +189,43 @@ def head_alone(head: MintHead, experiment: Experiment) -> OneStep:
     return step
 
 
-def training(head: MintHead, experiment: Experiment, party: Party, overlap: bool) -> OneStep:
-    """Steps of the joint training; a warm-up that the experiment has is done at once."""
-    events = Trainer(experiment, load_split(experiment, party.data), head, party.device, overlap).run()
-    for _ in range(experiment.training.warmup_epochs * (experiment.steps_per_epoch + 1)):
-        next(events)
+class JointSteps:
+    """Steps of the joint training, one a call; a warm-up that the experiment has is done at once.
 
-    def step() -> float:
-        while not isinstance(event := next(events), StepEvent):
+    Args:
+        kind: "train", or "noise": on images of noise.
+    """
+
+    def __init__(self, head: MintHead, experiment: Experiment, party: Party, kind: str) -> None:
+        images = noise_images(experiment) if kind == "noise" else load_split(experiment, party.data)
+        self.trainer = WatchedTrainer(experiment, images, head, party.device, party.overlap)
+        self._events = self.trainer.run()
+        for _ in range(experiment.training.warmup_epochs * (experiment.steps_per_epoch + 1)):
+            next(self._events)
+
+    def __call__(self) -> float:
+        """Take a step; returns the seconds in which nothing went on but the head."""
+        while not isinstance(event := next(self._events), StepEvent):
             pass  # the end of an epoch
         return event.secure_seconds
 
-    return step
-
 
 def take_steps(step: OneStep, count: int) -> dict[str, Any]:
-    """Take some steps. Returns the seconds of each, and those in which nothing went on but the head."""
+    """Take some steps.
+
+    Returns:
+        the seconds of each, and those in which nothing went on but the head; of joint steps also the seconds in which
+        the device waited for the head, all together, and the most memory that was in use on it.
+    """
     whole, blocked = [], []
     for _ in range(count):
         start = time.perf_counter()
         blocked.append(step())
         whole.append(time.perf_counter() - start)
-    return {"seconds": whole, "blocked": blocked}
+    answer: dict[str, Any] = {"seconds": whole, "blocked": blocked}
+    if isinstance(step, JointSteps):
+        answer |= {"device_waits": step.trainer.idle.take(), "peak_device_mb": step.trainer.peak_device_mb()}
+    return answer
 
 
 class TimedHead(HeadWrapper):

@@ -19,16 +19,17 @@ from amint_mpc.roles.heads import head_kind
 
 @contextmanager
 def opened(settings: dict[str, Any]) -> Iterator[Handler]:
-    """Args: settings: folder (as `host.processes.prepare` makes it), work ("head" or "train")."""
+    """Args: settings: folder (as `host.processes.prepare` makes it), work (as in `party.opened`)."""
     folder = Path(settings["folder"])
     experiment = load_experiment(folder / "experiment.yaml")
+    step: party.OneStep
     if settings["work"] == "head":
         step = party.head_alone(TorchHead(experiment), experiment)
     else:
         kind = head_kind(experiment)
         head = kind.plaintext(kind.first_weights(seeded_normal(experiment.seed)), experiment.head)
-        own = load_party(folder / "developer" / "party.yaml", "developer")
-        step = party.training(head, experiment, own, overlap=False)
+        own = load_party(folder / "developer" / "party.yaml", "developer").model_copy(update={"overlap": False})
+        step = party.JointSteps(head, experiment, own, settings["work"])
 
     def handle(command: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(command["threads"])

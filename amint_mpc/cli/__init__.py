@@ -1,9 +1,9 @@
 """The command line. Each command has a file of its own; torch is imported only by those that train.
 
-    options.py, failures.py   what commands share: options, and how an error ends one
-    terminal.py    the one place where text reaches the terminal, escaped
-    screen.py, study_screen.py, progress.py   progress of parties, of a study, of a measurement
-    figures.py, result.py, machine.py         results, the end of a run, a word on this machine
+options.py, failures.py   what commands share: options, and how an error ends one
+terminal.py    the one place where text reaches the terminal, escaped
+screen.py, study_screen.py, progress.py   progress of parties, of a study, of a measurement
+figures.py, result.py, machine.py         results, the end of a run, a word on this machine
 """
 
 from __future__ import annotations

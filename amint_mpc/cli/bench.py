@@ -110,6 +110,8 @@ def head(
 @options.data
 @click.option("--steps", type=int, default=20, show_default=True, help="Timed steps of the secure run.")
 @click.option("--threads", type=int, help="Threads of the developer's torch.  [default: as many as cores]")
+@click.option("--device", default="auto", show_default=True, help="Of the classifier: auto, cpu or cuda.")
+@click.option("--noise", type=int, metavar="PIXELS", help="Train on square images of noise in place of the data.")
 @rtt_ms
 @mbit
 @options.as_json
@@ -119,13 +121,16 @@ def train(
     data: Path | None,
     steps: int,
     threads: int | None,
+    device: str,
+    noise: int | None,
     rtt_ms: float | None,
     mbit: float | None,
     as_json: bool,
 ) -> None:
     """A step of the whole joint training: secure, and its plaintext twin.
 
-    The twin is measured with one thread and with all cores; the better one counts.
+    The twin is measured with one thread and with all cores; the better one counts. "the device waits" is the share of
+    a step in which the classifier's device has nothing to do, for the head is not done.
     """
     experiment, data = load_experiment(source, overrides), options.images_folder(data)
 
@@ -137,12 +142,15 @@ def train(
     console = result.console(as_json)
     warn_without_kernel(console)
     with progress(console) as on_progress:
-        found = measure(experiment, steps, data, threads or os.cpu_count() or 1, _link(rtt_ms, mbit), on_progress)
+        cores = os.cpu_count() or 1
+        found = measure(
+            experiment, steps, data, threads or cores, _link(rtt_ms, mbit), on_progress, device=device, noise=noise
+        )
     if as_json:
         echo(json_line(found))
         return
     link = f", over {_shown(found['link'])}" if found["link"] else ""
-    console.print(f"\n{experiment.name}: {steps} joint steps in {found['slices']} slices{link}\n")
+    console.print(f"\n{found['experiment']}: {steps} joint steps in {found['slices']} slices{link}\n")
     grid = _grid("", "ms a step", "from", "to")
     labels = {"secure_step_ms": "secure", "plaintext_step_ms": f"plaintext, {_count(found['threads']['twin'])}"}
     for key, label in labels.items():
@@ -151,6 +159,11 @@ def train(
     console.print(f"overhead  {found['overhead']:.1f} times")
     if found["log_share"] is not None:
         console.print(f"the log   {found['log_share']:.1%} of a step")
+    waits = found["device_waits_share"]
+    console.print(f"the device waits {waits['developer']:.1%} of a secure step, {waits['twin']:.1%} of the twin's")
+    if found["peak_device_mb"] is not None:
+        peaks = [f"{name} {figures.size(value)}" for name, value in found["peak_device_mb"].items()]
+        console.print(f"most memory on the device: {', '.join(peaks)}")
     console.print()
     console.print(_times(found))
     console.print(_memory(found), soft_wrap=True)

@@ -1,9 +1,9 @@
 """Images: a registry of datasets, and the split into members, external and unseen images.
 
-    registry.py    datasets by name: mnist.py (idx.py), cifar.py, gtsrb.py, tiny_imagenet.py, classfolders.py
-    pictures.py    image files -> pixels; files.py folders and lists, bounded, every complaint at once
-    split.py       who is member, external, unseen; duplicates.py identical pictures
-    order.py       which step uses which image
+registry.py    datasets by name: mnist.py (idx.py), cifar.py, gtsrb.py, tiny_imagenet.py, classfolders.py
+pictures.py    image files -> pixels; files.py folders and lists, bounded, every complaint at once
+split.py       who is member, external, unseen; duplicates.py identical pictures
+order.py       which step uses which image
 """
 
 from amint_mpc.data.duplicates import SplitCounts

@@ -41,6 +41,7 @@ def run(
     runs: Path,
     on_event: Callable[[str, Event], None],
     threads: int | None = None,
+    device: str = "auto",
 ) -> SecureRun:
     """A whole secure run: prepares `folder`, starts the three, and waits for their end.
 
@@ -48,11 +49,12 @@ def run(
         runs: where their run folders go, named by role.
         on_event: told each event, with the role it comes from.
         threads: of the developer's torch; None: as many as there are cores.
+        device: of the developer's classifier.
 
     Raises:
         AmintError: one party failed; with its own message, hint and exit code.
     """
-    prepare(folder, experiment, data, threads)
+    prepare(folder, experiment, data, threads, device)
     done = SecureRun({}, {})
     with Processes({role: command(folder, role, runs, role) for role in experiment.roles}, folder) as processes:
         for role, record in processes.records():
@@ -63,7 +65,9 @@ def run(
     return done
 
 
-def prepare(folder: Path, experiment: Experiment, data: Path | None, threads: int | None = None) -> None:
+def prepare(
+    folder: Path, experiment: Experiment, data: Path | None, threads: int | None = None, device: str = "auto"
+) -> None:
     """Write keys, party files and the experiment of all who take part into `folder` (private to this user)."""
     auditor, dealer = free_ports(2)
     links: dict[Role, dict[str, Any]] = {
@@ -76,8 +80,8 @@ def prepare(folder: Path, experiment: Experiment, data: Path | None, threads: in
         # Threads of torch that wait for a core spin: leave the other parties theirs.
         own = threads or os.cpu_count() or 1 if role == "developer" else 1
         party = {"role": role, "keys": "keys", "runs": "runs", "threads": own, **links[role]}
-        if role == "developer" and data is not None:
-            party["data"] = str(data.absolute())
+        if role == "developer":
+            party |= {"device": device} | ({} if data is None else {"data": str(data.absolute())})
         (folder / role / "party.yaml").write_text(yaml.safe_dump(party), encoding="utf-8")
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     (folder / "experiment.yaml").write_text(text, encoding="utf-8")

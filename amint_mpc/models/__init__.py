@@ -1,9 +1,9 @@
 """Models: backbones with named taps, the features of those taps, and the weights of the membership head.
 
-    registry.py    backbones by name: resnet.py, mobilenet.py, densenet.py, xception.py, vit.py
-    backbone.py    what each of them offers
-    classifier.py  the developer's model: a backbone, and the features (features.py) of its taps
-    head_weights.py, conv_head_weights.py   the head's weights: how they start, what they compute, and their file
+registry.py    backbones by name: resnet.py, mobilenet.py, densenet.py, xception.py, vit.py
+backbone.py    what each of them offers
+classifier.py  the developer's model: a backbone, and the features (features.py) of its taps
+head_weights.py, conv_head_weights.py   the head's weights: how they start, what they compute, and their file
 """
 
 # A module of backbones registers them when it is imported.

@@ -11,6 +11,7 @@ from amint_mpc.amint.passive import Features, frozen_features, held_out_scores, 
 from amint_mpc.config import Experiment
 from amint_mpc.data import SETS
 from tests.amint.small_pictures import pictures, settings
+from tests.device import DEVICE
 
 
 def blind_features(seed: int) -> tuple[Experiment, Features]:
@@ -67,7 +68,7 @@ def test_it_finds_members_where_the_classifier_knows_them() -> None:
 def test_features_are_standardised_over_members_and_external_images_and_the_classifier_stays() -> None:
     experiment = settings(mint_weight=0.0)
     images = pictures(experiment)
-    trainer = Trainer(experiment, images, None, "cpu")
+    trainer = Trainer(experiment, images, None, DEVICE)
     list(trainer.run())
     before = trainer.backbone.weights()
     features = frozen_features(experiment, trainer.backbone, images)

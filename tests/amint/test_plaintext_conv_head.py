@@ -15,6 +15,7 @@ from amint_mpc.models import init_conv_head, seeded_normal
 from amint_mpc.models.conv_head_weights import ConvWeights, TapShapes
 from amint_mpc.roles.heads import head_kind
 from tests.amint.test_trainer import pictures
+from tests.device import DEVICE
 
 TAPS: TapShapes = ((2, 4, 4), (3, 2, 2))
 
@@ -89,7 +90,7 @@ def test_the_loop_trains_with_it_as_with_any_head() -> None:
     heads = [kind.plaintext(kind.first_weights(seeded_normal(1)), Head(learning_rate=0.1)) for _ in range(2)]
     first = heads[0].weights
     trainers = [
-        Trainer(experiment, pictures(experiment), head, "cpu", overlap)
+        Trainer(experiment, pictures(experiment), head, DEVICE, overlap)
         for head, overlap in zip(heads, (True, False), strict=True)
     ]
     for trainer in trainers:

@@ -10,15 +10,16 @@ from torch import Tensor
 from amint_mpc.amint import Trainer
 from amint_mpc.config import Experiment
 from tests.amint.test_trainer import Watched, pictures, run, same, settings
+from tests.device import DEVICE
 
 HALVES = ["bfloat16", "float16"]
 
 
 def first_gradients(experiment: Experiment) -> list[Tensor]:
     """What the optimizer is given in the first joint step, the scaler's factor taken out."""
-    trainer = Trainer(experiment, pictures(experiment), Watched(experiment), "cpu")
+    trainer = Trainer(experiment, pictures(experiment), Watched(experiment), DEVICE)
     if trainer._scaler.is_enabled():
-        trainer._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)  # the usual start overflows on a few images
+        trainer._scaler = torch.amp.GradScaler(DEVICE, init_scale=2.0**8)  # the usual start overflows on a few images
     found: list[Tensor] = []
     step = trainer._step
 
@@ -63,7 +64,7 @@ def test_precision_changes_the_result_and_its_digest() -> None:
 def test_the_overlap_changes_no_bit_here_either() -> None:
     experiment = settings(precision="bfloat16")
     trainers = [
-        Trainer(experiment, pictures(experiment), Watched(experiment), "cpu", overlap) for overlap in (False, True)
+        Trainer(experiment, pictures(experiment), Watched(experiment), DEVICE, overlap) for overlap in (False, True)
     ]
     for trainer in trainers:
         list(trainer.run())
@@ -73,8 +74,8 @@ def test_the_overlap_changes_no_bit_here_either() -> None:
 def test_an_overflow_leaves_out_the_classifiers_step_alone() -> None:
     experiment = settings(warmup_epochs=0, distillation=0.0, precision="float16")
     head = Watched(experiment)
-    trainer = Trainer(experiment, pictures(experiment), head, "cpu")
-    trainer._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    trainer = Trainer(experiment, pictures(experiment), head, DEVICE)
+    trainer._scaler = torch.amp.GradScaler(DEVICE, init_scale=2.0**100)
     before = [parameter.detach().clone() for parameter in trainer.backbone.parameters()]
     next(trainer.run())
     assert all(torch.equal(one, two) for one, two in zip(before, trainer.backbone.parameters(), strict=True))

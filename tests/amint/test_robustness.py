@@ -13,6 +13,7 @@ from amint_mpc.amint.outputs import outputs
 from amint_mpc.amint.robustness import membership_scores, robustness
 from amint_mpc.models import build_classifier, feature_count, init_head, seeded_normal
 from tests.amint.small_pictures import pictures, settings
+from tests.device import DEVICE
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -79,7 +80,7 @@ def test_figures_by_hand() -> None:
     images = pictures(experiment)
     count = feature_count(experiment, (1, 28, 28))
     head = PlaintextHead(init_head(count, 8, seeded_normal(1)), 0.1)
-    trainer = Trainer(experiment, images, head, "cpu")
+    trainer = Trainer(experiment, images, head, DEVICE)
     list(trainer.run())
     classifier, weights = trainer.backbone, head.weights
     for name in ("members_report", "external"):

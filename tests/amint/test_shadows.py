@@ -11,6 +11,7 @@ from amint_mpc.amint.attacks.shadows import by_set, halves, pool, shadow_experim
 from amint_mpc.errors import UsageError
 from amint_mpc.events import StepEvent
 from tests.amint.small_pictures import pictures, settings
+from tests.device import DEVICE
 
 
 @pytest.mark.parametrize(("count", "shadows"), [(50, 4), (51, 8)])
@@ -53,7 +54,7 @@ def test_a_shadow_model_is_shaped_by_its_own_half_alone() -> None:
     events: list[object] = []
 
     def weights(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
-        return train_shadow(experiment, replace(images, **changes), inside, 0, "cpu", events.append).weights()
+        return train_shadow(experiment, replace(images, **changes), inside, 0, DEVICE, events.append).weights()
 
     def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
         return all(torch.equal(one[name], two[name]) for name in one)

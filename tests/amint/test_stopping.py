@@ -19,6 +19,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, StepEvent
 from amint_mpc.results import Outcome
 from tests.amint.test_trainer import Watched, pictures, same, settings
+from tests.device import DEVICE
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ class Scripted(Watched):
 def walked(experiment: Experiment, figures: list[float]) -> tuple[Trainer, Scripted, list[Any]]:
     head = Scripted(experiment, figures)
     stopper = head.stopper(experiment.training.patience)
-    trainer = Trainer(experiment, pictures(experiment), head, "cpu", stopper=stopper)
+    trainer = Trainer(experiment, pictures(experiment), head, DEVICE, stopper=stopper)
     return trainer, head, list(trainer.run())
 
 
@@ -80,7 +81,7 @@ def test_classifier_and_head_go_back_to_the_best_evaluation() -> None:
     experiment = settings(epochs=9, evaluate_every=2, patience=2, precision="float32")
     trainer, head, events = walked(experiment, [0.6, 0.8, 0.7, 0.8])
     best = settings(epochs=4, evaluate_every=0)  # the same training, ended there: warm-up, then four epochs
-    shorter = Trainer(best, pictures(best), other := Watched(best), "cpu")
+    shorter = Trainer(best, pictures(best), other := Watched(best), DEVICE)
     list(shorter.run())
     assert same(trainer, shorter)
     assert torch.equal(head.weights.w1, other.weights.w1)
@@ -97,7 +98,7 @@ def test_a_run_that_reaches_its_end_keeps_its_last_weights() -> None:
     experiment = settings(epochs=4, patience=2)
     trainer, head, _ = walked(experiment, [0.9, 0.5, 0.95])  # the last epoch has the final scoring alone
     plain = settings(epochs=4, patience=0)
-    other = Trainer(plain, pictures(plain), Watched(plain), "cpu")
+    other = Trainer(plain, pictures(plain), Watched(plain), DEVICE)
     list(other.run())
     assert trainer.stopped is None
     assert told(experiment, None) == Outcome()
@@ -128,7 +129,7 @@ def test_the_twin_stops_by_its_scores_and_says_so(tmp_path: Any) -> None:
     experiment = load_experiment("smoke", overrides)
     told_to: list[Any] = []
     with RunFolder.create(tmp_path, experiment, "twin", "twin") as folder:
-        summary = plaintext_run.run(experiment, Party(role="developer", device="cpu"), folder, told_to.append)
+        summary = plaintext_run.run(experiment, Party(role="developer", device=DEVICE), folder, told_to.append)
     figures = {
         event.epoch: event.figures["mint_accuracy_calibrated"]
         for event in told_to

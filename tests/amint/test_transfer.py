@@ -12,6 +12,7 @@ from torch import Tensor
 
 from amint_mpc.amint import transfer
 from amint_mpc.amint.transfer import AsyncHostCopy, to_device
+from tests.device import DEVICE
 
 
 class Device:
@@ -73,6 +74,19 @@ def test_it_does_not_wait_for_the_device_and_the_reader_does(device: Device) -> 
     reader.join(30)
     assert torch.equal(got[0], values)
     assert coming.wait() is got[0]
+
+
+def test_values_arrive_on_the_host_and_come_back() -> None:
+    """On the device that the tests are given, without a stand-in."""
+    values = torch.arange(6.0).view(2, 3)
+    on_device = values.to(DEVICE, copy=True)
+    coming = AsyncHostCopy(on_device * 2)
+    on_device.zero_()  # later work of the same stream
+    assert coming.wait().device.type == "cpu"
+    assert torch.equal(coming.wait(), values * 2)
+    back = to_device(values, torch.device(DEVICE))
+    assert back.device.type == torch.device(DEVICE).type
+    assert torch.equal(back.cpu(), values)
 
 
 def test_on_the_cpu_it_is_the_tensor_itself() -> None:

@@ -77,6 +77,16 @@ def test_train(measured) -> None:
     parts = found["developer_ms"]
     assert parts["backbone"] > 0
     assert parts["secure_computing"] > 0
+    assert found["device_waits_share"].keys() == {"developer", "twin"}
+    assert all(0 < share < 1 for share in found["device_waits_share"].values())
+
+
+@pytest.mark.long
+def test_train_on_noise_on_a_device(measured) -> None:
+    found = measured("bench", "train", "--config", "smoke", "--noise", "16", "--device", "cpu", "--steps", "1")
+    assert found["experiment"] == "noise"
+    assert found["overhead"] > 0
+    assert found["peak_device_mb"] is None
 
 
 @pytest.mark.long
@@ -101,6 +111,7 @@ def test_scaling_grows_in_bytes_and_not_in_rounds(measured, tmp_path: Path) -> N
         ("bench", "head", "--rtt-ms", "5", "--against", "crypten"),
         ("bench", "head", "--plot", "absent/delays.png"),
         ("bench", "train", "--steps", "0"),
+        ("bench", "train", "--noise", "4"),
         ("estimate", "--set", "security.correlations=insecure-embedded-dealer"),
         ("estimate", "--rtt-ms", "-1"),
     ],

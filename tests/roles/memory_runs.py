@@ -20,6 +20,7 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.results import Summary
 from amint_mpc.roles.heads import head_kind
+from tests.device import DEVICE
 
 
 class Noted(Supply):
@@ -91,7 +92,7 @@ def secure_run(
         patch.setattr(in_process, "Supply", noted)
         patch.setattr(type(head_kind(experiment)), "first_weights", lambda *_: dict(first))
         run = in_process.run_in_process(
-            experiment, root, device="cpu", on_event=lambda role, event: found.events[role].append(event)
+            experiment, root, device=DEVICE, on_event=lambda role, event: found.events[role].append(event)
         )
     found.summaries, found.folders = {"developer": run.developer, "auditor": run.auditor}, run.folders
     return found

@@ -26,6 +26,7 @@ from amint_mpc.plaintext_run import head_stopping
 from amint_mpc.roles import secure_head, stopping
 from amint_mpc.roles.backends import embedded
 from amint_mpc.transport.channel import memory_pair
+from tests.device import DEVICE
 from tests.mpc.local_dealer import local_supplies
 from tests.roles.memory_runs import Secure, secure_run
 from tests.roles.party_processes import Site
@@ -85,7 +86,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
         note("twin")
         head = noted(PlaintextHead(first, experiment.head.learning_rate), "twin")
         images = load_split(experiment, None)
-        trainer = Trainer(experiment, images, head, "cpu", stopper=head_stopping(head, experiment))
+        trainer = Trainer(experiment, images, head, DEVICE, stopper=head_stopping(head, experiment))
         last = None
         for event in trainer.run():
             last = head.weights if isinstance(event, StepEvent) else last

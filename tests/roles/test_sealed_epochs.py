@@ -21,6 +21,7 @@ from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.roles import secure_head
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.runlog.expected import ExpectedEntries
+from tests.device import DEVICE
 from tests.roles.memory_runs import Secure, secure_run
 
 SEALED = [
@@ -61,7 +62,7 @@ def test_the_secure_run_is_its_twin(experiment: Experiment, first: HeadWeights, 
 
     twin = head()
     twin.fresh = head
-    trainer = Trainer(experiment, load_split(experiment, None), twin, "cpu")
+    trainer = Trainer(experiment, load_split(experiment, None), twin, DEVICE)
     phases = [event.phase for event in trainer.run()]
     assert phases.count("sealed") == 12 + 3
     stored = load_file(secure.folders["auditor"] / "head.safetensors")
@@ -79,7 +80,7 @@ def test_the_classifier_stays_what_it_was_before(experiment: Experiment, first: 
         training = experiment.training.model_copy(update={"sealed_epochs": sealed})
         changed = experiment.model_copy(update={"training": training})
         head = PlaintextHead(first, head_optimizer(changed.head), lambda: PlaintextHead(first, 0.03))
-        trainer = Trainer(changed, load_split(changed, None), head, "cpu")
+        trainer = Trainer(changed, load_split(changed, None), head, DEVICE)
         for _ in trainer.run():
             pass
         found.append(trainer.backbone.weights())
@@ -153,7 +154,7 @@ def test_the_convolutional_head_is_sealed_as_well(tmp_path: Path) -> None:
     run = secure_run(experiment, tmp_path, first)
     twin = kind.plaintext(first, experiment.head)
     twin.fresh = lambda: kind.plaintext(first, experiment.head)
-    trainer = Trainer(experiment, load_split(experiment, None), twin, "cpu")
+    trainer = Trainer(experiment, load_split(experiment, None), twin, DEVICE)
     for _ in trainer.run():
         pass
     stored = load_file(run.folders["auditor"] / "head.safetensors")

@@ -28,6 +28,7 @@ from amint_mpc.roles import auditor, developer, heads, secure_head
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import NullRunLog
 from amint_mpc.transport.channel import Channel, memory_pair
+from tests.device import DEVICE
 from tests.mpc.local_dealer import local_supplies
 
 TINY = [
@@ -135,7 +136,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "init_head", lambda *_: first)  # a head that the twin can start from, too
-        party = Party(role="developer", device="cpu")
+        party = Party(role="developer", device=DEVICE)
         told = events["developer"].append
         bodies = {
             "developer": lambda: developer.run(experiment, party, folders["developer"], told, joined),  # no sockets
@@ -175,7 +176,7 @@ def test_the_head_that_is_opened_is_the_one_that_the_twin_trained(run: Run) -> N
 def test_final_scores_are_those_of_a_run_in_the_clear(run: Run) -> None:
     """Another training with the plaintext head: small differences of each step may add up, and do not."""
     head = PlaintextHead(run.first, run.experiment.head.learning_rate)
-    trainer = Trainer(run.experiment, load_split(run.experiment, None), head, "cpu")
+    trainer = Trainer(run.experiment, load_split(run.experiment, None), head, DEVICE)
     for _ in trainer.run():
         pass
     secure = load_file(run.folders["auditor"] / "scores.safetensors")

@@ -18,6 +18,7 @@ from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.roles import secure_head
 from amint_mpc.transport.channel import memory_pair
+from tests.device import DEVICE
 from tests.mpc.local_dealer import local_supplies
 
 LOOKED_AT = (1, 10, 100, 1000)
@@ -60,7 +61,7 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
     def developer() -> None:
         heads[DEVELOPER].share_weights(None, None)
         head = Kept(heads[DEVELOPER], channels[DEVELOPER], experiment)
-        events = Trainer(experiment, load_split(experiment, None), head, "cpu").run()
+        events = Trainer(experiment, load_split(experiment, None), head, DEVICE).run()
         for event in events:
             if isinstance(event, StepEvent) and heads[DEVELOPER].count == max(LOOKED_AT):
                 break
