@@ -50,6 +50,7 @@ class Incoming:
     def __init__(self, link: LinkState, idle_timeout_s: float | None, prefetch_bytes: int) -> None:
         self.link = link
         self.error: AmintError | None = None
+        self._refused = False  # the error was met in `take`, not while reading ahead
         self.receiving = threading.Lock()
         self.ahead: deque[Frame] = deque()
         self.ahead_bytes = 0
@@ -78,7 +79,7 @@ class Incoming:
         with self.receiving:
             if self.link.closing:
                 raise self.link.closed()
-            if self.error:
+            if self.error and (self._refused or not self._json_ahead()):
                 raise again(self.error)
             try:
                 frame = self._next_ahead() if self._prefetch_bytes else self._next(check)
@@ -86,7 +87,7 @@ class Incoming:
                     raise self.link.ended(tag)
                 admit(frame.head)
             except AmintError as error:
-                self.error = error
+                self.error, self._refused = error, True
                 raise
             return frame
 
@@ -237,12 +238,16 @@ class Incoming:
                 "Raise dealer_memory_mb in the party file, or use smaller batches",
             )
 
+    def _json_ahead(self) -> bool:
+        """After a loss: tensors that the peer sent ahead are of no more use, but what it said is still heard."""
+        return bool(self.ahead) and self.ahead[0].head.kind == frames.JSON
+
     def _next_ahead(self) -> Frame:
         with self._arrived:
             began = time.monotonic()
             while not self.ahead and not self.error and not self.link.closing:
                 self._arrived.wait(self.silence_left(began))
-            if self.error:  # first: what a lost peer sent ahead is of no more use
+            if self.error and not self._json_ahead():
                 raise again(self.error)
             if not self.ahead:
                 raise self.link.closed()

@@ -89,6 +89,25 @@ def test_abort_says_why(make_pair: MakePair) -> None:
         there.receive("x", 0, X_SPEC)
 
 
+def test_what_was_said_before_an_abort_is_heard(make_pair: MakePair) -> None:
+    here, there = make_pair()
+    here.send_json("hello", 1)
+    here.send_json("terms", 2)
+    here.abort("peer")
+    time.sleep(0.1)  # an end that reads ahead knows of it by now
+    assert there.receive_json("hello") == 1
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="other"):
+            there.receive_json("other")
+    here, there = make_pair()
+    here.send_json("hello", 1)
+    here.abort("peer")
+    time.sleep(0.1)
+    assert there.receive_json("hello") == 1
+    with pytest.raises(PeerError, match="the developer lost another party"):
+        there.receive_json("terms")
+
+
 def test_abort_is_known_by_its_code(make_pair: MakePair) -> None:
     here, there = make_pair()
     here.abort("peer")
