@@ -122,8 +122,8 @@ class Outcome(Record):
     """What a party can say when its part is done. `a | b` is both together; where both say something, b counts.
 
     Args:
-        seconds: of the training. steps: joint ones, of which the next four are means.
-        mb_sent_per_step: MB are a million bytes; of all parties by role in a study's summary of a secure run.
+        seconds: of the training. steps: joint ones; what ends in `per_step` is a mean over them.
+        mb_sent_per_step: an MB is a million bytes; by role in a study's summary of a secure run.
         blocks: what a dealer dealt.
         threshold: of the scores, chosen on calibration images.
         stopped_epoch, best_epoch: of a run that stopped early, and whose weights it kept.
