@@ -24,9 +24,9 @@ W1_MASK, W2_MASK = LINEAR.mask("r"), RELU.mask("rho")
 """The masks under which every step opens the weights."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Step:
-    """What the layers have of the step that they take part in.
+    """What the layers have of the step that they take part in. It holds masks and shares, and so has no repr.
 
     Args:
         plan: of the step. material: this party's part of it.
@@ -52,7 +52,7 @@ class Step:
         return self.material[at.name][at.key]
 
 
-@dataclass
+@dataclass(repr=False)
 class TrainingStep(Step):
     """A step in which the weights move.
 

@@ -91,7 +91,7 @@ def top_bits(x: Tensor) -> Tensor:
     return (x >> (64 - REVEALED_BITS)).to(torch.int32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forward:
     """What a party has after step 1. Y = X W splits into X (W - R1) at the developer and (X - A) R1 at the auditor.
 

@@ -106,7 +106,7 @@ class ReluMasks:
         return made | {key: value.sub_(auditor[key]) for key, value in products.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forward:
     """What a party has after step 3.
 
