@@ -143,7 +143,7 @@ class Report:
 
 def run_tests(paths: tuple[str, ...], device: str, found: dict[str, Any]) -> None:
     """The tests, several at a time where pytest-xdist is there; some start three processes."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", *paths]
+    command = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", "-W", "default", *paths]
     if importlib.util.find_spec("xdist"):
         command += ["-n", str(max(1, (os.cpu_count() or 1) // 2))]
     environment = {**os.environ, "AMINT_MPC_TEST_DEVICE": device, "OMP_NUM_THREADS": "1"}
@@ -154,21 +154,30 @@ def run_tests(paths: tuple[str, ...], device: str, found: dict[str, Any]) -> Non
         try:
             tests.wait()
         finally:
-            for number in (signal.SIGINT, signal.SIGKILL):  # interrupted, it still says what it has found
-                if tests.poll() is None:
-                    os.killpg(tests.pid, number)
-                    with suppress(subprocess.TimeoutExpired):
-                        tests.wait(8)
+            with suppress(ProcessLookupError):  # the tests, when time is up, and what they have started
+                os.killpg(tests.pid, signal.SIGKILL)
+            tests.wait()
             output.seek(0)
             lines = output.read().splitlines()
-            last = next((line for line in reversed(lines) if re.search(r" in \d", line)), "no summary")
-            counts = {name: int(number) for number, name in re.findall(r"(\d+) (passed|failed|skipped|error)", last)}
-            broken = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-            found |= {"tests": counts, "broken": broken[:40], "device": device}
-            found["result"] = ", ".join(f"{number} {name}" for name, number in counts.items()) or last
+            found |= counted(lines)
     if tests.returncode:
         found["status"] = "failed"
-        found["output"] = lines[-60:]
+        found["output"] = lines[-200:]
+
+
+def counted(lines: list[str]) -> dict[str, Any]:
+    """How many tests ended in which way, from the progress that pytest shows; of interrupted tests, too."""
+    ends: dict[str, list[str]] = {}
+    for line in lines:
+        end, name = re.search(r"\b(PASSED|FAILED|SKIPPED|ERROR)\b", line), re.search(r"\S+::\S+", line)
+        if "%]" in line and end and name:
+            ends.setdefault(end[1].lower(), []).append(name[0])
+    counts = {end: len(names) for end, names in ends.items()}
+    return {
+        "tests": counts,
+        "broken": ends.get("failed", []) + ends.get("error", []),
+        "result": ", ".join(f"{number} {end}" for end, number in counts.items()) or "no test",
+    }
 
 
 def overhead(backbone: str, side: int, sizes: Sizes, device: str, found: dict[str, Any]) -> None:
@@ -279,9 +288,12 @@ def main() -> None:
     asked = parser.parse_args()
     sizes, device = (DRY, "cpu") if asked.dry else (Sizes(), asked.device)
 
-    from amint_mpc.amint.trainer import pick_device
-    from amint_mpc.cli.failures import end_as_interrupted
-
+    try:
+        from amint_mpc.amint.trainer import pick_device
+        from amint_mpc.bench import party, plaintext  # noqa: F401 - what the processes will need, not after minutes
+        from amint_mpc.cli.failures import end_as_interrupted
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"{error}: name its package to carry.sh") from None
     end_as_interrupted()
     pick_device(device)
     report = Report(asked.out, asked.budget, {"dry": asked.dry, **surroundings(device)})

@@ -70,8 +70,23 @@ def test_broken_tests_are_named(on_gpu: Any, tmp_path: Path) -> None:
     on_gpu.run_tests((str(tests),), "cpu", found)
     assert found["tests"] == {"failed": 1, "passed": 1}
     assert found["status"] == "failed"
-    assert len(found["broken"]) == 1
-    assert "test_broken" in found["broken"][0]
+    assert [name.rsplit("/")[-1] for name in found["broken"]] == ["test_it.py::test_broken"]
+    assert any("assert False" in line for line in found["output"])
+
+
+def test_tests_that_are_cut_short_are_counted_as_far_as_they_came(on_gpu: Any) -> None:
+    lines = [
+        "[gw0] [ 10%] PASSED tests/a.py::test_a[PASSED-1]",
+        "tests/a.py::test_b SKIPPED (no such device) [ 20%]",
+        "tests/a.py::test_c FAILED                   [ 30%]",
+        "FAILED tests/a.py::test_c - AssertionError",
+        "tests/a.py::test_d ",
+    ]
+    assert on_gpu.counted(lines) == {
+        "tests": {"passed": 1, "skipped": 1, "failed": 1},
+        "broken": ["tests/a.py::test_c"],
+        "result": "1 passed, 1 skipped, 1 failed",
+    }
 
 
 @pytest.mark.long
