@@ -21,7 +21,7 @@ from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.expected import ExpectedEntries
 from tests.roles.party_processes import Site
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 needs_spu = pytest.mark.skipif(importlib.util.find_spec("spu") is None, reason="SPU is not installed")
 TINY = (
     "security.correlations=two-party",
@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for role in ("auditor", "developer"):
             place.execute_role(role)
         for child in place.children:
-            assert child.wait(200) == 0, child.err
+            assert child.wait(280) == 0, child.err
         yield place
     finally:
         place.end()
