@@ -56,15 +56,8 @@ def test_importing_loads_nothing_and_warns_of_nothing() -> None:
     assert listed.split() == ["False", "False"]
 
 
-@pytest.mark.parametrize("first", ["am.report", "import amint_mpc.report.page", "from amint_mpc.report import page"])
-def test_the_package_of_reports_and_the_function_are_one(first: str) -> None:
-    shown = "print(callable(am.report), am.report.page.make.__name__)"
-    told = in_a_process(f"import amint_mpc as am\n{first}\nimport amint_mpc.report.page\n{shown}")
-    assert told.split() == ["True", "make"]
-
-
-def test_no_other_name_is_a_module_of_the_package() -> None:
-    for name in NAMES - {"report"}:
+def test_no_name_is_a_module_of_the_package() -> None:
+    for name in NAMES:
         with pytest.raises(ModuleNotFoundError):
             import_module(f"amint_mpc.{name}")
 

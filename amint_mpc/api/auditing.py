@@ -17,12 +17,12 @@ from torch import Tensor
 from amint_mpc import tables
 from amint_mpc.afterwards import parties
 from amint_mpc.amint.verdicts import Calibrated, Verdict, verdicts
+from amint_mpc.api.folders import RunLike, folder_of, party_folders
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.evidence.files import EXPERIMENT, LOG
 from amint_mpc.evidence.verify import verify
-from amint_mpc.folders import RunLike, folder_of, party_folders
 from amint_mpc.runlog.expected import ExpectedEntries
 
 NOTE = "No verdict says that an image was not used: external images shape the classifier and score lowest of all."

@@ -20,7 +20,7 @@ from amint_mpc.events import Event, Notice
 from amint_mpc.results import CALIBRATED, Figure
 
 if TYPE_CHECKING:
-    from amint_mpc.report.comparison import Comparison, Detector
+    from amint_mpc.pages.comparison import Comparison, Detector
 
 LEGEND = (
     "joint: the classifier trained with the head. plain: the same classifier on its task alone.\n"

@@ -34,7 +34,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice
 from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import HeadWeights
-from amint_mpc.report.comparison import Change, ClassifierName, Comparison, Detector, Price
+from amint_mpc.pages.comparison import Change, ClassifierName, Comparison, Detector, Price
 from amint_mpc.results import Figure, Outcome
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.study.finished import load_classifier, load_twin

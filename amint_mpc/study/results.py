@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from amint_mpc.report.study import Row
+from amint_mpc.pages.study import Row
 from amint_mpc.runfolder import versions
 from amint_mpc.study import paper
 from amint_mpc.study.figures import draw

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from amint_mpc.report.study import Row
+from amint_mpc.pages.study import Row
 from amint_mpc.study.paper import PaperValue, paper_value
 
 MEASURES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from amint_mpc.report.study import Row
+from amint_mpc.pages.study import Row
 from amint_mpc.study.paper import SOURCE, paper_sizes
 from amint_mpc.study.plan import StudyPlan
 from amint_mpc.study.summary import PRICE, Spread, VariantSummary

@@ -44,7 +44,7 @@ def digest_of(place: Path) -> str:
 def test_a_checkout_and_an_installed_copy_have_one_digest(as_installed: Path) -> None:
     assert digest_of(as_installed) == software_digests.software().code
     files = software_digests.code_files()
-    assert {"__init__.py", "mpc/ring/_ring.c", "report/templates/style.css", "configs/quickstart.yaml"} <= files.keys()
+    assert {"__init__.py", "mpc/ring/_ring.c", "pages/templates/style.css", "configs/quickstart.yaml"} <= files.keys()
     assert software_digests.KERNEL not in files
     assert list(files) == sorted(files)
 

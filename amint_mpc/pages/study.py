@@ -16,8 +16,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from amint_mpc.report.files import damaged, read_bytes, read_record, regular
-from amint_mpc.report.run import known_versions
+from amint_mpc.pages.files import damaged, read_bytes, read_record, regular
+from amint_mpc.pages.run import known_versions
 from amint_mpc.results import AT_HALF, CALIBRATED, Amount, Count, Digest, Record, Share, Text, renamed
 
 MAX_CSV_BYTES = 2**23
