@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from amint_mpc.cli import options, result
+from amint_mpc.cli import options, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.progress import progress
@@ -65,7 +65,7 @@ def audit(
     signed by both, and counts against evidence.max_queries.
     """
     end_as_interrupted()
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     if not local:
         warn_without_kernel(console)
     if local or role == "auditor":
@@ -76,7 +76,7 @@ def audit(
     if role is None:
         raise UsageError("give --role, or --local")
 
-    from amint_mpc.afterwards import parties as parties
+    from amint_mpc.afterwards import parties
 
     party = load_party(party_file, role, data)
     with progress(console) as on_progress:
@@ -100,7 +100,7 @@ def _ask(
     console: Console,
     as_json: bool,
 ) -> None:
-    from amint_mpc.afterwards import parties as parties
+    from amint_mpc.afterwards import parties
     from amint_mpc.amint.verdicts import Calibrated, verdicts
     from amint_mpc.config import load_experiment
     from amint_mpc.evidence.canonical import pixels_digest

@@ -55,7 +55,7 @@ from amint_mpc.roles.seeds import DEALT
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
-from amint_mpc.transport.channel import Channel, FramedChannel, abort_code, memory_pair
+from amint_mpc.transport.channel import Channel, abort_code, memory_pair
 
 IN_PROCESS = (
     "IN ONE PROCESS: developer, auditor and dealer were threads of one program, which could read everything. "
@@ -175,9 +175,7 @@ class _Run:
         ahead = int(party.dealer_memory_mb * 2**20)
         self._to_auditor, self._to_developer = memory_pair(idle_timeout_s=None)
         self._from_dealer, self._dealers = memory_pair("developer", "dealer", idle_timeout_s=None, prefetch_bytes=ahead)
-        self._ends: tuple[FramedChannel, ...] = (
-            *(self._to_auditor, self._to_developer, self._from_dealer, self._dealers),
-        )
+        self._ends = self._to_auditor, self._to_developer, self._from_dealer, self._dealers
         self._seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
         self._failed: list[BaseException] = []
         self._failing, self._telling = threading.Lock(), threading.Lock()
