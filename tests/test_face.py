@@ -95,7 +95,7 @@ def test_a_twin_is_trained_audited_and_shown(
 
 def test_two_runs_within_a_second_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("amint_mpc.host.in_process.time.strftime", lambda *_: "now")
+    monkeypatch.setattr("amint_mpc.runfolder.time.strftime", lambda *_: "now")
     experiment = am.load_experiment("smoke", SMALL)
     folders = [am.train(experiment, device="cpu").folder.name for _ in range(2)]
     assert folders == ["smoke-twin-now", "smoke-twin-now-2"]

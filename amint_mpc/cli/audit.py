@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _folder = click.Path(path_type=Path, file_okay=False)
 SHOWN = 10
-NOTE = "No verdict says that an image was not used: external images shape the classifier and score lowest of all."
 
 
 @click.command()
@@ -101,7 +100,8 @@ def _ask(
     as_json: bool,
 ) -> None:
     from amint_mpc.afterwards import parties
-    from amint_mpc.amint.verdicts import Calibrated, verdicts
+    from amint_mpc.amint.verdicts import NOTE, Calibrated, verdicts
+    from amint_mpc.api import auditing
     from amint_mpc.config import load_experiment
     from amint_mpc.evidence.canonical import pixels_digest
     from amint_mpc.evidence.files import EXPERIMENT
@@ -119,7 +119,10 @@ def _ask(
             console.print(f"left out in {images}: {others}; its own files alone are asked about", soft_wrap=True)
         cost: dict[str, Any] = {}
         if backbone is not None:
-            scores, found = parties.local(run, backbone, pixels)
+            asked_here = auditing.audit(run, pixels, backbone=backbone)
+            if asked_here.evidence is None:
+                raise UsageError(f"there is no log in {run}", "Name a run that kept one: nothing else can be verified")
+            scores, found = asked_here.scores, asked_here.evidence
             external: list[bool | None] = [None] * len(files)
         else:
             party = load_party(party_file, "auditor")
@@ -207,7 +210,7 @@ def _sentences(summary: dict[str, Any], calibrated: Calibrated) -> str:
         f"p: against {len(calibrated.unseen)} unseen calibration images, so at least 1/{len(calibrated.unseen) + 1}; "
         "q: adjusted for the number of images (Benjamini-Hochberg)."
     )
-    lines.append(NOTE)
+    lines.append(summary["note"])
     if not summary["local"]:
         what = f"{summary['rounds']} rounds, {summary['mb_sent']:.2f} MB sent and {summary['mb_received']:.2f} received"
         lines.append(f"{summary['seconds']:.1f} s, {what}, {summary['canaries']} canaries as they should be")
