@@ -18,8 +18,9 @@ machine for each party and is started with `amint-mpc run`; `join` takes the dev
 Names are loaded when they are first used: importing this package loads neither torch nor anything else.
 
 These names, the command line, the files of run folders, and what examples/ import are what you can rely on:
-`amint_mpc.errors`, `amint_mpc.models` (backbones of your own) and `amint_mpc.data`. Everything else is private by
-convention and changes without notice.
+`amint_mpc.errors`, `amint_mpc.models` (backbones of your own), `amint_mpc.data`, `Experiment` and `Party` of
+`amint_mpc.config`, `main` of `amint_mpc.cli`, `MINT_START` of `amint_mpc.amint.objective`. Everything else is private
+by convention and changes without notice.
 
 Where to look, from the top: cli, api (behind the names above), study and bench, afterwards and host, roles, runlog,
 then amint (the method), mpc (the secure computation), evidence and pages, transport, models and data. Beside them:

@@ -1,6 +1,9 @@
 """`import amint_mpc as am`: its names, and that none of them costs anything before it is used."""
 
+import ast
 import inspect
+import json
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ from amint_mpc.errors import AmintError, DataError, UsageError
 from amint_mpc.roles.developer import joined
 
 NAMES = {"audit", "join", "load_experiment", "load_party", "report", "run_in_process", "train", "verify"}
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = ["data.members=48", "data.external=32", "data.unseen=24", "training.epochs=1", "model.width=2", "head.hidden=2"]
 
 
@@ -42,6 +46,22 @@ def test_all_of_them_say_what_they_do() -> None:
         assert inspect.getdoc(getattr(am, name)), name
     assert "out" in inspect.signature(am.report).parameters
     assert "NO PROTECTION" in (am.run_in_process.__doc__ or "")
+
+
+def test_what_the_examples_import_is_promised() -> None:
+    """Whole packages, or names of a module: `x` of `module`."""
+    promised = re.sub(r"\s+", " ", am.__doc__ or "")
+    promised = promised[promised.index("you can rely on:") : promised.index("Everything else is private")]
+    whole = {"amint_mpc.errors", "amint_mpc.models", "amint_mpc.data"}
+    texts = [path.read_text() for path in EXAMPLES.glob("*.py")]
+    book = json.loads((EXAMPLES / "quickstart.ipynb").read_text())
+    texts += ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
+    found = [node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in found if (node.module or "").startswith("amint_mpc")]
+    assert {node.module for node in ours} > whole
+    for node in ours:
+        assert f"`{node.module}`" in promised
+        assert node.module in whole or all(f"`{name.name}`" in promised for name in node.names), node.module
 
 
 def test_importing_loads_nothing_and_warns_of_nothing() -> None:
