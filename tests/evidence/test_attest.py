@@ -69,7 +69,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a file more": lambda place: (place / "mpc" / "extra.py").touch(),
     "a library more": lambda place: (place / "mpc" / "other.so").touch(),
     "bytecode without a source": lambda place: (place / "mpc" / "other.pyc").touch(),
-    "a file less": lambda place: (place / "report" / "templates" / "style.css").unlink(),
+    "a file less": lambda place: (place / "pages" / "templates" / "style.css").unlink(),
     "another name": lambda place: (place / "mpc" / "crypten_compat.py").rename(place / "mpc" / "crypten_compat2.py"),
     "another experiment": lambda place: (place / "configs" / "smoke.yaml").write_text("seed: 2\n"),
     "two files exchanged": lambda place: [
