@@ -18,17 +18,18 @@ machine for each party and is started with `amint-mpc run`; `join` takes the dev
 Names are loaded when they are first used: importing this package loads neither torch nor anything else.
 
 These names, the command line, the files of run folders, and what examples/ import are what you can rely on:
-`amint_mpc.errors`, `amint_mpc.models` (backbones of your own) and `amint_mpc.data`. Everything else is private by
-convention and changes without notice.
+`amint_mpc.errors`, `amint_mpc.models` (backbones of your own), `amint_mpc.data`, `Experiment` and `Party` of
+`amint_mpc.config`, `main` of `amint_mpc.cli`, `MINT_START` of `amint_mpc.amint.objective`. Everything else is private
+by convention and changes without notice.
 
-Where to look, from the top: cli (and api, behind the names above), study and bench, afterwards and host, roles, runlog,
-then amint (the method), mpc (the secure computation), evidence and report, transport, models and data. Beside them:
+Where to look, from the top: cli, api (behind the names above), study and bench, afterwards and host, roles, runlog,
+then amint (the method), mpc (the secure computation), evidence and pages, transport, models and data. Beside them:
 
     config.py, reading.py    settings of an experiment and of a party, and the YAML they come from
     plaintext_run.py         the plaintext twin of a run
     results.py               what a run says at its end, typed; tables.py shows it in a notebook
     limits.py                where the secure head is exact, and which rates it can apply
-    runfolder.py, folders.py the folder of one run, and where the parts of a finished run lie
+    runfolder.py             the folder of one run
     events.py, eventlines.py what a running party tells, and the same as lines
     identity.py              a party's keys, and whose certificates it trusts
     errors.py, printable.py  errors with exit codes; foreign text made fit for a screen
@@ -43,10 +44,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amint_mpc.api.auditing import audit
     from amint_mpc.api.checking import verify
+    from amint_mpc.api.reporting import report
     from amint_mpc.api.training import train
     from amint_mpc.config import load_experiment, load_party
     from amint_mpc.host.in_process import run_in_process
-    from amint_mpc.report import report
     from amint_mpc.roles.developer import joined as join
 
 __version__ = "0.1.0"
@@ -67,6 +68,7 @@ _PLACES = {
     "join": ("roles.developer", "joined"),
     "load_experiment": ("config", "load_experiment"),
     "load_party": ("config", "load_party"),
+    "report": ("api.reporting", "report"),
     "run_in_process": ("host.in_process", "run_in_process"),
     "train": ("api.training", "train"),
     "verify": ("api.checking", "verify"),
@@ -74,8 +76,6 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "report":  # the package of this name; it can be called
-        return import_module(f"{__name__}.report")
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _PLACES[name]

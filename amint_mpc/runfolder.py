@@ -1,8 +1,9 @@
 """The folder of one run at one party: what was agreed, which versions ran, what happened, what came out.
 
 Guarantees: an existing folder is never written into; only its owner can enter it (an auditor's head and scores are
-its own); summary.json appears whole or not at all; keys, shares and masks are never given to it; when the experiment
-gives up a security claim, the folder's name and each of its files say INSECURE.
+its own); summary.json appears whole or not at all; keys, shares and masks are never given to it; each of its files
+carries the marks of the run, such as INSECURE when the experiment gives up a security claim (then the folder's name
+says it, too).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import platform
 import re
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import yaml
@@ -36,26 +38,35 @@ _PACKAGES = ("amint-mpc", "torch", "torchvision", "crypten", "numpy", "pillow", 
 class RunFolder:
     """Opened by `create`; use it in a `with` block, so that its files are closed whatever happens."""
 
-    def __init__(self, path: Path, experiment: Experiment, role: str) -> None:
+    def __init__(self, path: Path, experiment: Experiment, role: str, marks: Mapping[str, str]) -> None:
         self.path = path
         self.experiment = experiment
         self.role = role
+        self._marks = {**marks, **({"insecure": INSECURE} if experiment.insecure else {})}
         self._lock = threading.RLock()
         self._metrics = (path / "metrics.jsonl").open("x", encoding="utf-8")
         self._log = (path / "log.txt").open("x", encoding="utf-8")
         self._board = SummaryWriter(str(path / "tensorboard"))
-        self._write("experiment.yaml", _experiment_text(experiment))
+        self._write("experiment.yaml", self._experiment_text())
         self._write("versions.json", json_line(self._marked(versions())) + "\n")
-        if experiment.insecure:
-            self.record(Notice(INSECURE))
-            self._board.add_text("INSECURE", INSECURE)
+        for name, text in self._marks.items():
+            self.record(Notice(text))
+            self._board.add_text(name, text)
 
     @classmethod
-    def create(cls, root: Path, experiment: Experiment, role: str, name: str | None = None) -> RunFolder:
+    def create(
+        cls,
+        root: Path,
+        experiment: Experiment,
+        role: str,
+        name: str | None = None,
+        marks: Mapping[str, str] = MappingProxyType({}),
+    ) -> RunFolder:
         """A new folder in `root`.
 
         Args:
             name: the folder's name; None: experiment, role and time. `-insecure` is added where it holds.
+            marks: sentences that each file carries, by the key of its JSON field.
 
         Raises:
             UsageError: the folder exists, the name is no plain file name, or `root` cannot be written.
@@ -73,7 +84,7 @@ class RunFolder:
             path.mkdir(mode=0o700)  # fails when another run has made it meanwhile
         except OSError as error:
             raise UsageError(f"cannot make {path}: {error.strerror}", "Give another place with --runs") from None
-        return cls(path, experiment, role)
+        return cls(path, experiment, role, marks)
 
     def record(self, event: Event) -> None:
         """One event into metrics.jsonl and TensorBoard; notices go to the log as well. Any thread may call; what comes
@@ -138,7 +149,12 @@ class RunFolder:
         self.close()
 
     def _marked(self, record: dict[str, Any]) -> dict[str, Any]:
-        return {"insecure": INSECURE, **record} if self.experiment.insecure else record
+        return {**self._marks, **record}
+
+    def _experiment_text(self) -> str:
+        head = "".join(f"# {text}\n" for text in self._marks.values())
+        head += f"# What all parties agreed on. SHA-256 of the canonical JSON: {self.experiment.digest()}\n"
+        return head + yaml.safe_dump(self.experiment.model_dump(mode="json"), sort_keys=False)
 
     def _write(self, name: str, content: str | bytes) -> Path:
         """Write whole or not at all: a reader never meets half a file."""
@@ -149,6 +165,13 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         return part.replace(path)
+
+
+def new_folder(stem: str, root: Path = Path("runs")) -> Path:
+    """A place for a run that nothing stands at yet: stem and time, numbered within a second."""
+    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (name if number == 1 else f"{name}-{number}" for number in range(1, 10**6))
+    return next(root / each for each in names if not (root / each).exists())
 
 
 def versions() -> dict[str, Any]:
@@ -162,9 +185,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _experiment_text(experiment: Experiment) -> str:
-    head = f"# {INSECURE}\n" if experiment.insecure else ""
-    head += f"# What all parties agreed on. SHA-256 of the canonical JSON: {experiment.digest()}\n"
-    return head + yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)

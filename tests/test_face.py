@@ -1,6 +1,9 @@
 """`import amint_mpc as am`: its names, and that none of them costs anything before it is used."""
 
+import ast
 import inspect
+import json
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ from amint_mpc.errors import AmintError, DataError, UsageError
 from amint_mpc.roles.developer import joined
 
 NAMES = {"audit", "join", "load_experiment", "load_party", "report", "run_in_process", "train", "verify"}
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = ["data.members=48", "data.external=32", "data.unseen=24", "training.epochs=1", "model.width=2", "head.hidden=2"]
 
 
@@ -44,6 +48,22 @@ def test_all_of_them_say_what_they_do() -> None:
     assert "NO PROTECTION" in (am.run_in_process.__doc__ or "")
 
 
+def test_what_the_examples_import_is_promised() -> None:
+    """Whole packages, or names of a module: `x` of `module`."""
+    promised = re.sub(r"\s+", " ", am.__doc__ or "")
+    promised = promised[promised.index("you can rely on:") : promised.index("Everything else is private")]
+    whole = {"amint_mpc.errors", "amint_mpc.models", "amint_mpc.data"}
+    texts = [path.read_text() for path in EXAMPLES.glob("*.py")]
+    book = json.loads((EXAMPLES / "quickstart.ipynb").read_text())
+    texts += ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
+    found = [node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in found if (node.module or "").startswith("amint_mpc")]
+    assert {node.module for node in ours} > whole
+    for node in ours:
+        assert f"`{node.module}`" in promised
+        assert node.module in whole or all(f"`{name.name}`" in promised for name in node.names), node.module
+
+
 def test_importing_loads_nothing_and_warns_of_nothing() -> None:
     start = time.perf_counter()
     loaded = in_a_process("import sys, amint_mpc; print(*sys.modules)").split()
@@ -56,15 +76,8 @@ def test_importing_loads_nothing_and_warns_of_nothing() -> None:
     assert listed.split() == ["False", "False"]
 
 
-@pytest.mark.parametrize("first", ["am.report", "import amint_mpc.report.page", "from amint_mpc.report import page"])
-def test_the_package_of_reports_and_the_function_are_one(first: str) -> None:
-    shown = "print(callable(am.report), am.report.page.make.__name__)"
-    told = in_a_process(f"import amint_mpc as am\n{first}\nimport amint_mpc.report.page\n{shown}")
-    assert told.split() == ["True", "make"]
-
-
-def test_no_other_name_is_a_module_of_the_package() -> None:
-    for name in NAMES - {"report"}:
+def test_no_name_is_a_module_of_the_package() -> None:
+    for name in NAMES:
         with pytest.raises(ModuleNotFoundError):
             import_module(f"amint_mpc.{name}")
 
@@ -102,7 +115,7 @@ def test_a_twin_is_trained_audited_and_shown(
 
 def test_two_runs_within_a_second_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("amint_mpc.host.in_process.time.strftime", lambda *_: "now")
+    monkeypatch.setattr("amint_mpc.runfolder.time.strftime", lambda *_: "now")
     experiment = am.load_experiment("smoke", SMALL)
     folders = [am.train(experiment, device="cpu").folder.name for _ in range(2)]
     assert folders == ["smoke-twin-now", "smoke-twin-now-2"]

@@ -123,9 +123,9 @@ def test_a_notebook_shows_a_table_and_no_markup_of_others() -> None:
     evil = "<script>alert(1)</script>"
     shown = Summary.model_validate(summary(name=evil, figures={"mint_auc": AUC, evil: {"value": 0.5}}))._repr_html_()
     assert "<script" not in shown
-    assert shown.startswith("<table><tr><th>mint_auc</th><td>0.750 (0.700 to 0.800)</td></tr>")
-    assert "<th>&lt;script&gt;alert(1)&lt;/script&gt;</th><td>0.500</td>" in shown
-    assert "<th>seconds</th><td>1.5</td>" in shown
+    assert "<tr><td>mint_auc</td><td>0.7500</td><td>0.7000</td><td>0.8000</td></tr>" in shown
+    assert "<tr><td>&lt;script&gt;alert(1)&lt;/script&gt;</td><td>0.5000</td><td></td><td></td></tr>" in shown
+    assert "<tr><td>seconds</td><td>1.5000</td></tr>" in shown
     secure = run_of({"mint_auc": AUC}, auditor=Path("runs/<b>"))._repr_html_()
-    assert "<th>task_accuracy</th><td>0.900 (0.850 to 0.940)</td>" in secure
-    assert "<th>auditor</th><td>runs/&lt;b&gt;</td>" in secure
+    assert "<tr><td>task_accuracy</td><td>0.9000</td><td>0.8500</td><td>0.9400</td></tr>" in secure
+    assert "<p>auditor: runs/&lt;b&gt;</p>" in secure

@@ -1,4 +1,4 @@
-"""The three parties of a private query (`afterwards.query`), connected as in a run, and the query without a peer.
+"""The three parties of a private query (`afterwards.query`), connected as in a run, and scores without a peer.
 
 Each starts from the folder of its own part in the finished run, whose evidence is verified first; the dealer's folder
 tells the experiment.
@@ -115,14 +115,12 @@ def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
         return count
 
 
-def local(run: Path, backbone: Path, images: Tensor) -> tuple[Tensor, Verified]:
-    """The auditor holds both models: scores of images, float64 [n], in plaintext. No peer, and nothing is logged."""
-    found = verify(run, ExpectedEntries)
-    return plaintext_scores(found.experiment, run, backbone, images), found
-
-
 def plaintext_scores(experiment: Experiment, run: Path, backbone: Path, images: Tensor) -> Tensor:
-    """The same without a look at the evidence. Args: run: a folder with the head. images: uint8 [n, C, H, W]."""
+    """Scores of images, float64 [n], where both models are at hand: no peer, nothing logged, no look at the evidence.
+
+    Args:
+        run: a folder with the head. images: uint8 [n, C, H, W].
+    """
     model = classifier(experiment, backbone, "cpu")
     head = head_kind(experiment).plaintext(head_of(experiment, run), experiment.head)
     scored = [head.score(query.features_of(model, batch)) for batch in torch.split(images, SCORE_BATCH)]

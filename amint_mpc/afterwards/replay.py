@@ -1,7 +1,7 @@
 """Doing steps of a finished run again: from a checkpoint, with the logged batches and the gradients that were opened.
 
 1. The evidence of the run is verified, and the images are those that it committed to.
-2. What was kept at each checkpoint (`tape`) has the digest that stands in the log.
+2. What was kept at each checkpoint (`replay_tape`) has the digest that stands in the log.
 3. The training loop goes on from the first checkpoint, with the kept gradients in the head's place; at every checkpoint
    that it comes by, the classifier has the digest that the log holds.
 

@@ -25,6 +25,9 @@ from torch import Tensor
 
 from amint_mpc.amint.metrics import best_threshold
 
+NOTE = "No verdict says that an image was not used: external images shape the classifier and score lowest of all."
+"""Stands beside every verdict that is shown."""
+
 
 @dataclass(frozen=True)
 class Calibrated:

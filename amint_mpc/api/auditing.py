@@ -16,16 +16,15 @@ from torch import Tensor
 
 from amint_mpc import tables
 from amint_mpc.afterwards import parties
-from amint_mpc.amint.verdicts import Calibrated, Verdict, verdicts
+from amint_mpc.amint.verdicts import NOTE, Calibrated, Verdict, verdicts
+from amint_mpc.api.folders import RunLike, folder_of, party_folders
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.evidence.files import EXPERIMENT, LOG
-from amint_mpc.evidence.verify import verify
-from amint_mpc.folders import RunLike, folder_of, party_folders
+from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.runlog.expected import ExpectedEntries
 
-NOTE = "No verdict says that an image was not used: external images shape the classifier and score lowest of all."
 BACKBONE = "backbone.safetensors"
 
 Images = Tensor | NDArray[np.uint8] | Path | str
@@ -40,7 +39,7 @@ class Audit:
         names: of the files, or their numbers.
         scores: membership probabilities, float64 [n].
         calibrated: threshold and error rates, from the run's own calibration and report images.
-        verified: whether the run has a log and its evidence holds; without one nothing was verified.
+        evidence: of the run, which holds; None: the run has no log, and nothing was verified.
         left_out: what else lay in the folder of images, in words.
     """
 
@@ -48,9 +47,14 @@ class Audit:
     scores: Tensor = field(repr=False)
     verdicts: tuple[Verdict, ...] = field(repr=False)
     calibrated: Calibrated = field(repr=False)
-    verified: bool
+    evidence: Verified | None = field(repr=False)
     left_out: str = ""
     note: str = NOTE
+
+    @property
+    def verified(self) -> bool:
+        """Whether the run has a log and its evidence holds."""
+        return self.evidence is not None
 
     @property
     def p(self) -> NDArray[np.float64]:
@@ -112,12 +116,12 @@ def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -
         raise UsageError(f"{home} holds no run", "Name a run folder: it has experiment.yaml")
     if not file.is_file():
         raise UsageError(f"there is no classifier {file}", "Give backbone: the developer's folder, or its file")
-    verified = (home / LOG).is_file()
-    experiment = verify(home, ExpectedEntries).experiment if verified else load_experiment(home / EXPERIMENT)
+    evidence = verify(home, ExpectedEntries) if (home / LOG).is_file() else None
+    experiment = load_experiment(home / EXPERIMENT) if evidence is None else evidence.experiment
     names, pixels, others = _pixels(experiment, images)
     calibrated = Calibrated.of(parties.scores(home))
     scores = parties.plaintext_scores(experiment, home, file, pixels)
-    return Audit(names, scores, tuple(verdicts(scores, calibrated)), calibrated, verified, others)
+    return Audit(names, scores, tuple(verdicts(scores, calibrated)), calibrated, evidence, others)
 
 
 def _pixels(experiment: Experiment, images: Images) -> tuple[tuple[str, ...], Tensor, str]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amint_mpc import tables
+from amint_mpc.api.folders import RunLike, folder_of, party_folders
 from amint_mpc.evidence import verify as evidence
 from amint_mpc.evidence.verify import Verified
-from amint_mpc.folders import RunLike, folder_of, party_folders
-from amint_mpc.report.files import read_record, regular
+from amint_mpc.pages.files import read_record, regular
 from amint_mpc.results import Summary
 from amint_mpc.runlog.expected import ExpectedEntries
 

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from amint_mpc.cli import options, result
+from amint_mpc.cli import options, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.progress import progress
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _folder = click.Path(path_type=Path, file_okay=False)
 SHOWN = 10
-NOTE = "No verdict says that an image was not used: external images shape the classifier and score lowest of all."
 
 
 @click.command()
@@ -65,7 +64,7 @@ def audit(
     signed by both, and counts against evidence.max_queries.
     """
     end_as_interrupted()
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     if not local:
         warn_without_kernel(console)
     if local or role == "auditor":
@@ -76,7 +75,7 @@ def audit(
     if role is None:
         raise UsageError("give --role, or --local")
 
-    from amint_mpc.afterwards import parties as parties
+    from amint_mpc.afterwards import parties
 
     party = load_party(party_file, role, data)
     with progress(console) as on_progress:
@@ -100,8 +99,9 @@ def _ask(
     console: Console,
     as_json: bool,
 ) -> None:
-    from amint_mpc.afterwards import parties as parties
-    from amint_mpc.amint.verdicts import Calibrated, verdicts
+    from amint_mpc.afterwards import parties
+    from amint_mpc.amint.verdicts import NOTE, Calibrated, verdicts
+    from amint_mpc.api import auditing
     from amint_mpc.config import load_experiment
     from amint_mpc.evidence.canonical import pixels_digest
     from amint_mpc.evidence.files import EXPERIMENT
@@ -119,7 +119,10 @@ def _ask(
             console.print(f"left out in {images}: {others}; its own files alone are asked about", soft_wrap=True)
         cost: dict[str, Any] = {}
         if backbone is not None:
-            scores, found = parties.local(run, backbone, pixels)
+            asked_here = auditing.audit(run, pixels, backbone=backbone)
+            if asked_here.evidence is None:
+                raise UsageError(f"there is no log in {run}", "Name a run that kept one: nothing else can be verified")
+            scores, found = asked_here.scores, asked_here.evidence
             external: list[bool | None] = [None] * len(files)
         else:
             party = load_party(party_file, "auditor")
@@ -207,7 +210,7 @@ def _sentences(summary: dict[str, Any], calibrated: Calibrated) -> str:
         f"p: against {len(calibrated.unseen)} unseen calibration images, so at least 1/{len(calibrated.unseen) + 1}; "
         "q: adjusted for the number of images (Benjamini-Hochberg)."
     )
-    lines.append(NOTE)
+    lines.append(summary["note"])
     if not summary["local"]:
         what = f"{summary['rounds']} rounds, {summary['mb_sent']:.2f} MB sent and {summary['mb_received']:.2f} received"
         lines.append(f"{summary['seconds']:.1f} s, {what}, {summary['canaries']} canaries as they should be")

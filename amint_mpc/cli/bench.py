@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from amint_mpc.cli import figures, options, result
+from amint_mpc.cli import figures, options, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.progress import progress
@@ -80,7 +80,7 @@ def head(
         plots.check(plot)
     end_as_interrupted()
     setup = Setup(features, hidden, batch, steps, threads, against, _link(rtt_ms, mbit))
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     warn_without_kernel(console)
     with progress(console) as on_progress:
         found = measure(setup, LINKS if plot else (), on_progress)
@@ -139,7 +139,7 @@ def train(
 
     plaintext_run.check(experiment, Party(role="developer", data=data))
     end_as_interrupted()
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     warn_without_kernel(console)
     with progress(console) as on_progress:
         cores = os.cpu_count() or 1
@@ -188,7 +188,7 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
 
         plots.check(plot)
     end_as_interrupted()
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     warn_without_kernel(console)
     with progress(console) as on_progress:
         rows = sizes.measure(Setup(features, hidden, batch, steps, threads), on_progress)
@@ -232,7 +232,7 @@ def leakage(
     from amint_mpc.bench.leakage import BUDGETS, measure  # loads torch
 
     end_as_interrupted()
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     with progress(console) as on_progress:
         found = measure(experiment, sealed_epochs, attackers, data, on_progress)
     if as_json:

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from amint_mpc.cli import options, result
+from amint_mpc.cli import options, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
 from amint_mpc.cli.terminal import echo
@@ -20,7 +20,7 @@ from amint_mpc.events import Event, Notice
 from amint_mpc.results import CALIBRATED, Figure
 
 if TYPE_CHECKING:
-    from amint_mpc.report.comparison import Comparison, Detector
+    from amint_mpc.pages.comparison import Comparison, Detector
 
 LEGEND = (
     "joint: the classifier trained with the head. plain: the same classifier on its task alone.\n"
@@ -77,7 +77,7 @@ def compare(
     check_experiment(experiment)
     study.check(experiment, party, shadows, finished)
     end_as_interrupted()
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     with (
         RunFolder.create(runs or Path("runs"), experiment, "comparison", name) as folder,
         Screen(console, study.workers(shadows)) as screen,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from amint_mpc.cli import figures, options, result
+from amint_mpc.cli import figures, options, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.screen import Screen
@@ -91,7 +91,7 @@ def demo(
 
     check_experiment(experiment)
     check_installed(experiment)
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     data = options.images_folder(data)
     party = Party(role="developer", data=data)
     plaintext_run.check(experiment, party)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
-from amint_mpc.cli import figures, options, result
+from amint_mpc.cli import figures, options, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.machine import busy, warn_without_kernel
 from amint_mpc.cli.progress import progress
@@ -37,7 +37,7 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
     from amint_mpc.bench.estimate import estimate as measure  # loads torch
 
     end_as_interrupted()
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     warn_without_kernel(console)
     with progress(console) as on_progress:
         found = measure(experiment, rtt_ms, on_progress=on_progress)

@@ -23,10 +23,8 @@ SCORES = {
 }
 GROUPS = {"Was an image trained on?": MEMBERSHIP, "Mean membership score": SCORES, "The classifier's own task": TASK}
 
-Figures = Mapping[str, Figure]
 
-
-def table(columns: Mapping[str, Figures]) -> Table:
+def table(columns: Mapping[str, Mapping[str, Figure]]) -> Table:
     """One column a run; each value with its interval, under it where there are many. Unknown rows are left out."""
     between = "\n" if len(columns) > 1 else "  "
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
@@ -51,12 +49,12 @@ def _cell(figure: Figure | None, between: str) -> Text:
     return text
 
 
-def values(found: Figures) -> dict[str, float]:
+def values(found: Mapping[str, Figure]) -> dict[str, float]:
     """The main figures, as far as they are known, as flat keys of a JSON object."""
     return {key: found[key].value for key in (*MEMBERSHIP, *TASK) if key in found}
 
 
-def intervals(found: Figures) -> dict[str, list[float]]:
+def intervals(found: Mapping[str, Figure]) -> dict[str, list[float]]:
     """The 95 % interval of each figure that has one."""
     return {key: list(figure.interval) for key, figure in found.items() if figure.interval is not None}
 

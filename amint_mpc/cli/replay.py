@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from amint_mpc.cli import options, result
+from amint_mpc.cli import options, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.progress import progress
 from amint_mpc.cli.terminal import echo
@@ -34,7 +34,7 @@ def replay(run: Path, steps: str | None, data: Path | None, device: str, as_json
 
     end_as_interrupted()
     first, last = _range(steps) if steps else (0, last_step(run))
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     try:
         with progress(console) as on_progress:
             found = again(run, options.images_folder(data), first, last, device, on_progress)

@@ -47,12 +47,9 @@ def report(
     A party's run folder is told from that party's side; a demo's folder, with all parties in it, as a whole. The page
     is complete in itself: it needs no network, and can be printed or sent.
     """
-    from amint_mpc.report import page  # loads matplotlib
+    from amint_mpc.api import reporting
 
-    out = out or folder / "report.html"
-    if folder.is_dir():  # else the folder is what is wrong
-        page.check_place(out, force)
-    page.write(page.make(folder, comparison, beside), out, force)
-    echo(json_line({"page": str(out)}) if as_json else f"page: {out}")
+    page = reporting.report(folder, out, force=force, comparison=comparison, beside=beside)
+    echo(json_line({"page": str(page)}) if as_json else f"page: {page}")
     if opened:
-        webbrowser.open(out.absolute().as_uri())
+        webbrowser.open(page.absolute().as_uri())

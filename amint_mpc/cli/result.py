@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.console import Console
 
 from amint_mpc.cli import figures
-from amint_mpc.cli.terminal import console as console
 from amint_mpc.cli.terminal import echo
 from amint_mpc.eventlines import json_line
 from amint_mpc.results import Summary

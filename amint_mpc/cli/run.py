@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from amint_mpc.cli import options, result
+from amint_mpc.cli import options, result, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.screen import Screen
@@ -85,7 +85,7 @@ def _for_a_person(
 ) -> None:
     from amint_mpc.runfolder import INSECURE, RunFolder
 
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     warn_without_kernel(console)
     with (
         RunFolder.create(runs or party.runs, experiment, role, name) as folder,
@@ -106,7 +106,7 @@ def _for_a_parent(role: Role, experiment: Experiment, party: Party, runs: Path |
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def on_progress(line: str) -> None:
+    def tell_parent(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
@@ -115,12 +115,12 @@ def _for_a_parent(role: Role, experiment: Experiment, party: Party, runs: Path |
 
             def on_event(event: Event) -> None:
                 folder.record(event)
-                on_progress(to_line(event))
+                tell_parent(to_line(event))
 
             summary = _take_part(role, experiment, party, folder, on_event)
-        on_progress(json_line({"event": "summary", "summary": summary.as_json(), "folder": str(folder.path)}))
+        tell_parent(json_line({"event": "summary", "summary": summary.as_json(), "folder": str(folder.path)}))
     except AmintError as error:
-        on_progress(
+        tell_parent(
             json_line({"event": "error", "message": error.message, "hint": error.hint, "code": error.exit_code})
         )
         raise
@@ -135,7 +135,7 @@ def _take_part(role: Role, experiment: Experiment, party: Party, folder: Any, on
         folder.log(found.found)
     if party.threads:
         torch.set_num_threads(party.threads)
-    # `role` is one of three fixed words (click.Choice); the engine loads only now.
+    # `role` is one of three fixed words (click.Choice).
     module = importlib.import_module(f"amint_mpc.roles.{role}")
     summary: Summary = module.run(experiment, party, folder, on_event)
     return summary

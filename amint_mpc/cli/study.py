@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from amint_mpc.cli import options, result
+from amint_mpc.cli import options, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.figures import duration
 from amint_mpc.cli.machine import busy, warn_without_kernel
@@ -58,10 +58,10 @@ def study(source: str, out: Path | None, jobs: int, data: Path | None, dry_run: 
     end_as_interrupted()
     found, path = load_study(source)
     plan = make_plan(found, path.parent)
-    lie = options.images_folder(data)
-    check(plan, lie)
+    images = options.images_folder(data)
+    check(plan, images)
     folder = StudyFolder(out or Path("runs") / found.name)
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     if dry_run:
         _dry_run(plan, folder, jobs, console, as_json)
         return
@@ -75,7 +75,7 @@ def study(source: str, out: Path | None, jobs: int, data: Path | None, dry_run: 
     )
     if any(cell.mode == "secure" for cell in plan.cells):
         warn_without_kernel(console)
-    results = _run(plan, folder, jobs, lie, command, console)
+    results = _run(plan, folder, jobs, images, command, console)
     _print(plan, folder, results, console, as_json)
     if results.counts["failed"]:
         raise _failed(results, folder, plan)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from amint_mpc.cli import options, result
+from amint_mpc.cli import options, result, terminal
 from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.screen import Screen
 from amint_mpc.config import Party, load_experiment
@@ -41,7 +41,7 @@ def train(
 
     check_experiment(experiment)
     end_as_interrupted()
-    console = result.console(as_json)
+    console = terminal.console(as_json)
     with (
         RunFolder.create(runs or Path("runs"), experiment, "twin", name) as folder,
         Screen(console, ["twin"]) as screen,

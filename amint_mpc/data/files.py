@@ -9,8 +9,6 @@ from pathlib import Path
 
 from amint_mpc.errors import DataError
 
-"""Told what happens, a sentence at a time."""
-
 _MOST_TEXT = 1 << 23  # bytes; the longest list of file names here has half a megabyte
 
 

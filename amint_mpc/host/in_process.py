@@ -23,7 +23,6 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
@@ -38,7 +37,7 @@ from amint_mpc import identity
 from amint_mpc.config import Experiment, Party, Role
 from amint_mpc.errors import PeerError, UsageError
 from amint_mpc.eventlines import epoch_line
-from amint_mpc.events import EpochEvent, Event, Notice
+from amint_mpc.events import EpochEvent, Event
 from amint_mpc.evidence import software_digests
 from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.host.checks import check_experiment
@@ -52,10 +51,10 @@ from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import head_kind, head_optimizer
 from amint_mpc.roles.secure_head import SecureMintHead, plans
 from amint_mpc.roles.seeds import DEALT
-from amint_mpc.runfolder import RunFolder
+from amint_mpc.runfolder import RunFolder, new_folder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
-from amint_mpc.transport.channel import Channel, FramedChannel, abort_code, memory_pair
+from amint_mpc.transport.channel import Channel, abort_code, memory_pair
 
 IN_PROCESS = (
     "IN ONE PROCESS: developer, auditor and dealer were threads of one program, which could read everything. "
@@ -135,13 +134,6 @@ def run_in_process(
     return InProcessRun(experiment, home, folders, found["developer"], found["auditor"], scores)
 
 
-def new_folder(stem: str, root: Path = Path("runs")) -> Path:
-    """A place for a run that nothing stands at yet: stem and time, numbered within a second."""
-    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = (name if number == 1 else f"{name}-{number}" for number in range(1, 10**6))
-    return next(root / each for each in names if not (root / each).exists())
-
-
 @contextmanager
 def throw_away_keys() -> Iterator[Path]:
     """A folder with a folder of keys for each of both roles, gone afterwards."""
@@ -149,13 +141,6 @@ def throw_away_keys() -> Iterator[Path]:
         folder = Path(made)
         identity.create_for_one_machine({"developer": folder / "developer", "auditor": folder / "auditor"})
         yield folder
-
-
-class MarkedFolder(RunFolder):
-    """A run folder each of whose files says how the run was made."""
-
-    def _marked(self, record: dict[str, Any]) -> dict[str, Any]:
-        return {"in_process": IN_PROCESS, **super()._marked(record)}
 
 
 class _Run:
@@ -175,9 +160,7 @@ class _Run:
         ahead = int(party.dealer_memory_mb * 2**20)
         self._to_auditor, self._to_developer = memory_pair(idle_timeout_s=None)
         self._from_dealer, self._dealers = memory_pair("developer", "dealer", idle_timeout_s=None, prefetch_bytes=ahead)
-        self._ends: tuple[FramedChannel, ...] = (
-            *(self._to_auditor, self._to_developer, self._from_dealer, self._dealers),
-        )
+        self._ends = self._to_auditor, self._to_developer, self._from_dealer, self._dealers
         self._seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
         self._failed: list[BaseException] = []
         self._failing, self._telling = threading.Lock(), threading.Lock()
@@ -253,9 +236,7 @@ class _Run:
         return SecretStream(self._seeds[party], DEALT)
 
     def _folder(self, role: Role) -> RunFolder:
-        folder = MarkedFolder.create(self._home, self._experiment, role, role)
-        folder.record(Notice(IN_PROCESS))
-        return folder
+        return RunFolder.create(self._home, self._experiment, role, role, {"in_process": IN_PROCESS})
 
     def _log(
         self, role: Role, peer: Role, link: Channel, folder: RunFolder | None, data: DataCommitment | None = None

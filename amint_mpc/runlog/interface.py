@@ -10,9 +10,6 @@ from torch import Tensor
 from amint_mpc.results import Figure
 from amint_mpc.transport.channel import Channel
 
-EpochFigures = Mapping[str, float]
-Figures = Mapping[str, Figure]
-
 
 class RunLog(Protocol):
     """What a party's run calls. Of a run without a log, `NullRunLog`."""
@@ -29,7 +26,7 @@ class RunLog(Protocol):
     def checkpoint(
         self,
         backbone: Mapping[str, Tensor] | None,
-        figures: EpochFigures,
+        figures: Mapping[str, float],
         stop: bool = False,
         replay: str | None = None,
     ) -> None:
@@ -39,7 +36,7 @@ class RunLog(Protocol):
             backbone: None at the auditor. replay: at the developer the digest of what it keeps, with `evidence.replay`.
         """
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Figures, replay: str | None = None) -> None:
+    def end(self, tensors: Mapping[str, Tensor], figures: Mapping[str, Figure], replay: str | None = None) -> None:
         """The head has been opened.
 
         Args:
@@ -62,11 +59,11 @@ class NullRunLog:
     def checkpoint(
         self,
         backbone: Mapping[str, Tensor] | None,
-        figures: EpochFigures,
+        figures: Mapping[str, float],
         stop: bool = False,
         replay: str | None = None,
     ) -> None:
         """See `RunLog`."""
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Figures, replay: str | None = None) -> None:
+    def end(self, tensors: Mapping[str, Tensor], figures: Mapping[str, Figure], replay: str | None = None) -> None:
         """See `RunLog`."""

@@ -1,4 +1,4 @@
-"""One party's pen: joins the log (`amint_mpc.evidence`) to a run, at the same places at developer and auditor.
+"""Writes the log (`amint_mpc.evidence`) of one party's run, at the same places at developer and auditor.
 
 1. begin       The developer sends its commitment to the images. Both write the first entry.
 2. checkpoint  Before the first step, and after each evaluation: the developer sends the digest of its classifier, both
@@ -41,6 +41,7 @@ from amint_mpc.evidence.log import VERSION, Log
 from amint_mpc.evidence.session import AgreedSession
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
 from amint_mpc.identity import Identity
+from amint_mpc.results import Figure
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.countersigning import (
     DIGEST_SPEC,
@@ -51,7 +52,7 @@ from amint_mpc.runlog.countersigning import (
     countersign,
 )
 from amint_mpc.runlog.expected import ExpectedEntries
-from amint_mpc.runlog.interface import EpochFigures, Figures, NullRunLog, RunLog
+from amint_mpc.runlog.interface import NullRunLog, RunLog
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.hashing import Digests, HashingChannel
 
@@ -97,7 +98,7 @@ class LogRecorder:
 
     Args:
         own, peer: who signs, and whose signature is expected.
-        link, hashing: to the other party, and the same observed. folder: of this party's run.
+        link: to the other party. hashing: the same, with digests of what crosses it. folder: of this party's run.
     """
 
     def __init__(
@@ -153,7 +154,7 @@ class LogRecorder:
     def checkpoint(
         self,
         backbone: Mapping[str, Tensor] | None,
-        figures: EpochFigures,
+        figures: Mapping[str, float],
         stop: bool = False,
         replay: str | None = None,
     ) -> None:
@@ -178,7 +179,7 @@ class LogRecorder:
         if stop:
             self._plan.stop()
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Figures, replay: str | None = None) -> None:
+    def end(self, tensors: Mapping[str, Tensor], figures: Mapping[str, Figure], replay: str | None = None) -> None:
         """See `RunLog`; writes the statement.
 
         Raises:

@@ -34,7 +34,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice
 from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import HeadWeights
-from amint_mpc.report.comparison import Change, ClassifierName, Comparison, Detector, Price
+from amint_mpc.pages.comparison import Change, ClassifierName, Comparison, Detector, Price
 from amint_mpc.results import Figure, Outcome
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.study.finished import load_classifier, load_twin
@@ -59,7 +59,7 @@ def compare(
     folder: RunFolder,
     shadows: int,
     finished: Path | None,
-    on_progress: OnWorkerEvent,
+    on_event: OnWorkerEvent,
 ) -> Comparison:
     """Do all of it. The record also goes to comparison.json in `folder`, the scores to scores.safetensors.
 
@@ -75,15 +75,15 @@ def compare(
     images = load_split(experiment, party.data)
     inside = halves(len(images.members) + len(images.unseen), shadows, experiment.seed)
     joint, head = load_twin(
-        finished or _train(experiment, party, folder, "joint", on_progress), experiment, images, party.device
+        finished or _train(experiment, party, folder, "joint", on_event), experiment, images, party.device
     )
     alone = plaintext_run.baselines(experiment)["task-alone"]
-    plain = load_classifier(_train(alone, party, folder, "plain", on_progress), alone, images, party.device)
+    plain = load_classifier(_train(alone, party, folder, "plain", on_event), alone, images, party.device)
     classifiers: dict[ClassifierName, Classifier] = {"joint": joint, "plain": plain}
-    shadow_logits = _shadow_logits(experiment, images, inside, party.device, on_progress)
+    shadow_logits = _shadow_logits(experiment, images, inside, party.device, on_event)
 
     def on_notice(text: str) -> None:
-        on_progress("figures", Notice(text))
+        on_event("figures", Notice(text))
 
     on_notice("scores of heads: active, passive, blind")
     scores = _head_scores(experiment, images, classifiers, head)
@@ -117,7 +117,7 @@ def compare(
 
 
 def workers(shadows: int) -> list[str]:
-    """Whose progress `compare` tells, in order."""
+    """Whose events `compare` tells, in order."""
     return ["joint", "plain", *(f"shadow {number + 1}" for number in range(shadows)), "figures"]
 
 
@@ -133,26 +133,26 @@ def check(experiment: Experiment, party: Party, shadows: int, finished: Path | N
         load_twin(finished, experiment, images, party.device)
 
 
-def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, on_progress: OnWorkerEvent) -> Path:
+def _train(experiment: Experiment, party: Party, folder: RunFolder, name: str, on_event: OnWorkerEvent) -> Path:
     """A plaintext twin, in a run folder of its own inside ours."""
     with RunFolder.create(folder.path, experiment, "twin", name) as own:
 
-        def on_event(event: Event) -> None:
+        def tell(event: Event) -> None:
             own.record(event)
-            on_progress(name, event)
+            on_event(name, event)
 
-        plaintext_run.run(experiment, party, own, on_event)
+        plaintext_run.run(experiment, party, own, tell)
         return own.path
 
 
 def _shadow_logits(
-    experiment: Experiment, images: SplitImages, inside: Tensor, device: str, on_progress: OnWorkerEvent
+    experiment: Experiment, images: SplitImages, inside: Tensor, device: str, on_event: OnWorkerEvent
 ) -> Tensor:
     """Answers of every shadow model on the pool, float64 [k, n, classes]."""
     found = []
     for number, rows in enumerate(inside):
         who = f"shadow {number + 1}"
-        model = train_shadow(experiment, images, rows, number, device, partial(on_progress, who))
+        model = train_shadow(experiment, images, rows, number, device, partial(on_event, who))
         found.append(outputs(model, pool(images)[0])[0])
     return torch.stack(found)
 

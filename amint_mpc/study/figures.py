@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from amint_mpc.pages.study import Variant
 from amint_mpc.results import AT_HALF, CALIBRATED
 from amint_mpc.study.folder import write
 from amint_mpc.study.paper import SOURCE
-from amint_mpc.study.summary import VariantSummary
 
 # Okabe and Ito's colours, told apart by colour-blind readers, too
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -23,7 +23,7 @@ _MARKERS = {"entry": "o", "middle": "s", "output": "^"}
 _PANELS = {CALIBRATED: "calibrated threshold", AT_HALF: "threshold 0.5"}
 
 
-def draw(entries: Sequence[VariantSummary], folder: Path) -> list[Path]:
+def draw(entries: Sequence[Variant], folder: Path) -> list[Path]:
     """A figure for each data set, mode and method that has a head. Returns what was written."""
     heads = sorted((entry for entry in entries if CALIBRATED in entry.measures), key=lambda entry: entry.section)
     written = []
@@ -38,7 +38,7 @@ def draw(entries: Sequence[VariantSummary], folder: Path) -> list[Path]:
     return written
 
 
-def _figure(section: tuple[str, str, str], entries: list[VariantSummary]) -> Figure:
+def _figure(section: tuple[str, str, str], entries: list[Variant]) -> Figure:
     dataset, mode, method = section
     backbones = list(dict.fromkeys(entry.row.backbone for entry in entries))
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(backbones)}
@@ -57,7 +57,7 @@ def _figure(section: tuple[str, str, str], entries: list[VariantSummary]) -> Fig
     return figure
 
 
-def _point(axes: Axes, entry: VariantSummary, key: str, colour: str) -> None:
+def _point(axes: Axes, entry: Variant, key: str, colour: str) -> None:
     marker = _MARKERS[entry.row.taps]
     task, mint = entry.measures["task_accuracy"], entry.measures[key]
     axes.errorbar(
@@ -70,9 +70,10 @@ def _point(axes: Axes, entry: VariantSummary, key: str, colour: str) -> None:
         capsize=2,
         alpha=0.9,
     )
-    if entry.paper is not None and key == AT_HALF:  # the paper's threshold
+    paper = entry.paper if key == AT_HALF else None  # the paper's threshold
+    if paper is not None and paper.task_accuracy is not None and paper.mint_accuracy_at_half is not None:
         axes.plot(
-            *(entry.paper.task_accuracy, entry.paper.mint_accuracy_at_half),
+            *(paper.task_accuracy, paper.mint_accuracy_at_half),
             marker,
             markerfacecolor="none",
             markeredgecolor=colour,
@@ -81,7 +82,7 @@ def _point(axes: Axes, entry: VariantSummary, key: str, colour: str) -> None:
         )
 
 
-def _legend(entries: list[VariantSummary], colours: dict[str, str]) -> Iterator[Line2D]:
+def _legend(entries: list[Variant], colours: dict[str, str]) -> Iterator[Line2D]:
     for name, colour in colours.items():
         yield Line2D([], [], marker="D", linestyle="", color=colour, label=name)
     for taps in _MARKERS:
@@ -89,5 +90,5 @@ def _legend(entries: list[VariantSummary], colours: dict[str, str]) -> Iterator[
             yield Line2D([], [], marker=_MARKERS[taps], linestyle="", color="dimgrey", label=f"taps: {taps}")
     if any(entry.paper for entry in entries):
         yield Line2D([], [], marker="o", linestyle="", color="dimgrey", fillstyle="none", label=f"hollow: {SOURCE}")
-    if any(entry.runs > 1 for entry in entries):
+    if any(len(entry.runs) > 1 for entry in entries):
         yield Line2D([], [], color="dimgrey", linewidth=1, label="bars: standard deviation over seeds")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+
+from amint_mpc.pages.study import PaperValue
 
 SOURCE = "arXiv 2509.07879"
 _NAMES = {
@@ -26,17 +27,14 @@ SIZES = {
 """How many images the paper took."""
 
 
-@dataclass(frozen=True)
-class PaperValue:
-    """Both at threshold 0.5, as fractions."""
-
-    mint_accuracy_at_half: float
-    task_accuracy: float
-
-
 def paper_value(dataset: str, backbone: str, taps: str) -> PaperValue | None:
     """What the paper reports for the same data set, architecture and taps; None where it has nothing."""
-    return _table().get((_NAMES.get(dataset, ""), backbone, taps))
+    found = _table().get((_NAMES.get(dataset, ""), backbone, taps))
+    if found is None:
+        return None
+    return PaperValue(
+        dataset=dataset, backbone=backbone, taps=taps, mint_accuracy_at_half=found[0], task_accuracy=found[1]
+    )
 
 
 def paper_sizes(dataset: str) -> str | None:
@@ -46,12 +44,14 @@ def paper_sizes(dataset: str) -> str | None:
 
 
 @cache
-def _table() -> dict[tuple[str, str, str], PaperValue]:
+def _table() -> dict[tuple[str, str, str], tuple[float, float]]:
+    """MINT and task accuracy by the paper's data set, backbone and taps."""
     text = resources.files("amint_mpc.study").joinpath("paper.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return {
-        (row["dataset"], row["backbone"], row["taps"]): PaperValue(
-            float(row["mint_accuracy_at_half"]), float(row["task_accuracy"])
+        (row["dataset"], row["backbone"], row["taps"]): (
+            float(row["mint_accuracy_at_half"]),
+            float(row["task_accuracy"]),
         )
         for row in rows
     }

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from amint_mpc.report.study import MAX_MESSAGE, Row
+from amint_mpc.pages.study import MAX_MESSAGE, Row
 from amint_mpc.results import MEMBERSHIP, Summary
 from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.plan import Cell, StudyPlan

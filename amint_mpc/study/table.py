@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from amint_mpc.report.study import Row
+from amint_mpc.pages.study import PRICE, Row, Spread, Variant
 from amint_mpc.study.paper import SOURCE, paper_sizes
 from amint_mpc.study.plan import StudyPlan
-from amint_mpc.study.summary import PRICE, Spread, VariantSummary
 
 Cells = list[str]
 
@@ -26,7 +25,7 @@ _BASELINES = {
 }
 
 
-def markdown(plan: StudyPlan, rows: Sequence[Row], entries: Sequence[VariantSummary], command: str) -> str:
+def markdown(plan: StudyPlan, rows: Sequence[Row], entries: Sequence[Variant], command: str) -> str:
     """The whole page."""
     study = plan.study
     counts = {status: sum(row.status == status for row in rows) for status in ("done", "failed", "pending")}
@@ -42,7 +41,7 @@ def markdown(plan: StudyPlan, rows: Sequence[Row], entries: Sequence[VariantSumm
     return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in _notes(plan, heads))]) + "\n"
 
 
-def _section(section: tuple[str, str, str], entries: list[VariantSummary]) -> list[str]:
+def _section(section: tuple[str, str, str], entries: list[Variant]) -> list[str]:
     dataset, mode, method = section
     names = [key for key in _VARYING if key in ("backbone", "taps") or len({getattr(e.row, key) for e in entries}) > 1]
     if len({tuple(getattr(entry.row, key) for key in names) for entry in entries}) < len(entries):
@@ -59,11 +58,11 @@ def _section(section: tuple[str, str, str], entries: list[VariantSummary]) -> li
     if any(PRICE in entry.measures for entry in entries):
         columns.append(["price, points", *_best(entries, PRICE, min, _points)])
     columns.append(["s a run", *(f"{entry.measures['seconds'].mean:.0f}" for entry in entries)])
-    columns.append(["runs", *(str(entry.runs) for entry in entries)])
+    columns.append(["runs", *(str(len(entry.runs)) for entry in entries)])
     return [f"## {dataset}, {mode}, method `{method}`", _grid(columns)]
 
 
-def _without_head(entries: list[VariantSummary]) -> list[str]:
+def _without_head(entries: list[Variant]) -> list[str]:
     if not entries:
         return []
     columns = [
@@ -72,13 +71,13 @@ def _without_head(entries: list[VariantSummary]) -> list[str]:
         ["training", *(entry.row.variant for entry in entries)],
         ["task accuracy", *(_shown(entry.measures.get("task_accuracy")) for entry in entries)],
         ["s a run", *(f"{entry.measures['seconds'].mean:.0f}" for entry in entries)],
-        ["runs", *(str(entry.runs) for entry in entries)],
+        ["runs", *(str(len(entry.runs)) for entry in entries)],
     ]
     return ["## Without a head", _grid(columns)]
 
 
-def _notes(plan: StudyPlan, entries: Sequence[VariantSummary]) -> list[str]:
-    runs = max((entry.runs for entry in entries), default=0)
+def _notes(plan: StudyPlan, entries: Sequence[Variant]) -> list[str]:
+    runs = max((len(entry.runs) for entry in entries), default=0)
     few = "" if runs >= 5 else "; fewer than five seeds are no ground for a comparison"
     spread = (
         f"Mean ± standard deviation over seeds (n - 1; `runs` says how many). A seed changes the split, the first "
@@ -104,7 +103,7 @@ def _notes(plan: StudyPlan, entries: Sequence[VariantSummary]) -> list[str]:
     return notes
 
 
-def _distance(plan: StudyPlan, entries: Sequence[VariantSummary]) -> str:
+def _distance(plan: StudyPlan, entries: Sequence[Variant]) -> str:
     """How far the study is from the paper: what must stand beside its values."""
     beside = [entry.row for entry in entries if entry.paper]
     paper = sorted({paper_sizes(row.dataset) or "" for row in beside})
@@ -131,7 +130,7 @@ def _distance(plan: StudyPlan, entries: Sequence[VariantSummary]) -> str:
 
 
 def _best(
-    entries: list[VariantSummary],
+    entries: list[Variant],
     key: str,
     best: Callable[[list[float]], float],
     show: Callable[[Spread | None], str] | None = None,
@@ -163,7 +162,7 @@ def _fraction(value: float, digits: int = 3) -> str:
     return text.removeprefix("0") if text.startswith("0.") else text
 
 
-def _paper(entry: VariantSummary, key: str) -> str:
+def _paper(entry: Variant, key: str) -> str:
     return "-" if entry.paper is None else _fraction(getattr(entry.paper, key), 2)
 
 

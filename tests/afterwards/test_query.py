@@ -253,7 +253,7 @@ def test_the_dealer_deals_for_a_count_that_both_tell(pair: Pair) -> None:
 
 def test_without_a_peer_the_scores_are_the_same(pair: Pair) -> None:
     auditors, backbone = pair.folders["auditor"].path, pair.folders["developer"].path / "backbone.safetensors"
-    scores, _ = parties.local(auditors, backbone, pair.images.members)
+    scores = parties.plaintext_scores(pair.prover.experiment, auditors, backbone, pair.images.members)
     recorded = torch.cat([pair.recorded["members_calibration"], pair.recorded["members_report"]])
     assert float((scores.logit() - recorded.logit()).abs().max()) < 0.02
 
@@ -301,6 +301,11 @@ def test_what_an_audit_leaves_out_is_said(pair: Pair, tmp_path: Path) -> None:
     assert f": {said}; its own files alone are asked about" in found.stderr
     told = json.loads(found.stdout)
     assert (told["images"], told["left_out"]) == (1, said)
+    (pair.folders["auditor"].path / LOG).unlink()
+    refused = CliRunner().invoke(main, [*local, "--images", str(folder), "--out", str(tmp_path / "again")])
+    assert isinstance(refused.exception, SystemExit)
+    assert "there is no log" in refused.output
+    assert not (tmp_path / "again").exists()
 
 
 def test_folders_that_are_no_finished_run(pair: Pair, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def digest_of(place: Path) -> str:
 def test_a_checkout_and_an_installed_copy_have_one_digest(as_installed: Path) -> None:
     assert digest_of(as_installed) == software_digests.software().code
     files = software_digests.code_files()
-    assert {"__init__.py", "mpc/ring/_ring.c", "report/templates/style.css", "configs/quickstart.yaml"} <= files.keys()
+    assert {"__init__.py", "mpc/ring/_ring.c", "pages/templates/style.css", "configs/quickstart.yaml"} <= files.keys()
     assert software_digests.KERNEL not in files
     assert list(files) == sorted(files)
 
@@ -69,7 +69,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a file more": lambda place: (place / "mpc" / "extra.py").touch(),
     "a library more": lambda place: (place / "mpc" / "other.so").touch(),
     "bytecode without a source": lambda place: (place / "mpc" / "other.pyc").touch(),
-    "a file less": lambda place: (place / "report" / "templates" / "style.css").unlink(),
+    "a file less": lambda place: (place / "pages" / "templates" / "style.css").unlink(),
     "another name": lambda place: (place / "mpc" / "crypten_compat.py").rename(place / "mpc" / "crypten_compat2.py"),
     "another experiment": lambda place: (place / "configs" / "smoke.yaml").write_text("seed: 2\n"),
     "two files exchanged": lambda place: [

@@ -22,6 +22,7 @@ from amint_mpc.events import EpochEvent, Event, StepEvent
 from amint_mpc.host import in_process
 from amint_mpc.host.in_process import IN_PROCESS, InProcessRun, run_in_process
 from amint_mpc.roles.auditor import FIRST_HEAD
+from amint_mpc.runfolder import new_folder
 
 TINY = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=24", "model.width=2", "head.hidden=2"),
@@ -60,8 +61,9 @@ def test_each_party_keeps_its_own_in_its_own_folder(run: InProcessRun) -> None:
 def test_every_file_and_the_result_say_how_it_was_made(run: InProcessRun, tmp_path: Path) -> None:
     assert run.note == IN_PROCESS
     assert "Nothing was protected" in run._repr_html_()
-    assert "in-process" in in_process.new_folder("smoke-in-process").name
+    assert "in-process" in new_folder("smoke-in-process").name
     for folder in run.folders.values():
+        assert IN_PROCESS in (folder / "experiment.yaml").read_text()
         for name in ("summary.json", "versions.json"):
             assert json.loads((folder / name).read_text())["in_process"] == IN_PROCESS
         assert IN_PROCESS in (folder / "log.txt").read_text()

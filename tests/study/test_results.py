@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from amint_mpc.errors import DataError
+from amint_mpc.pages.study import PaperValue
 from amint_mpc.study import paper, rows
 from amint_mpc.study.folder import StudyFolder
 from amint_mpc.study.plan import StudyPlan
@@ -93,7 +94,7 @@ def test_the_page_gives_mean_spread_and_price(tmp_path: Path, folder: StudyFolde
 def test_the_papers_value_stands_beside_its_own_method_alone(
     tmp_path: Path, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(paper._table(), ("MNIST", "resnet-mini", "entry"), paper.PaperValue(0.86, 0.96))
+    monkeypatch.setitem(paper._table(), ("MNIST", "resnet-mini", "entry"), (0.86, 0.96))
     grid = {"model.taps": ["entry"], "training.distillation": [0, 1]}
     plan = plan_of(tmp_path, grid=grid, set={"training.warmup_epochs": 1})
     for cell in plan.cells:
@@ -164,8 +165,15 @@ def test_figures_are_drawn_twice_alike(tmp_path: Path, folder: StudyFolder) -> N
 def test_the_papers_table_is_whole() -> None:
     found = paper._table()
     assert len(found) == 4 * 6 * 3
-    assert paper.paper_value("mnist-5k", "densenet121", "entry") == paper.PaperValue(0.82, 0.99)
-    assert paper.paper_value("mnist", "resnet101", "output") == paper.PaperValue(0.77, 0.80)
+    one, other = (
+        paper.paper_value("mnist-5k", "densenet121", "entry"),
+        paper.paper_value("mnist", "resnet101", "output"),
+    )
+    assert one == PaperValue(
+        dataset="mnist-5k", backbone="densenet121", taps="entry", mint_accuracy_at_half=0.82, task_accuracy=0.99
+    )
+    assert other is not None
+    assert (other.dataset, other.mint_accuracy_at_half, other.task_accuracy) == ("mnist", 0.77, 0.80)
     assert paper.paper_value("fashion-mnist", "vit", "entry") is None
     assert {dataset for dataset, _, _ in found} == set(paper.SIZES)
 

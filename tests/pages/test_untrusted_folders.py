@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from amint_mpc.cli import main
 from amint_mpc.errors import AmintError
-from amint_mpc.report import files, page
-from amint_mpc.report.page import make, write
-from tests.report.made_runs import SMOKE, comparison, made_run
+from amint_mpc.pages import files, page
+from amint_mpc.pages.page import make, write
+from tests.pages.made_runs import SMOKE, comparison, made_run
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e{{ 7 * 7 }}$\\frac{1}{0}$"
 

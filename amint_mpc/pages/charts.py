@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from amint_mpc.report.drawing import EXTERNAL, INK, LINE, MEMBERS, PAPER, SOFT, UNSEEN, percent_axis, svg
-from amint_mpc.report.history import Course, Points
-from amint_mpc.report.statistics import (
+from amint_mpc.pages.drawing import EXTERNAL, INK, LINE, MEMBERS, PAPER, SOFT, UNSEEN, percent_axis, svg
+from amint_mpc.pages.history import History, Points
+from amint_mpc.pages.statistics import (
     EDGE,
     Scores,
     accuracy_by_threshold,
@@ -157,9 +157,9 @@ def reliability_curve(scores: Scores) -> Markup:
     return svg("reliability", "Share of members among images, over their score.", draw)
 
 
-def losses(course: Course) -> Markup | None:
+def losses(history: History) -> Markup | None:
     """Losses by epoch, on a logarithmic axis; None where this party has none."""
-    known = {name: positive for name in _LINES if (positive := _thinned(course.losses.get(name, []), above=0.0))}
+    known = {name: positive for name in _LINES if (positive := _thinned(history.losses.get(name, []), above=0.0))}
     if not known:
         return None
 
@@ -175,14 +175,14 @@ def losses(course: Course) -> Markup | None:
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set(ylim=(low, high), title="cross-entropy, mean of an epoch")
         _name_lines(axes, [(*_LINES[name], points) for name, points in known.items()])
-        _epoch_axis(axes, course)
+        _epoch_axis(axes, history)
 
     return svg("losses", "Losses over the epochs.", draw)
 
 
-def watched(course: Course) -> Markup | None:
+def watched(history: History) -> Markup | None:
     """Membership on calibration images, and the task on unseen ones, by epoch; None where nothing was watched."""
-    known = {name: points for name in _WATCHED if len(points := _thinned(course.figures.get(name, []))) > 1}
+    known = {name: points for name in _WATCHED if len(points := _thinned(history.figures.get(name, []))) > 1}
     if not known:
         return None
 
@@ -196,7 +196,7 @@ def watched(course: Course) -> Markup | None:
         percent_axis(axes, "y", [tick / 10 for tick in range(round(10 * bottom), 11, 1 if bottom > 0.35 else 2)])
         axes.set(ylim=(bottom - 0.02, 1.03), title="calibration halves")
         _name_lines(axes, [(*_WATCHED[name], points) for name, points in known.items()])
-        _epoch_axis(axes, course)
+        _epoch_axis(axes, history)
 
     return svg("watched", "Membership and task accuracy on calibration images over the epochs.", draw)
 
@@ -215,14 +215,14 @@ def _score_axis(axes: Axes) -> None:
     axes.set_xlabel("membership score", loc="right")
 
 
-def _epoch_axis(axes: Axes, course: Course) -> None:
+def _epoch_axis(axes: Axes, history: History) -> None:
     """From the first epoch to the last, the same for all figures; the warm-up stands on grey."""
-    last = max(points[-1][0] for points in (*course.losses.values(), *course.figures.values()))
+    last = max(points[-1][0] for points in (*history.losses.values(), *history.figures.values()))
     axes.set_xlim(0.5, last + 0.5)
     axes.set_xlabel("epoch", loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if course.warmup:
-        axes.axvspan(0.5, course.warmup + 0.5, color=LINE, alpha=0.4, linewidth=0, zorder=0)
+    if history.warmup:
+        axes.axvspan(0.5, history.warmup + 0.5, color=LINE, alpha=0.4, linewidth=0, zorder=0)
 
 
 def _name_lines(axes: Axes, lines: list[tuple[str, str, Points]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from amint_mpc.config import Experiment
-from amint_mpc.report.statistics import Scores, called_members, right_answers
+from amint_mpc.pages.statistics import Scores, called_members, right_answers
 
 _PICTURES = {
     "mnist-5k": "handwritten digits (5,000 images of MNIST)",

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amint_mpc.report import charts, formatting, scatter
-from amint_mpc.report.audit import ALONE, DISTILLED, TWIN, Audit
-from amint_mpc.report.statistics import Scores, called_members, found_at
-from amint_mpc.report.study import PRICE, Section, Study
+from amint_mpc.pages import charts, formatting, scatter
+from amint_mpc.pages.perspective import ALONE, DISTILLED, TWIN, AuditedRun
+from amint_mpc.pages.statistics import Scores, called_members, found_at
+from amint_mpc.pages.study import PRICE, Section, Study
 from amint_mpc.results import AT_HALF, CALIBRATED, Figure
 
 _PARTIES = ("developer", "auditor", "dealer")
@@ -42,7 +42,7 @@ _PAPERS = (AT_HALF, "task_accuracy")
 Marks = list[tuple[Any, str]]
 
 
-def run_contents(audit: Audit) -> dict[str, Any]:
+def run_contents(audit: AuditedRun) -> dict[str, Any]:
     """For run.html."""
     main, scores, figures = audit.main, audit.scores, audit.figures
     found: dict[str, Any] = {
@@ -55,10 +55,10 @@ def run_contents(audit: Audit) -> dict[str, Any]:
         "classes": formatting.classes(main.experiment),
         "counts": _counts(audit),
         "scores": scores,
-        "course": audit.course,
+        "history": audit.history,
         "charts": {
-            "losses": charts.losses(audit.course),
-            "watched": charts.watched(audit.course),
+            "losses": charts.losses(audit.history),
+            "watched": charts.watched(audit.history),
             **(_evidence(scores) if scores is not None else {}),
         },
         "time_words": _time(audit),
@@ -125,7 +125,7 @@ def _measure(name: str, found: Figure) -> str:
     return f"{value} ({ends})" if ends else value
 
 
-def _counts(audit: Audit) -> dict[str, int]:
+def _counts(audit: AuditedRun) -> dict[str, int]:
     from amint_mpc.data.split import set_counts  # loads torch
 
     return set_counts(audit.main.experiment.data)
@@ -146,7 +146,7 @@ def _low_rates(scores: Scores) -> str:
     return " ".join(parts)
 
 
-def _tasks(audit: Audit) -> dict[str, Any]:
+def _tasks(audit: AuditedRun) -> dict[str, Any]:
     """Task accuracy with and without the head, as far as known, and the ends of their axis."""
     rows = []
     if (own := audit.figures.get("task_accuracy")) is not None:
@@ -168,7 +168,7 @@ def _tasks(audit: Audit) -> dict[str, Any]:
     return {"tasks": rows, "tasks_low": low, "tasks_high": max(high, low + 0.05)}
 
 
-def _time(audit: Audit) -> str:
+def _time(audit: AuditedRun) -> str:
     summary = audit.parties.get("developer", audit.main).summary
     parts = [f"The run took {formatting.duration(summary.seconds)}"]
     if summary.steps and summary.seconds_per_step is not None:
@@ -186,7 +186,7 @@ def _time(audit: Audit) -> str:
     return ". ".join(parts) + "."
 
 
-def _traffic(audit: Audit) -> Iterator[tuple[str, float, float]]:
+def _traffic(audit: AuditedRun) -> Iterator[tuple[str, float, float]]:
     """Role, MB sent a step, and in all."""
     for role in _PARTIES:
         run = audit.parties.get(role)
@@ -195,7 +195,7 @@ def _traffic(audit: Audit) -> Iterator[tuple[str, float, float]]:
             yield role, sent, sent * (run.summary.steps or 0)
 
 
-def _compared(audit: Audit) -> dict[str, Any]:
+def _compared(audit: AuditedRun) -> dict[str, Any]:
     if audit.comparison is None:
         return {}
     ends = [end for row in audit.comparison.price for end in row.difference.ends]
@@ -216,13 +216,13 @@ def _compared(audit: Audit) -> dict[str, Any]:
     }
 
 
-def _folders(audit: Audit) -> str:
+def _folders(audit: AuditedRun) -> str:
     whose = [f"the {role}'s" for role in audit.parties]
     names = ", ".join(run.path.absolute().name for run in audit.parties.values())
     return f"{formatting.listed(whose)} folder{'s' if len(whose) > 1 else ''} ({names})"
 
 
-def _digests(audit: Audit) -> list[tuple[str, str]]:
+def _digests(audit: AuditedRun) -> list[tuple[str, str]]:
     main = audit.main
     pairs = [("experiment, SHA-256", main.summary.digest)]
     images = [run.summary.images for run in audit.parties.values() if run.summary.images]

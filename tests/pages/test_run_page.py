@@ -9,9 +9,9 @@ import pytest
 from amint_mpc.amint.metrics import best_threshold
 from amint_mpc.config import Experiment
 from amint_mpc.errors import DataError, UsageError
-from amint_mpc.report.page import make
+from amint_mpc.pages.page import make
 from amint_mpc.results import Figure
-from tests.report.made_runs import SMOKE, TASK, comparison, made_demo, made_run, plain, scores, without_head
+from tests.pages.made_runs import SMOKE, TASK, comparison, made_demo, made_run, plain, scores, without_head
 
 UNSAFE = SMOKE.model_copy(
     update={"security": SMOKE.security.model_copy(update={"correlations": "insecure-embedded-dealer"})}

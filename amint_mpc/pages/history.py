@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from amint_mpc.report.files import damaged, read_lines
+from amint_mpc.pages.files import damaged, read_lines
 from amint_mpc.results import Amount, Count, EpochFigures, Record
 
 Points = list[tuple[int, float]]
@@ -36,7 +36,7 @@ class _Epoch(Record):
 
 
 @dataclass(frozen=True)
-class Course:
+class History:
     """Args: losses: name -> mean of each epoch. figures: name -> values on calibration images.
     warmup: the last epoch of the task alone, 0 for none."""
 
@@ -45,8 +45,8 @@ class Course:
     warmup: int = 0
 
 
-def read_course(path: Path) -> Course:
-    """The course of a run.
+def read_history(path: Path) -> History:
+    """The history of a run.
 
     Args:
         path: its metrics.jsonl.
@@ -75,7 +75,7 @@ def read_course(path: Path) -> Course:
                 total, count = sums[name].get(event.epoch, (0.0, 0))
                 sums[name][event.epoch] = total + value, count + 1
     losses = {name: sorted((at, total / count) for at, (total, count) in by.items()) for name, by in sums.items()}
-    return Course(losses, {name: sorted(by.items()) for name, by in figures.items()}, warmup)
+    return History(losses, {name: sorted(by.items()) for name, by in figures.items()}, warmup)
 
 
 def _event(line: dict[str, Any], path: Path) -> _Step | _Epoch | None:

@@ -6,8 +6,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amint_mpc.report.drawing import EXTERNAL, LINE, MEMBERS, PAPER, UNSEEN, svg
-from amint_mpc.report.study import TAPS, Section, Spread, Variant
+from amint_mpc.pages.drawing import EXTERNAL, LINE, MEMBERS, PAPER, UNSEEN, svg
+from amint_mpc.pages.study import TAPS, Section, Spread, Variant
 from amint_mpc.results import AT_HALF, CALIBRATED
 
 _MARKERS = dict(zip(TAPS, "os^", strict=True))

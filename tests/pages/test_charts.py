@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from amint_mpc.report import charts, drawing
-from amint_mpc.report.statistics import Scores
+from amint_mpc.pages import charts, drawing
+from amint_mpc.pages.statistics import Scores
 
 RANDOM = np.random.default_rng(1)
 

@@ -7,9 +7,9 @@ from scipy.integrate import trapezoid
 from scipy.stats import binomtest
 
 from amint_mpc.amint import metrics
-from amint_mpc.report import statistics
-from amint_mpc.report.statistics import EDGE, ErrorRate, Scores, found_at, logit, reliability, right_answers, roc
-from tests.report.made_runs import SMOKE, scores
+from amint_mpc.pages import statistics
+from amint_mpc.pages.statistics import EDGE, ErrorRate, Scores, found_at, logit, reliability, right_answers, roc
+from tests.pages.made_runs import SMOKE, scores
 
 
 def some(apart: float = 1.0) -> Scores:

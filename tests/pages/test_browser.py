@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from amint_mpc.report.page import make
-from tests.report.made_runs import comparison, made_demo
-from tests.report.test_study_page import rows, study
+from amint_mpc.pages.page import make
+from tests.pages.made_runs import comparison, made_demo
+from tests.pages.test_study_page import rows, study
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from amint_mpc.folders import RunLike, folder_of
+from amint_mpc.api.folders import RunLike, folder_of
 
 
 def report(
@@ -32,7 +32,7 @@ def report(
         UsageError: no such run, an unfinished one, or a file is in the way.
         DataError: a file is damaged.
     """
-    from amint_mpc.report import page  # loads matplotlib
+    from amint_mpc.pages import page  # loads matplotlib
 
     folder = folder_of(run)
     file = Path(out) if out is not None else folder / "report.html"

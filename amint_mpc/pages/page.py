@@ -17,11 +17,11 @@ from markupsafe import Markup
 
 from amint_mpc import __version__
 from amint_mpc.errors import UsageError
+from amint_mpc.pages import formatting
+from amint_mpc.pages.contents import run_contents, study_contents
+from amint_mpc.pages.perspective import gather
+from amint_mpc.pages.study import is_study, read_study
 from amint_mpc.printable import printable
-from amint_mpc.report import formatting
-from amint_mpc.report.audit import gather
-from amint_mpc.report.contents import run_contents, study_contents
-from amint_mpc.report.study import is_study, read_study
 
 FILTERS = (
     *(
@@ -81,7 +81,7 @@ def write(page: str, out: Path, force: bool) -> None:
 
 def _filled(template: str, contents: dict[str, Any]) -> str:
     environment = Environment(
-        loader=PackageLoader("amint_mpc.report"),
+        loader=PackageLoader("amint_mpc.pages"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         finalize=_shown,
         undefined=StrictUndefined,

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 from amint_mpc.cli.compare import detectors_table
-from amint_mpc.report.audit import gather
-from amint_mpc.report.page import make
-from amint_mpc.report.study import read_study
+from amint_mpc.pages.page import make
+from amint_mpc.pages.perspective import gather
+from amint_mpc.pages.study import read_study
 from amint_mpc.results import AT_HALF, CALIBRATED
-from tests.report.made_runs import plain
+from tests.pages.made_runs import plain
 
 OLD = Path(__file__).parent / "assets" / "one-name-for-two"
 """What `amint-mpc compare --config smoke --set training.epochs=1` left then, without weights."""
@@ -23,13 +23,13 @@ def test_a_run_and_its_comparison() -> None:
     assert '"mint_accuracy": ' in text
     assert CALIBRATED not in text
     audit = gather(OLD)
-    figures, course = audit.figures, audit.course.figures
+    figures, history = audit.figures, audit.history.figures
     assert (figures[CALIBRATED].value, figures[CALIBRATED].interval) == (0.578125, (0.515625, 0.640625))
     assert figures[AT_HALF].value == 0.5
-    assert course[AT_HALF] == [(2, 0.5)]
+    assert history[AT_HALF] == [(2, 0.5)]
     assert audit.comparison is not None
     assert audit.comparison.detectors[0].figures[CALIBRATED] == figures[CALIBRATED]
-    assert not any("mint_accuracy" in names for names in (figures, course, audit.comparison.detectors[0].figures))
+    assert not any("mint_accuracy" in names for names in (figures, history, audit.comparison.detectors[0].figures))
     assert "gave the right answer for <strong>57.8" in plain(make(OLD))
     assert detectors_table(audit.comparison).row_count == 14
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from amint_mpc.errors import DataError, UsageError
-from amint_mpc.report.comparison import Comparison, read_comparison
-from amint_mpc.report.files import regular
-from amint_mpc.report.history import Course, read_course
-from amint_mpc.report.run import Run, is_run, read_run
-from amint_mpc.report.statistics import Scores
+from amint_mpc.pages.comparison import Comparison, read_comparison
+from amint_mpc.pages.files import regular
+from amint_mpc.pages.history import History, read_history
+from amint_mpc.pages.run import Run, is_run, read_run
+from amint_mpc.pages.statistics import Scores
 from amint_mpc.results import Figure
 
 Side = Literal["auditor", "developer", "twin", "all"]
@@ -28,7 +28,7 @@ _INSECURE = "-insecure"
 
 
 @dataclass(frozen=True)
-class Audit:
+class AuditedRun:
     """One training and its audit.
 
     Args:
@@ -66,15 +66,15 @@ class Audit:
         return {**task, **self.main.summary.figures}
 
     @cached_property
-    def course(self) -> Course:
+    def history(self) -> History:
         """Losses as the developer saw them, membership on calibration images as the auditor did."""
-        found = {role: read_course(run.path / "metrics.jsonl") for role, run in self.parties.items()}
-        of_task = found.get("developer", found.get("twin", Course()))
+        found = {role: read_history(run.path / "metrics.jsonl") for role, run in self.parties.items()}
+        of_task = found.get("developer", found.get("twin", History()))
         of_head = found.get("auditor", of_task)
-        return Course(of_task.losses, {**of_task.figures, **of_head.figures}, of_task.warmup)
+        return History(of_task.losses, {**of_task.figures, **of_head.figures}, of_task.warmup)
 
 
-def gather(path: Path, comparison: Path | None = None, beside: Sequence[Path] = ()) -> Audit:
+def gather(path: Path, comparison: Path | None = None, beside: Sequence[Path] = ()) -> AuditedRun:
     """Read what `path` holds, and what belongs to it.
 
     Args:
@@ -87,7 +87,7 @@ def gather(path: Path, comparison: Path | None = None, beside: Sequence[Path] = 
         DataError: a file is damaged, or of a newer version.
     """
     side, parties, home = _parties(path)
-    audit = Audit(side, parties, {})
+    audit = AuditedRun(side, parties, {})
     if audit.main.experiment.training.mint_weight == 0:
         raise UsageError(
             f"the run in {path} has no membership head: nothing was audited",
@@ -96,7 +96,7 @@ def gather(path: Path, comparison: Path | None = None, beside: Sequence[Path] = 
     others = {name: run for name, run in _siblings(home).items() if name not in parties and _alike(audit.main, run)}
     others |= _named(beside, audit.main)
     file = comparison or next((f for f in (path / "comparison.json", home / "comparison.json") if regular(f)), None)
-    return Audit(side, parties, others, None if file is None else _comparison(file, audit.main))
+    return AuditedRun(side, parties, others, None if file is None else _comparison(file, audit.main))
 
 
 def _parties(path: Path) -> tuple[Side, dict[str, Run], Path]:

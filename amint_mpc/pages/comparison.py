@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from amint_mpc.report.files import read_record
+from amint_mpc.pages.files import read_record
 from amint_mpc.results import Amount, ClassCounts, Count, Difference, Digest, Figure, Figures, Record, Share, Text
 
 ClassifierName = Literal["joint", "plain", "untrained"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,8 +16,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from amint_mpc.report.files import damaged, read_bytes, read_record, regular
-from amint_mpc.report.run import known_versions
+from amint_mpc.pages.files import damaged, read_bytes, read_record, regular
+from amint_mpc.pages.run import known_versions
 from amint_mpc.results import AT_HALF, CALIBRATED, Amount, Count, Digest, Record, Share, Text, renamed
 
 MAX_CSV_BYTES = 2**23
@@ -26,10 +26,15 @@ MAX_MESSAGE = 4000
 MAX_SECTIONS, MAX_VARIANTS = 60, 600  # more than a page can show
 TAPS = ("entry", "middle", "output")
 MEASURES = (
-    *("mint_accuracy_calibrated", "mint_auc", "mint_accuracy_at_half", "tpr_at_1pct_fpr", "task_accuracy"),
-    *("task_accuracy_without_mint", "seconds"),
+    *("mint_accuracy_calibrated", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"),
+    *("task_accuracy_without_mint", "task_accuracy_with_distillation_alone", "seconds", "ms_per_step"),
 )
 PRICE = "price"
+"""Task accuracy alone minus that with the head, seed by seed: what the head costs."""
+_SHOWN = (
+    *("mint_accuracy_calibrated", "mint_auc", "mint_accuracy_at_half", "tpr_at_1pct_fpr", "task_accuracy"),
+    *("task_accuracy_without_mint", PRICE, "seconds"),
+)
 
 
 class Row(Record):
@@ -85,7 +90,7 @@ class Row(Record):
 
 
 class PaperValue(Record):
-    """Both at threshold 0.5."""
+    """What a paper reports for a data set, architecture and taps. Both values at threshold 0.5, as fractions."""
 
     dataset: Text
     backbone: Text
@@ -103,6 +108,11 @@ class Paper(Record):
     source: Text = "the paper"
     threshold: Share = 0.5
     values: Annotated[list[PaperValue], Field(max_length=2000)] = Field(default_factory=list)
+
+    def value(self, dataset: str, backbone: str, taps: str) -> PaperValue | None:
+        """None where it has nothing."""
+        place = dataset, backbone, taps
+        return next((each for each in self.values if (each.dataset, each.backbone, each.taps) == place), None)
 
 
 class About(Record):
@@ -125,12 +135,36 @@ class Spread:
 
 @dataclass(frozen=True)
 class Variant:
-    """Runs that differ in their seeds alone. Args: row: the first of them. measures: by name, as far as known."""
+    """Finished runs that differ in their seeds alone.
+
+    Args:
+        row: the first of them. measures: of `MEASURES` and `PRICE`, as far as known.
+        paper: for results of the paper's own method only: with distillation it is another one.
+    """
 
     row: Row
     runs: tuple[Row, ...]
     measures: dict[str, Spread]
     paper: PaperValue | None
+
+    @classmethod
+    def of(cls, runs: Sequence[Row], paper: Callable[[str, str, str], PaperValue | None]) -> Variant:
+        """Args: paper: what a paper reports for a data set, backbone and taps."""
+        row = runs[0]
+        values = {name: [v for run in runs if (v := getattr(run, name)) is not None] for name in MEASURES}
+        values[PRICE] = [
+            run.task_accuracy_without_mint - run.task_accuracy
+            for run in runs
+            if run.task_accuracy_without_mint is not None and run.task_accuracy is not None
+        ]
+        measures = {name: _spread(found) for name, found in values.items() if found}
+        own = row.method == "amint"
+        return cls(row, tuple(runs), measures, paper(row.dataset, row.backbone, row.taps) if own else None)
+
+    @property
+    def section(self) -> tuple[str, str, str]:
+        """Data set, mode and method: what stands in one table."""
+        return self.row.dataset, self.row.mode, self.row.method
 
 
 @dataclass(frozen=True)
@@ -153,11 +187,8 @@ class Section:
 
     @property
     def known(self) -> list[str]:
-        return [
-            name
-            for name in (*MEASURES[:-1], PRICE, MEASURES[-1])
-            if any(name in each.measures for each in self.variants)
-        ]
+        """The measures that the page shows of it."""
+        return [name for name in _SHOWN if any(name in each.measures for each in self.variants)]
 
 
 @dataclass(frozen=True)
@@ -222,25 +253,7 @@ def _variants(rows: Sequence[Row], paper: Paper) -> tuple[Variant, ...]:
     for row in rows:
         same = row.backbone, row.taps, row.mint_weight, row.head_input, row.variant
         groups.setdefault(same, []).append(row)
-    return tuple(_variant(group, paper) for group in groups.values())
-
-
-def _variant(runs: list[Row], paper: Paper) -> Variant:
-    row = runs[0]
-    values = {name: [v for run in runs if (v := getattr(run, name)) is not None] for name in MEASURES}
-    values[PRICE] = [
-        run.task_accuracy_without_mint - run.task_accuracy
-        for run in runs
-        if run.task_accuracy_without_mint is not None and run.task_accuracy is not None
-    ]
-    place = row.dataset, row.backbone, row.taps
-    matching = (each for each in paper.values if (each.dataset, each.backbone, each.taps) == place)
-    return Variant(
-        row,
-        tuple(runs),
-        {name: _spread(found) for name, found in values.items() if found},
-        next(matching, None) if row.method == "amint" else None,  # with distillation it is another method
-    )
+    return tuple(Variant.of(group, paper.value) for group in groups.values())
 
 
 def _spread(values: list[float]) -> Spread:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from amint_mpc.errors import AmintError
-from amint_mpc.report.page import make
-from amint_mpc.report.study import MAX_CSV_BYTES, Row
+from amint_mpc.pages.page import make
+from amint_mpc.pages.study import MAX_CSV_BYTES, Row
 from amint_mpc.study.rows import to_csv
-from tests.report.made_runs import plain
+from tests.pages.made_runs import plain
 
 
 def rows(method: str = "amint", **changes: Any) -> list[dict[str, Any]]:

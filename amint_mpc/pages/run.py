@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from amint_mpc import __version__
 from amint_mpc.config import Experiment
 from amint_mpc.errors import DataError, UsageError
+from amint_mpc.pages.files import damaged, read_record, regular
+from amint_mpc.pages.statistics import Array, Scores, balanced_accuracy
 from amint_mpc.reading import complain, read_mapping
-from amint_mpc.report.files import damaged, read_record, regular
-from amint_mpc.report.statistics import Array, Scores, balanced_accuracy
 from amint_mpc.results import CALIBRATED, Summary, Text
 
 MAX_SCORES_BYTES = 2**26  # eight million images
