@@ -41,7 +41,6 @@ from amint_mpc.eventlines import epoch_line
 from amint_mpc.events import EpochEvent, Event, Notice
 from amint_mpc.evidence import software_digests
 from amint_mpc.evidence.commitments import DataCommitment
-from amint_mpc.host.checks import check_experiment
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
@@ -49,8 +48,9 @@ from amint_mpc.results import Figure, Summary, figures_table
 from amint_mpc.roles import auditor, developer
 from amint_mpc.roles.developer import receive_head
 from amint_mpc.roles.handshake import handshake
-from amint_mpc.roles.heads import head_kind, head_optimizer
-from amint_mpc.roles.secure_head import SecureMintHead, plans
+from amint_mpc.roles.heads import check_experiment, head_kind, secure_optimizer
+from amint_mpc.roles.plans import plans
+from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import DEALT
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
@@ -230,7 +230,7 @@ class _Run:
             data: DataCommitment | None,
         ) -> Iterator[SecureMintHead]:
             with self._log("developer", "auditor", self._to_auditor, folder, data) as log:
-                head = head_kind(experiment).secure(log.channel, DEVELOPER, supply, head_optimizer(experiment))
+                head = head_kind(experiment).secure(log.channel, DEVELOPER, supply, secure_optimizer(experiment))
                 yield receive_head(head, self._to_auditor, experiment, on_notice, log)
 
         with self._folder("developer") as folder:
@@ -242,7 +242,7 @@ class _Run:
             self._folder("auditor") as folder,
             self._log("auditor", "developer", self._to_developer, folder) as log,
         ):
-            head = head_kind(self._experiment).secure(log.channel, AUDITOR, supply, head_optimizer(self._experiment))
+            head = head_kind(self._experiment).secure(log.channel, AUDITOR, supply, secure_optimizer(self._experiment))
             on_event = self._told("auditor", folder)
             return auditor.take_part(self._experiment, folder, on_event, self._to_developer, head, log)
 

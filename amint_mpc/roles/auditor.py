@@ -31,7 +31,7 @@ from amint_mpc.roles.auditor_events import AuditorEvents
 from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.heads import HeadKind, head_kind
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.secure_head import targets
+from amint_mpc.roles.plans import targets
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log

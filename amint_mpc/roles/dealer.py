@@ -22,7 +22,7 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import serve
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.links import Links, name_lost_third_party
-from amint_mpc.roles.secure_head import correction_bytes, head_steps, plans_of
+from amint_mpc.roles.plans import correction_bytes, head_steps, plans_of
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.transport.channel import Channel

@@ -33,7 +33,9 @@ from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.secure_head import SecureMintHead, epochs_with_figures, joint_steps
+from amint_mpc.roles.meter import joint_steps
+from amint_mpc.roles.plans import epochs_with_figures
+from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log

@@ -23,7 +23,7 @@ from amint_mpc.amint.stopping import Rewind, Stopping
 from amint_mpc.config import Experiment
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.roles.secure_head import plans_of
+from amint_mpc.roles.plans import plans_of
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import Spec
 

@@ -19,7 +19,7 @@ from amint_mpc.mpc.correlations.base import Memory, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve_step
 from amint_mpc.roles.backends.base import Connected, MakeHead
-from amint_mpc.roles.heads import head_kind, head_optimizer
+from amint_mpc.roles.heads import head_kind, secure_optimizer
 from amint_mpc.roles.seeds import DEALT, as_tensor
 from amint_mpc.transport.channel import Channel
 
@@ -38,13 +38,15 @@ class Embedded:
     def developer(self, at: Connected) -> Iterator[MakeHead]:
         """See `Backend.developer`."""
         supply = developers_supply(at.peer)
-        yield lambda channel: head_kind(at.experiment).secure(channel, DEVELOPER, supply, head_optimizer(at.experiment))
+        yield lambda channel: head_kind(at.experiment).secure(
+            channel, DEVELOPER, supply, secure_optimizer(at.experiment)
+        )
 
     @contextmanager
     def auditor(self, at: Connected) -> Iterator[MakeHead]:
         """See `Backend.auditor`."""
         supply = auditors_supply(at.peer)
-        yield lambda channel: head_kind(at.experiment).secure(channel, AUDITOR, supply, head_optimizer(at.experiment))
+        yield lambda channel: head_kind(at.experiment).secure(channel, AUDITOR, supply, secure_optimizer(at.experiment))
 
 
 class EmbeddedDealer(Supply):

@@ -12,7 +12,7 @@ from amint_mpc.mpc.dense.descent import plain_descent
 from amint_mpc.mpc.two_party.engine import ENGINE_NOTICE, INSTALL, SpuEngine, check_installed
 from amint_mpc.mpc.two_party.head import SpuHead
 from amint_mpc.roles.backends.base import Connected, MakeHead
-from amint_mpc.roles.heads import Dense, head_kind, head_optimizer
+from amint_mpc.roles.heads import Dense, head_kind, secure_optimizer
 from amint_mpc.transport.channel import FramedChannel
 from amint_mpc.transport.connect import connect
 
@@ -55,6 +55,6 @@ def _heads(at: Connected, second: FramedChannel, party: int) -> Iterator[MakeHea
     kind = head_kind(at.experiment)
     if not isinstance(kind, Dense):
         raise UsageError("a convolutional head needs a dealer", "Set head.input to pooled or maps")
-    rate = plain_descent(head_optimizer(at.experiment), "a head between two parties alone")
+    rate = plain_descent(secure_optimizer(at.experiment), "a head between two parties alone")
     with SpuEngine(at.links.also(second), party, at.peer.check, at.party.idle_timeout_s) as spu:
         yield lambda channel: SpuHead(channel, party, spu, kind.inputs, kind.hidden, rate)
