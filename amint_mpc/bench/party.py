@@ -29,6 +29,7 @@ from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
 from amint_mpc.limits import FEATURE_LIMIT
+from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.supply import serve_step
 from amint_mpc.mpc.shared_head import SharedHead
@@ -148,6 +149,7 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
 def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
     assert party.listen is not None
     own, wait = identity.load(party.keys, "dealer"), party.connect_timeout_s
+    keep_freed()
     with (
         Listener(party.listen, own, ["developer", "auditor"]) as listener,
         Links(experiment, "dealer", _say_nothing) as links,

@@ -25,11 +25,6 @@ from amint_mpc.roles.backends import backend_of
 from amint_mpc.roles.heads import check_experiment
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
-PEERS: dict[Role, tuple[Role, ...]] = {
-    "developer": ("auditor", "dealer"),
-    "auditor": ("developer", "dealer"),
-    "dealer": ("developer", "auditor"),
-}
 
 
 @dataclass(frozen=True)
@@ -115,8 +110,8 @@ def _party(
     named = f" --party {shlex.quote(str(party_file))}" if party_file else ""
     agreed_roles = _roles(experiment)
     yield _own_keys(party, named)
-    for peer in PEERS[role]:
-        if peer in agreed_roles:
+    for peer in agreed_roles:
+        if peer != role:
             yield _trusted(party, peer, named)
     if role in agreed_roles:
         yield from _backend(experiment)

@@ -20,6 +20,7 @@ from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
 from amint_mpc.config import Experiment, Head
 from amint_mpc.data.registry import dataset
 from amint_mpc.limits import check_rate, representable_momentum, representable_rate
+from amint_mpc.memory import keep_freed
 from amint_mpc.models.classifier import feature_count, tap_shapes
 from amint_mpc.models.conv_head_weights import ConvWeights, TapShapes, init_conv_head
 from amint_mpc.models.head_weights import HeadWeights, Normal, init_head
@@ -164,7 +165,8 @@ def secure_optimizer(experiment: Experiment) -> Optimizer:
 
 
 def shared_head(experiment: Experiment, channel: Channel, party: int, supply: Supply) -> SharedHead:
-    """The head of an experiment at one party, without weights yet."""
+    """The head of an experiment at one party, without weights yet. From here on this process keeps freed memory."""
+    keep_freed()
     return head_kind(experiment).secure(channel, party, supply, secure_optimizer(experiment))
 
 

@@ -48,7 +48,7 @@ def auditors(head: SharedHead, developer: Channel, experiment: Experiment) -> St
 def developers(
     head: SharedHead, auditor: Channel, experiment: Experiment, on_notice: Callable[[str], None]
 ) -> Stopping[dict[str, Tensor]]:
-    """Does as it is told; `say` is told, too."""
+    """Does as it is told; `on_notice` is told, too."""
     number = 0
 
     def decide(scores: Mapping[str, Tensor], figures: dict[str, float]) -> bool:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """`roles.developer.run` and what `roles.auditor.run` does once it is connected, as two threads."""
+    """What developer and auditor do once they are connected, as two threads."""
     torch.set_num_threads(1)
     experiment = load_experiment("smoke", TINY)
     first = init_head(head_kind(experiment).inputs, experiment.head.hidden, seeded_normal(7))
@@ -121,13 +120,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     events: dict[str, list[Event]] = {role: [] for role in folders}
     made: list[Watched] = []
 
-    @contextmanager
-    def joined(*_: object) -> Iterator[Watched]:
+    def part_of_developer() -> Any:
+        told = events["developer"].append
+        images, _ = developer.prepare(experiment, party, folders["developer"], told)
         secure = SecureHead(channels[0], DEVELOPER, supplies[0], *first.w1.shape, optimizer)
         secure.share_weights(None, None)
         head = SecureMintHead(secure, channels[0], experiment)
         made.append(Watched(head, secure, PlaintextHead(first, experiment.head.learning_rate)))
-        yield made[0]
+        return developer.take_part(experiment, party, folders["developer"], told, images, made[0])
 
     def one(role: str, body: Callable[[], Any], channel: Channel) -> Any:
         try:
@@ -140,9 +140,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "init_head", lambda *_: first)  # a head that the twin can start from, too
         party = Party(role="developer", device=DEVICE)
-        told = events["developer"].append
         bodies = {
-            "developer": lambda: developer.run(experiment, party, folders["developer"], told, joined),  # no sockets
+            "developer": part_of_developer,
             "auditor": lambda: auditor.take_part(
                 experiment,
                 folders["auditor"],
