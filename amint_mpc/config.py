@@ -22,6 +22,7 @@ from amint_mpc.reading import complain, put, read_mapping
 
 Role = Literal["developer", "auditor", "dealer"]
 ROLES: tuple[Role, ...] = ("developer", "auditor", "dealer")
+PARTIES: tuple[Role, ...] = ("developer", "auditor")  # of the computation, who sign the log
 
 
 class _Model(BaseModel):
@@ -188,7 +189,7 @@ class Experiment(_Model):
     @property
     def roles(self) -> tuple[Role, ...]:
         """Who takes part in a run."""
-        return ROLES if self.security.correlations == "dealer" else ("developer", "auditor")
+        return ROLES if self.security.correlations == "dealer" else PARTIES
 
     @property
     def head_engine(self) -> str:

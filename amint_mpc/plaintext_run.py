@@ -19,7 +19,7 @@ from amint_mpc.models.classifier import feature_count
 from amint_mpc.models.head_weights import seeded_normal
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.heads import PlainHead, head_kind
-from amint_mpc.roles.secure_head import joint_steps
+from amint_mpc.roles.meter import joint_steps
 from amint_mpc.runfolder import RunFolder
 
 FRESH = 2**31  # above all seeds: the head of the sealed epochs is another one than the first

@@ -10,8 +10,8 @@ import torch
 from amint_mpc.bench.head_step import Setup
 from amint_mpc.bench.inprocess import parties
 from amint_mpc.bench.plaintext import TorchHead
-from amint_mpc.roles import secure_head
-from amint_mpc.roles.heads import Dense
+from amint_mpc.roles.heads import Dense, secure_optimizer
+from amint_mpc.roles.plans import targets
 
 SIZES = [(768, 128, 128), (256, 64, 128), (96, 8, 32)]
 
@@ -28,15 +28,15 @@ def one_thread():
 def test_secure_step(benchmark, features: int, hidden: int, batch: int) -> None:
     experiment = Setup(features, hidden, batch).experiment(1)
     x = torch.randn(batch, features, dtype=torch.float64).clamp(-8, 8)
-    with parties(Dense(features, hidden), secure_head.head_optimizer(experiment)) as three:
-        gradient = benchmark(three.train, x, secure_head.targets(batch // 2))
+    with parties(Dense(features, hidden), secure_optimizer(experiment)) as three:
+        gradient = benchmark(three.train, x, targets(batch // 2))
     assert gradient.shape == x.shape
 
 
 @pytest.mark.parametrize(("features", "hidden", "batch"), SIZES)
 def test_secure_score(benchmark, features: int, hidden: int, batch: int) -> None:
     x = torch.randn(batch, features, dtype=torch.float64).clamp(-8, 8)
-    optimizer = secure_head.head_optimizer(Setup(features, hidden, batch).experiment(1))
+    optimizer = secure_optimizer(Setup(features, hidden, batch).experiment(1))
     with parties(Dense(features, hidden), optimizer) as three:
         logits = benchmark(three.score, x)
     assert logits.shape == (batch,)

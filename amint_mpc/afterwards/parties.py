@@ -30,6 +30,7 @@ from amint_mpc.errors import DataError, UsageError
 from amint_mpc.events import OnProgress
 from amint_mpc.evidence.files import EXPERIMENT
 from amint_mpc.evidence.verify import Verified, verify
+from amint_mpc.memory import keep_freed
 from amint_mpc.models.classifier import Classifier, build_classifier
 from amint_mpc.models.head_weights import seeded_normal
 from amint_mpc.mpc.correlations.supply import serve
@@ -99,6 +100,7 @@ def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
         raise UsageError("the dealer's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
     experiment = load_experiment(run / EXPERIMENT)
     own, wait = identity.load(party.keys, "dealer"), party.connect_timeout_s
+    keep_freed()
     with (
         Listener(party.listen, own, ["developer", "auditor"], on_notice=on_notice) as listener,
         Links(experiment, "dealer", on_notice) as links,

@@ -46,7 +46,7 @@ from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.printable import excerpt
-from amint_mpc.roles.heads import head_kind, head_optimizer
+from amint_mpc.roles.heads import head_kind, shared_head
 from amint_mpc.transport.channel import Channel
 
 ASK, ANSWER, PIXELS, COUNT = "query", "query-answer", "query-pixels", "query-count"
@@ -156,7 +156,7 @@ def answer(
     images = torch.cat(batches)
     pixels = digests(images)
     side.write_down(pixels)
-    head = head_kind(side.experiment).secure(side.link, DEVELOPER, side.supply, head_optimizer(side.experiment))
+    head = shared_head(side.experiment, side.link, DEVELOPER, side.supply)
     head.share_weights(None, None)
     done = 0
     for batch in batches:
@@ -201,7 +201,7 @@ def features_of(classifier: Classifier, batch: Tensor) -> Tensor:
 
 def _score(side: QuerySide, weights: Mapping[str, Tensor], total: int) -> tuple[Tensor, int, int, int]:
     """Logits, float64 [total], and what they cost: rounds, bytes sent, bytes received."""
-    head = head_kind(side.experiment).secure(side.link, AUDITOR, side.supply, head_optimizer(side.experiment))
+    head = shared_head(side.experiment, side.link, AUDITOR, side.supply)
     masks = SecretStream(secrets.token_bytes(SEED_BYTES), "shares of the head")
     drawn = masks.draw(0, [(torch.int64, shape) for shape in head.shapes.values()])
     stats = side.link.stats

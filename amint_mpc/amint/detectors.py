@@ -14,6 +14,7 @@ from torch import Tensor
 
 from amint_mpc.amint.metrics import (
     Array,
+    array,
     balanced_accuracy,
     best_threshold,
     bootstrap,
@@ -65,8 +66,3 @@ def auc_difference(first: Scores, second: Scores, seed: int) -> Difference:
 
     low, high = resampled(difference, (members, unseen), seed)
     return Difference(value=difference((members, unseen)), low=low, high=high)
-
-
-def array(values: Tensor) -> Array:
-    """Scores as NumPy numbers."""
-    return values.detach().cpu().numpy().astype(np.float64)

@@ -56,7 +56,7 @@ def membership_figures(scores: Mapping[str, Tensor], seed: int) -> MembershipFig
         seed: of the bootstrap.
     """
     threshold = best_threshold(scores["members_calibration"], scores["unseen_calibration"])
-    members, unseen, external = (_array(scores[name]) for name in ("members_report", "unseen_report", "external"))
+    members, unseen, external = (array(scores[name]) for name in ("members_report", "unseen_report", "external"))
 
     def pair(statistic: Callable[[Array, Array], float]) -> Figure:
         return bootstrap(lambda sets: statistic(sets[0], sets[1]), (members, unseen), seed)
@@ -78,19 +78,19 @@ def membership_figures(scores: Mapping[str, Tensor], seed: int) -> MembershipFig
 
 def calibration_figures(scores: Mapping[str, Tensor]) -> dict[str, float]:
     """AUC and balanced accuracy at 0.5 on the calibration halves alone, for watching a run."""
-    members, unseen = _array(scores["members_calibration"]), _array(scores["unseen_calibration"])
+    members, unseen = array(scores["members_calibration"]), array(scores["unseen_calibration"])
     return {"mint_auc": roc_auc(members, unseen), "mint_accuracy_at_half": balanced_accuracy(members, unseen, 0.5)}
 
 
 def calibrated_accuracy(scores: Mapping[str, Tensor]) -> float:
     """Balanced accuracy on the calibration halves at their own best threshold: for choosing, never for reporting."""
     members, unseen = scores["members_calibration"], scores["unseen_calibration"]
-    return balanced_accuracy(_array(members), _array(unseen), best_threshold(members, unseen))
+    return balanced_accuracy(array(members), array(unseen), best_threshold(members, unseen))
 
 
 def accuracy_figure(correct: Tensor, seed: int) -> Figure:
     """Share of right answers, from one truth value an image [count]."""
-    return bootstrap(lambda sets: float(sets[0].mean()), (_array(correct),), seed)
+    return bootstrap(lambda sets: float(sets[0].mean()), (array(correct),), seed)
 
 
 def best_threshold(members: Tensor, unseen: Tensor) -> float:
@@ -100,7 +100,7 @@ def best_threshold(members: Tensor, unseen: Tensor) -> float:
     """
     from sklearn.metrics import roc_curve  # here: importing it takes a third of a party's start
 
-    inside, outside = _array(members), _array(unseen)
+    inside, outside = array(members), array(unseen)
     scores = np.concatenate([inside, outside])
     truth = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
     false, true, thresholds = roc_curve(truth, scores, drop_intermediate=False)
@@ -152,5 +152,6 @@ def resampled(statistic: Statistic, sets: tuple[Array, ...], seed: int) -> tuple
     return float(low), float(high)
 
 
-def _array(values: Tensor) -> Array:
+def array(values: Tensor) -> Array:
+    """As NumPy numbers, float64."""
     return values.detach().cpu().numpy().astype(np.float64)

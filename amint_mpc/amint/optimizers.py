@@ -121,7 +121,7 @@ class NovoGrad:
         return HeadWeights(**{name: value - moved[name] for name, value in weights.tensors().items()})
 
 
-def head_optimizer(head: Head) -> HeadOptimizer:
+def plaintext_optimizer(head: Head) -> HeadOptimizer:
     """The optimizer that the settings name."""
     if head.optimizer == "novograd":
         return NovoGrad(head.learning_rate, head.beta2)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from amint_mpc.amint.optimizers import head_optimizer
+from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.outputs import outputs
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.config import Experiment
@@ -87,7 +87,7 @@ def held_out_scores(experiment: Experiment, features: Features) -> dict[str, Ten
 def _trained(experiment: Experiment, members: Tensor, features: Features) -> PlaintextHead:
     external = features["external"]
     weights = init_head(members.shape[1], experiment.head.hidden, seeded_normal(experiment.seed))
-    head = PlaintextHead(weights, head_optimizer(experiment.head))
+    head = PlaintextHead(weights, plaintext_optimizer(experiment.head))
     for inside, outside in _steps(experiment, len(members), len(external)):
         head.step(torch.cat([members[inside], external[outside]]), len(inside))
     return head

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amint_mpc.amint.plaintext_head import _check_forward, _refuse
+from amint_mpc.amint.plaintext_head import check_forward, refuse_beyond
 from amint_mpc.limits import GRADIENT_LIMIT, HIDDEN_LIMIT, representable_rate
 from amint_mpc.models.conv_head_weights import ConvWeights
 
@@ -43,7 +43,7 @@ class PlaintextConvHead:
             loss = F.softplus(-z[:members]).mean() + F.softplus(z[members:]).mean()
             gx, *gradients = torch.autograd.grad(loss, [x, *leaves.values()])
         self.loss = float(loss.detach())
-        _refuse("gradient row", gx * max(members, len(features) - members), GRADIENT_LIMIT)
+        refuse_beyond("gradient row", gx * max(members, len(features) - members), GRADIENT_LIMIT)
         a, k = representable_rate(self.learning_rate / members)
         rate = members * a / 2**k
         old = self.weights.values
@@ -70,7 +70,7 @@ class PlaintextConvHead:
     def _forward(weights: ConvWeights, x: Tensor) -> Tensor:
         maps, hidden = weights.pre_activations(x)
         z = weights.output(hidden)
-        _check_forward(x, hidden, z)
+        check_forward(x, hidden, z)
         for each in maps:
-            _refuse("convolution", each, HIDDEN_LIMIT)
+            refuse_beyond("convolution", each, HIDDEN_LIMIT)
         return z

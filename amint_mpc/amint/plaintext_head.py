@@ -96,7 +96,7 @@ class PlaintextHead:
         y = w.hidden(x)
         h = y.relu()
         z = h @ w.w2 + w.b2
-        _check_forward(x, y, z)
+        check_forward(x, y, z)
 
         # L_mint = mean over members of BCE(z, 1) + mean over external of BCE(z, 0)
         self.loss = float(F.softplus(-z[:members]).mean() + F.softplus(z[members:]).mean())
@@ -107,8 +107,8 @@ class PlaintextHead:
         gz = (z.sigmoid() - label) / rows
         gy = gz[:, None] * w.w2 * (y > 0)
         gx = gy @ w.w1.T
-        _refuse("gradient row", gx * rows[:, None], GRADIENT_LIMIT)
-        _refuse("sum of the gradient with respect to w2", h.T @ (gz * rows), W2_GRADIENT_LIMIT)
+        refuse_beyond("gradient row", gx * rows[:, None], GRADIENT_LIMIT)
+        refuse_beyond("sum of the gradient with respect to w2", h.T @ (gz * rows), W2_GRADIENT_LIMIT)
 
         gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
         self.weights = self._optimizer.step(w, gradients, members)
@@ -134,11 +134,16 @@ class PlaintextHead:
         x = features.to(torch.float64)
         y = self.weights.hidden(x)
         z = y.relu() @ self.weights.w2 + self.weights.b2
-        _check_forward(x, y, z)
+        check_forward(x, y, z)
         return z.sigmoid()
 
 
-def _check_forward(x: Tensor, y: Tensor, z: Tensor) -> None:
+def check_forward(x: Tensor, y: Tensor, z: Tensor) -> None:
+    """Of features, hidden values before their ReLU, and logits.
+
+    Raises:
+        ProtocolError: a value has left the range in which the secure head is exact.
+    """
     if not bool((x.abs() <= FEATURE_LIMIT).all()):
         if not bool(x.isfinite().all()):
             raise ProtocolError(
@@ -148,11 +153,12 @@ def _check_forward(x: Tensor, y: Tensor, z: Tensor) -> None:
         raise ProtocolError(
             f"a feature lies outside +-{FEATURE_LIMIT:g}", "Clip features as amint_mpc.models.Features does."
         )
-    _refuse("hidden pre-activation", y, HIDDEN_LIMIT)
-    _refuse("logit", z, LOGIT_LIMIT)
+    refuse_beyond("hidden pre-activation", y, HIDDEN_LIMIT)
+    refuse_beyond("logit", z, LOGIT_LIMIT)
 
 
-def _refuse(name: str, values: Tensor, limit: float) -> None:
+def refuse_beyond(name: str, values: Tensor, limit: float) -> None:
+    """Raises ProtocolError: some value is not within the limit."""
     if not bool((values.abs() < limit).all()):  # written so that NaN is refused, too
         raise ProtocolError(
             f"a {name} of the head reached its limit of {limit:g}, beyond which the secure head is not exact",

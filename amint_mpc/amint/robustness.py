@@ -18,9 +18,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from amint_mpc.amint.detectors import array
 from amint_mpc.amint.image_changes import IMAGE_CHANGES
-from amint_mpc.amint.metrics import Array, best_threshold, bootstrap, roc_auc
+from amint_mpc.amint.metrics import Array, array, best_threshold, bootstrap, roc_auc
 from amint_mpc.amint.model_changes import MODEL_CHANGES
 from amint_mpc.amint.outputs import outputs
 from amint_mpc.config import Experiment

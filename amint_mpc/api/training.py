@@ -14,8 +14,8 @@ from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import epoch_line
 from amint_mpc.events import EpochEvent, Event
-from amint_mpc.host.checks import check_experiment
 from amint_mpc.results import Figure, Summary, figures_table
+from amint_mpc.roles.heads import check_experiment
 from amint_mpc.runfolder import RunFolder, new_folder
 
 IN_THE_CLEAR = "Trained in the clear: one process held images, classifier and head."

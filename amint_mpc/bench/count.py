@@ -18,8 +18,9 @@ from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batch
 from amint_mpc.bench.inprocess import parties, together, zeros
 from amint_mpc.config import ROLES, Experiment
 from amint_mpc.mpc import DEVELOPER
-from amint_mpc.roles import handshake, secure_head, seeds, stopping
-from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles import handshake, seeds, stopping
+from amint_mpc.roles.heads import head_kind, secure_optimizer
+from amint_mpc.roles.plans import targets
 from amint_mpc.runlog import countersigning
 from amint_mpc.runlog import recorder as run_log
 from amint_mpc.transport import frames
@@ -104,7 +105,7 @@ def record(experiment: Experiment) -> Transcripts:
     """Run each part of a run once, on zeros."""
     kind_of_head = head_kind(experiment)
     inputs = kind_of_head.inputs
-    labels = secure_head.targets(experiment.training.batch)
+    labels = targets(experiment.training.batch)
     transcribed: list[_TranscribedChannel] = []
 
     def wrap(channel: Channel) -> Channel:
@@ -118,7 +119,7 @@ def record(experiment: Experiment) -> Transcripts:
         return Transcript(*moves)
 
     start = _agreement(experiment)
-    with parties(kind_of_head, secure_head.head_optimizer(experiment), wrap) as three:
+    with parties(kind_of_head, secure_optimizer(experiment), wrap) as three:
         start += take()
         step = {}
         for kind in sorted(set(kinds(experiment))):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from amint_mpc.amint.optimizers import head_optimizer
+from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
@@ -26,8 +26,8 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import OnProgress
 from amint_mpc.models.classifier import build_classifier
 from amint_mpc.models.head_weights import init_head, seeded_normal
-from amint_mpc.roles import secure_head
-from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.heads import head_kind, secure_optimizer
+from amint_mpc.roles.plans import targets
 
 REPEATS = 3
 LEFT_OUT = (
@@ -116,8 +116,8 @@ def plaintext_seconds(experiment: Experiment, repeats: int = REPEATS) -> float:
     """What the same training takes in the clear, head and all, in one process with torch's present threads."""
     head = None
     if experiment.training.mint_weight > 0:
-        weights = init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(experiment.seed))
-        head = PlaintextHead(weights, head_optimizer(experiment.head))
+        weights = init_head(head_kind(experiment).inputs, experiment.head.hidden, seeded_normal(experiment.seed))
+        head = PlaintextHead(weights, plaintext_optimizer(experiment.head))
     plain = time_classifier(experiment, repeats, head)
     numbers = Counter(count.kinds(experiment))
     return (
@@ -135,9 +135,9 @@ def _passes(experiment: Experiment, numbers: Counter[int]) -> int:
 
 def time_head(experiment: Experiment, repeats: int) -> dict[int, float]:
     """Seconds of each kind of step of the head, all three parties in this process."""
-    inputs, labels = secure_head.head_inputs(experiment), secure_head.targets(experiment.training.batch)
+    inputs, labels = head_kind(experiment).inputs, targets(experiment.training.batch)
     found = {}
-    with parties(head_kind(experiment), secure_head.head_optimizer(experiment)) as three:
+    with parties(head_kind(experiment), secure_optimizer(experiment)) as three:
         for kind in sorted(set(count.kinds(experiment))):
             x = zeros(kind if kind > TRAIN else len(labels), inputs)
             if kind <= TRAIN:

@@ -6,7 +6,6 @@ their spread. A slice of ours ends when all three parties are done with it, so t
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import tempfile
@@ -22,6 +21,7 @@ from amint_mpc.config import Data, Evidence, Experiment, Head, Security, Trainin
 from amint_mpc.errors import UsageError
 from amint_mpc.events import OnProgress
 from amint_mpc.host import processes
+from amint_mpc.roles.backends import check_installed
 
 Against = Literal["crypten", "spu"]
 
@@ -77,6 +77,10 @@ class Setup:
             evidence=Evidence(log=False),
         )
 
+    def without_dealer(self, steps: int) -> Experiment:
+        """The same between the two parties alone."""
+        return self.experiment(steps).model_copy(update={"security": Security(correlations="two-party")})
+
 
 @dataclass(frozen=True)
 class Rival:
@@ -114,8 +118,8 @@ def measure(setup: Setup, links: Sequence[float] = (), on_progress: OnProgress =
     Raises:
         UsageError: SPU is to be measured and is not installed.
     """
-    if setup.against == "spu" and importlib.util.find_spec("spu") is None:
-        raise UsageError("SPU is not installed", "Run pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11")
+    if setup.against == "spu":
+        check_installed(setup.without_dealer(1))
     delayed = setup.link is not None or bool(links)
     total = WARM_UP + ours.LEAD + 2 * setup.steps + len(links) * (LINK_STEPS + 1)
     with tempfile.TemporaryDirectory(prefix="amint-mpc-bench-") as name:
@@ -273,8 +277,7 @@ def _two_party(setup: Setup, folder: Path) -> Rival:
     """Our own mode without a dealer: two processes as in a run, SPU at each, over TLS."""
     place = folder / "two-party"
     place.mkdir()
-    security = Security(correlations="two-party")
-    experiment = setup.experiment(SPU_SLICES + 1).model_copy(update={"security": security})
+    experiment = setup.without_dealer(SPU_SLICES + 1)
     processes.prepare(place, experiment, None)
     common = {"folder": str(place), "work": "head", "delayed": False, "threads": 1}
     workers = {f"two-party-{role}": Worker("party", {**common, "role": role}) for role in experiment.roles}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,13 @@ from torch import Tensor
 from amint_mpc.errors import PeerError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Memory, Plan
-from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve_step
 from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.auditor import draw_and_share
 from amint_mpc.roles.heads import HeadKind
+from amint_mpc.roles.seeds import both_seeds
 from amint_mpc.transport.channel import Channel, memory_pair
 
 MEMORY = 1 << 28
@@ -105,7 +105,7 @@ def parties(
     to_auditor, to_developer = map(wrap, memory_pair())
     to_dealer, dealers_end = memory_pair("developer", "dealer", prefetch_bytes=MEMORY)
     from_dealer = wrap(dealers_end)
-    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    seeds = both_seeds()
 
     def streams() -> tuple[SecretStream, SecretStream]:
         return SecretStream(seeds[DEVELOPER], "in process"), SecretStream(seeds[AUDITOR], "in process")

@@ -35,7 +35,7 @@ from torch import Tensor
 from amint_mpc.afterwards.query import features_of
 from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.metrics import best_threshold, membership_figures
-from amint_mpc.amint.optimizers import head_optimizer
+from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_head import HeadWrapper, PlaintextHead
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment
@@ -142,7 +142,7 @@ def own_head(experiment: Experiment, features: Mapping[str, Tensor], seed: int, 
     """
     members = torch.cat([features["members_calibration"], features["members_report"]])
     first = init_head(members.shape[1], experiment.head.hidden, seeded_normal(seed))
-    head = PlaintextHead(first, head_optimizer(experiment.head))
+    head = PlaintextHead(first, plaintext_optimizer(experiment.head))
     training, own = experiment.training, experiment.model_copy(update={"seed": seed % 2**31})
     orders, mixing = epoch_orders(own), FeatureMixup(own)
     for _ in range(training.epochs if like == "joint" else training.sealed_epochs):
@@ -260,7 +260,7 @@ def _trained(
 
     def drawn() -> PlaintextHead:
         first = init_head(trainer.backbone.features.count, experiment.head.hidden, seeded_normal(next(fresh)))
-        return PlaintextHead(first, head_optimizer(experiment.head), drawn)
+        return PlaintextHead(first, plaintext_optimizer(experiment.head), drawn)
 
     trainer = Trainer(experiment, images, None)
     opened = ObservedHead(drawn(), SEEN_EPOCHS * experiment.steps_per_epoch)

@@ -29,13 +29,16 @@ from amint_mpc.config import Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
 from amint_mpc.limits import FEATURE_LIMIT
+from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.supply import serve_step
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.roles import auditor, secure_head
+from amint_mpc.roles import auditor
 from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links
+from amint_mpc.roles.plans import plans, targets
+from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.transport.channel import Channel, ChannelStats
 from amint_mpc.transport.connect import connect
@@ -82,7 +85,7 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
         run_log = inside.enter_context(logging_cost.opened(experiment, to_auditor, folder))
         head = make_head(run_log.channel)
         head.share_weights(None, None)
-        mint = TimedHead(secure_head.SecureMintHead(head, to_auditor, experiment), run_log)
+        mint = TimedHead(SecureMintHead(head, to_auditor, experiment), run_log)
         step = head_alone(mint, experiment) if kind == "head" else JointSteps(mint, experiment, party, kind)
         wire = slow_down(to_auditor) if delayed else None
 
@@ -123,7 +126,7 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
         head = make_head(run_log.channel)
         auditor.draw_and_share(head, head_kind(experiment))
         wire = slow_down(to_developer) if delayed else None
-        labels = secure_head.targets(experiment.training.batch)
+        labels = targets(experiment.training.batch)
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
@@ -146,6 +149,7 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
 def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
     assert party.listen is not None
     own, wait = identity.load(party.keys, "dealer"), party.connect_timeout_s
+    keep_freed()
     with (
         Listener(party.listen, own, ["developer", "auditor"]) as listener,
         Links(experiment, "dealer", _say_nothing) as links,
@@ -153,12 +157,12 @@ def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
         to_auditor = links.add(listener.accept("auditor", wait, send_timeout_s=None))
         to_developer = links.add(listener.accept("developer", wait, send_timeout_s=None))
         streams = hand_out_seeds(to_developer, to_auditor)
-        plans, memory = enumerate(secure_head.plans(experiment)), Memory()
+        dealt, memory = enumerate(plans(experiment)), Memory()
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             sent = to_developer.stats.bytes_sent
             for _ in range(command["steps"]):
-                number, plan = next(plans)
+                number, plan = next(dealt)
                 serve_step(to_developer, streams, number, plan, memory)
             to_developer.flush()
             return {"bytes_sent": to_developer.stats.bytes_sent - sent}

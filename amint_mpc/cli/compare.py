@@ -70,7 +70,7 @@ def compare(
     experiment = load_experiment(source, overrides)
     party = Party(role="developer", data=options.images_folder(data))
 
-    from amint_mpc.host.checks import check_experiment  # loads torch
+    from amint_mpc.roles.heads import check_experiment  # loads torch
     from amint_mpc.runfolder import RunFolder
     from amint_mpc.study import compare as study
 

@@ -56,7 +56,7 @@ def show(source: str | None, overrides: tuple[str, ...]) -> None:
 @options.overrides
 def check(sources: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Say whether experiments are right, and studies; print the digest that all parties must share."""
-    from amint_mpc.host.checks import check_experiment  # loads torch
+    from amint_mpc.roles.heads import check_experiment  # loads torch
 
     for source in sources or ("quickstart",):
         if is_study(source):

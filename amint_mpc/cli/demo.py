@@ -86,8 +86,8 @@ def demo(
 
     from amint_mpc import plaintext_run
     from amint_mpc.afterwards import agreement
-    from amint_mpc.host.checks import check_experiment
     from amint_mpc.roles.backends import check_installed
+    from amint_mpc.roles.heads import check_experiment
 
     check_experiment(experiment)
     check_installed(experiment)

@@ -70,7 +70,7 @@ def run(
         )
     party = load_party(party_file, role, data)
 
-    from amint_mpc.host.checks import check_experiment  # loads torch
+    from amint_mpc.roles.heads import check_experiment  # loads torch
 
     check_experiment(experiment)
     end_as_interrupted()

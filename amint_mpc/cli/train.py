@@ -36,7 +36,7 @@ def train(
     party = Party(role="developer", data=options.images_folder(data))
 
     from amint_mpc import plaintext_run
-    from amint_mpc.host.checks import check_experiment
+    from amint_mpc.roles.heads import check_experiment
     from amint_mpc.runfolder import RunFolder
 
     check_experiment(experiment)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from cryptography import x509
 from pydantic import BaseModel, ValidationError
 
-from amint_mpc.config import Role
+from amint_mpc.config import PARTIES, Role
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value
@@ -19,7 +19,6 @@ from amint_mpc.evidence.log import VERSION, Entry, TreeHead, read
 from amint_mpc.evidence.merkle import EMPTY, GrowingRoot
 from amint_mpc.printable import excerpt
 
-SIGNERS: tuple[Role, ...] = ("developer", "auditor")
 NOTHING = TreeHead(0, EMPTY.hex())
 
 
@@ -155,11 +154,11 @@ class Walker:
         if (signed.size, signed.root) != head:
             since = f"entries {self._agreed} to {entry.index - 1}"
             self._wrong(entry, f"{place}: what was signed is not the log before it", f"One of {since} was changed")
-        for role in SIGNERS:
+        for role in PARTIES:
             signature = bytes.fromhex(getattr(signed.signatures, role))
             if signing.verify(self._certificates[role], HEAD_TYPE, signed_payload(head), signature):
                 continue
-            other = next(each for each in SIGNERS if each != role)
+            other = next(each for each in PARTIES if each != role)
             swapped = signing.verify(self._certificates[other], HEAD_TYPE, signed_payload(head), signature)
             hint = f"It is the {other}'s" if swapped else f"Another key, or a changed byte since entry {self._agreed}"
             self._wrong(entry, f"{place}: the signature of the {role} is not by its certificate", hint)

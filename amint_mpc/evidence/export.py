@@ -8,11 +8,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from amint_mpc.config import PARTIES
 from amint_mpc.errors import UsageError
-from amint_mpc.evidence.chain import SIGNERS
 from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, STATEMENT
 
-FILES = (EXPERIMENT, LOG, STATEMENT, *(CERTIFICATES / f"{role}.pem" for role in SIGNERS))
+FILES = (EXPERIMENT, LOG, STATEMENT, *(CERTIFICATES / f"{role}.pem" for role in PARTIES))
 
 
 def export(run: Path, folder: Path) -> None:

@@ -31,11 +31,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.config import Experiment, Role, load_experiment
+from amint_mpc.config import PARTIES, Experiment, Role, load_experiment
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value, tensors_digest
-from amint_mpc.evidence.chain import SIGNERS, Walked, Walker
+from amint_mpc.evidence.chain import Walked, Walker
 from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.evidence.entries import SALT_BYTES, ExpectedLog, head_commitment
 from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT, read_bounded
@@ -130,7 +130,7 @@ def pinned_in(folder: Path) -> dict[Role, x509.Certificate]:
         UsageError: it has neither of them, or a file is no certificate of its role.
     """
     found: dict[Role, x509.Certificate] = {}
-    for role in SIGNERS:
+    for role in PARTIES:
         files = (folder / "trusted" / f"{role}.pem", folder / f"{role}.pem")
         file = next((file for file in files if file.is_file()), None)
         if file is not None:
@@ -154,7 +154,7 @@ def _experiment(path: Path) -> tuple[Experiment, str]:
 
 def _certificates(folder: Path, pinned: Mapping[Role, x509.Certificate]) -> dict[Role, x509.Certificate]:
     found = {}
-    for role in SIGNERS:
+    for role in PARTIES:
         try:
             found[role] = identity.read_certificate(folder / f"{role}.pem", role)
         except UsageError as error:
@@ -195,14 +195,14 @@ def _check_statement(path: Path, found: Walked, certificates: Mapping[Role, x509
     raw = read_bounded(path, signing.MAX_ENVELOPE)
     payload, signatures = signing.unseal(raw, PAYLOAD_TYPE, "statement")
     compare(payload, statement(found.begin, found.end, found.finished))
-    if len(signatures) != len(SIGNERS):
+    if len(signatures) != len(PARTIES):
         raise EvidenceError(
-            f"statement: it has {len(signatures)} signatures, and needs the {' and the '.join(SIGNERS)}'s"
+            f"statement: it has {len(signatures)} signatures, and needs the {' and the '.join(PARTIES)}'s"
         )
-    for role, signature in zip(SIGNERS, signatures, strict=True):
+    for role, signature in zip(PARTIES, signatures, strict=True):
         if not signing.verify(certificates[role], PAYLOAD_TYPE, payload, signature):
             raise EvidenceError(f"statement: the signature of the {role} is not by its certificate")
-    marks = [(identity.fingerprint(certificates[role]), sig) for role, sig in zip(SIGNERS, signatures, strict=True)]
+    marks = [(identity.fingerprint(certificates[role]), sig) for role, sig in zip(PARTIES, signatures, strict=True)]
     if signing.seal(PAYLOAD_TYPE, payload, marks) != raw:
         raise EvidenceError("statement: a keyid is not the fingerprint of the certificate that signed")
 

@@ -15,23 +15,16 @@ import torch
 
 from amint_mpc import identity
 from amint_mpc.amint.trainer import pick_device
-from amint_mpc.config import ROLES, Address, Experiment, Party, Role, load_experiment, load_party
+from amint_mpc.config import ROLES, Address, Party, Role, load_experiment, load_party
 from amint_mpc.config import party_file as usual_party_file
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import AmintError
 from amint_mpc.evidence import software_digests
-from amint_mpc.limits import check_rate
-from amint_mpc.models.registry import check_backbone
 from amint_mpc.mpc.ring import native
 from amint_mpc.roles.backends import backend_of
-from amint_mpc.roles.secure_head import head_optimizer
+from amint_mpc.roles.heads import check_experiment
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
-PEERS: dict[Role, tuple[Role, ...]] = {
-    "developer": ("auditor", "dealer"),
-    "auditor": ("developer", "dealer"),
-    "dealer": ("developer", "auditor"),
-}
 
 
 @dataclass(frozen=True)
@@ -117,8 +110,8 @@ def _party(
     named = f" --party {shlex.quote(str(party_file))}" if party_file else ""
     agreed_roles = _roles(experiment)
     yield _own_keys(party, named)
-    for peer in PEERS[role]:
-        if peer in agreed_roles:
+    for peer in agreed_roles:
+        if peer != role:
             yield _trusted(party, peer, named)
     if role in agreed_roles:
         yield from _backend(experiment)
@@ -204,17 +197,3 @@ def _data(party: Party, experiment: str | None, on_notice: Callable[[str], None]
     needed = agreed.data.members + agreed.data.external + agreed.data.unseen
     found = f"{agreed.data.dataset}, {count} images, {needed} needed"
     return Check("developer data", count >= needed, found, "lower data.members, data.external or data.unseen")
-
-
-def check_experiment(experiment: Experiment) -> None:
-    """What every party can see of an experiment before anything starts, beyond what its keys and values show.
-
-    Raises:
-        UsageError: no such dataset or backbone, images that this backbone does not take, or an optimizer's settings
-            that the secure head cannot apply.
-    """
-    if experiment.head.features is None:  # else both belong to the developer's own loop
-        check_backbone(experiment.model, dataset(experiment.data).shape)
-    if experiment.head.optimizer != "novograd":
-        check_rate(experiment.head.learning_rate, experiment.training.batch)
-    head_optimizer(experiment)

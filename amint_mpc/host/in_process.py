@@ -5,8 +5,8 @@ to make. They exchange the messages of a secure run and compute what it computes
 of a secure run; but whoever runs the program can read every image, share, mask and weight in it.
 
 1. Two memory links: developer and auditor, dealer and developer. The dealer's seeds are handed out beforehand.
-2. Each party does its part, as it would on a machine of its own: `roles.developer.run`, `roles.auditor.take_part` and
-   the dealer's `serve`.
+2. Each party does its part, as it would on a machine of its own: `roles.developer.take_part`, `roles.auditor.take_part`
+   and the dealer's `serve`.
 3. Where the experiment keeps a log, both sign it with keys that were made for this run and are deleted at its end.
 
 Guarantees
@@ -20,7 +20,6 @@ Edge cases
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -40,17 +39,16 @@ from amint_mpc.eventlines import epoch_line
 from amint_mpc.events import EpochEvent, Event
 from amint_mpc.evidence import software_digests
 from amint_mpc.evidence.commitments import DataCommitment
-from amint_mpc.host.checks import check_experiment
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
+from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
 from amint_mpc.results import Figure, Summary, figures_table
 from amint_mpc.roles import auditor, developer
 from amint_mpc.roles.developer import receive_head
 from amint_mpc.roles.handshake import handshake
-from amint_mpc.roles.heads import head_kind, head_optimizer
-from amint_mpc.roles.secure_head import SecureMintHead, plans
-from amint_mpc.roles.seeds import DEALT
+from amint_mpc.roles.heads import check_experiment, shared_head
+from amint_mpc.roles.plans import plans
+from amint_mpc.roles.seeds import DEALT, both_seeds
 from amint_mpc.runfolder import RunFolder, new_folder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
@@ -161,7 +159,7 @@ class _Run:
         self._to_auditor, self._to_developer = memory_pair(idle_timeout_s=None)
         self._from_dealer, self._dealers = memory_pair("developer", "dealer", idle_timeout_s=None, prefetch_bytes=ahead)
         self._ends = self._to_auditor, self._to_developer, self._from_dealer, self._dealers
-        self._seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+        self._seeds = both_seeds()
         self._failed: list[BaseException] = []
         self._failing, self._telling = threading.Lock(), threading.Lock()
 
@@ -202,22 +200,15 @@ class _Run:
             end.abort(abort_code(error))
 
     def _developer(self) -> Summary:
+        experiment, party, link = self._experiment, self._party, self._to_auditor
         supply = Supply(self._stream(DEVELOPER), DEVELOPER, self._from_dealer)
-
-        @contextmanager
-        def join(
-            experiment: Experiment,
-            party: Party,
-            on_notice: Callable[[str], None],
-            folder: RunFolder | None,
-            data: DataCommitment | None,
-        ) -> Iterator[SecureMintHead]:
-            with self._log("developer", "auditor", self._to_auditor, folder, data) as log:
-                head = head_kind(experiment).secure(log.channel, DEVELOPER, supply, head_optimizer(experiment))
-                yield receive_head(head, self._to_auditor, experiment, on_notice, log)
-
         with self._folder("developer") as folder:
-            return developer.run(self._experiment, self._party, folder, self._told("developer", folder), join)
+            on_event = self._told("developer", folder)
+            images, committed = developer.prepare(experiment, party, folder, on_event)
+            with self._log("developer", "auditor", link, folder, committed) as log:
+                made = shared_head(experiment, log.channel, DEVELOPER, supply)
+                head = receive_head(made, link, experiment, lambda text: on_event(Notice(text)), log)
+                return developer.take_part(experiment, party, folder, on_event, images, head)
 
     def _auditor(self) -> Summary:
         supply = Supply(self._stream(AUDITOR), AUDITOR)
@@ -225,7 +216,7 @@ class _Run:
             self._folder("auditor") as folder,
             self._log("auditor", "developer", self._to_developer, folder) as log,
         ):
-            head = head_kind(self._experiment).secure(log.channel, AUDITOR, supply, head_optimizer(self._experiment))
+            head = shared_head(self._experiment, log.channel, AUDITOR, supply)
             on_event = self._told("auditor", folder)
             return auditor.take_part(self._experiment, folder, on_event, self._to_developer, head, log)
 

@@ -1,8 +1,11 @@
 """The parties of a run.
 
 developer.py, auditor.py, dealer.py   each party's part, in the numbered steps of its docstring
-secure_head.py     where the developer's training loop meets the head; what every party derives of it
-heads.py           which head an experiment has
+secure_head.py     where the developer's training loop meets the head
+plans.py           what every party derives of the head from the schedule: steps, labels, masks
+meter.py           what the head's steps cost
+told_figures.py    checks the figures that the auditor tells
+heads.py           which head an experiment has, and whether it can have it
 backends/          who makes the randomness of a head; the one place that chooses
 links.py           the links of a party; handshake.py the terms that two parties agree on
 seeds.py           a dealer's seeds

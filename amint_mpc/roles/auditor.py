@@ -28,10 +28,10 @@ from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
 from amint_mpc.roles.auditor_events import AuditorEvents
-from amint_mpc.roles.backends import Connected, backend_of
+from amint_mpc.roles.backends import Connected, backend_of, check_installed
 from amint_mpc.roles.heads import HeadKind, head_kind
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.secure_head import targets
+from amint_mpc.roles.plans import targets
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
@@ -47,6 +47,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
     backend, own = backend_of(experiment), identity.load(party.keys, "auditor")
     if party.listen is None:
         raise UsageError("the auditor's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
+    check_installed(experiment)
     backend.check(party)
 
     def on_notice(text: str) -> None:

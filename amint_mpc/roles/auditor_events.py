@@ -11,7 +11,8 @@ from amint_mpc.config import Experiment
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome
-from amint_mpc.roles.secure_head import Meter, head_steps, joint_steps
+from amint_mpc.roles.meter import Meter, joint_steps
+from amint_mpc.roles.plans import head_steps
 from amint_mpc.transport.channel import Channel
 
 

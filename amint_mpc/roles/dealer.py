@@ -18,11 +18,12 @@ from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice, StepEvent
+from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import serve
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.links import Links, name_lost_third_party
-from amint_mpc.roles.secure_head import correction_bytes, head_steps, plans_of
+from amint_mpc.roles.plans import correction_bytes, head_steps, plans_of
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.transport.channel import Channel
@@ -34,6 +35,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
     if party.listen is None:
         raise UsageError("the dealer's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
     own = identity.load(party.keys, "dealer")
+    keep_freed()
 
     def on_notice(text: str) -> None:
         on_event(Notice(text))

@@ -15,9 +15,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
 
 from amint_mpc import identity
 from amint_mpc.amint.stopping import told as stop_told
@@ -31,9 +30,11 @@ from amint_mpc.evidence.files import SECRET, write_new
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
-from amint_mpc.roles.backends import Connected, backend_of
+from amint_mpc.roles.backends import Connected, backend_of, check_installed
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.secure_head import SecureMintHead, epochs_with_figures, joint_steps
+from amint_mpc.roles.meter import joint_steps
+from amint_mpc.roles.plans import epochs_with_figures
+from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
@@ -44,11 +45,7 @@ from amint_mpc.transport.connect import connect
 
 @contextmanager
 def joined(
-    experiment: Experiment,
-    party: Party,
-    on_notice: Callable[[str], None] = lambda _: None,
-    folder: RunFolder | None = None,
-    data: DataCommitment | None = None,
+    experiment: Experiment, party: Party, on_notice: Callable[[str], None] = lambda _: None
 ) -> Iterator[SecureMintHead]:
     """The secure head of a run with the auditor, for as long as the context lasts.
 
@@ -56,16 +53,28 @@ def joined(
 
     Args:
         on_notice: told what happens, a sentence at a time.
-        folder: where the log goes; a loop of one's own has none and keeps no log.
-        data: the commitment to its images, for the log.
 
     Raises:
-        UsageError: the experiment wants a log, and there is no folder; or an address is missing.
+        UsageError: the experiment wants a log, which a loop of one's own cannot keep; or an address is missing.
         PeerError: a peer is absent, is not the one whose certificate is pinned, or has another experiment.
     """
-    if experiment.evidence.log and folder is None:
+    if experiment.evidence.log:
         raise UsageError("the experiment keeps a log, a training loop of your own cannot", "Set evidence.log to false")
+    with _joined(experiment, party, on_notice, None, None) as head:
+        yield head
+
+
+@contextmanager
+def _joined(
+    experiment: Experiment,
+    party: Party,
+    on_notice: Callable[[str], None],
+    folder: RunFolder | None,
+    committed: DataCommitment | None,
+) -> Iterator[SecureMintHead]:
+    """The same. Args: folder: where the log goes. committed: to the images, for the log."""
     backend, address, own = backend_of(experiment), party.auditor, identity.load(party.keys, "developer")
+    check_installed(experiment)
     backend.check(party)
     if address is None:
         raise UsageError("the party file has no address of the auditor", "Add auditor: {host: ..., port: ...}")
@@ -76,7 +85,7 @@ def joined(
         session = links.sessions["auditor"]
         with (
             backend.developer(Connected(experiment, party, own, links, auditor, on_notice)) as make_head,
-            keep_log(experiment, own, party.keys, session, auditor, folder, data) as log,
+            keep_log(experiment, own, party.keys, session, auditor, folder, committed) as log,
         ):
             yield receive_head(make_head(log.channel), auditor, experiment, on_notice, log)
 
@@ -94,26 +103,20 @@ def receive_head(
     return SecureMintHead(head, auditor, experiment, stopper, log)
 
 
-class Join(Protocol):
-    """`joined`, or another way to an auditor's head; see there."""
-
-    def __call__(
-        self,
-        experiment: Experiment,
-        party: Party,
-        on_notice: Callable[[str], None],
-        folder: RunFolder | None,
-        data: DataCommitment | None,
-    ) -> AbstractContextManager[SecureMintHead]: ...
+def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
+    """Take part in one run. Returns the summary."""
+    images, committed = prepare(experiment, party, folder, on_event)
+    with _joined(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as head:
+        return take_part(experiment, party, folder, on_event, images, head)
 
 
-def run(
-    experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None], join: Join = joined
-) -> Summary:
-    """Take part in one run. Returns the summary.
+def prepare(
+    experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]
+) -> tuple[SplitImages, DataCommitment | None]:
+    """What comes before any link: the images, and the commitment to them where the run keeps a log.
 
-    Args:
-        join: how the auditor is reached.
+    Raises:
+        UsageError, DataError: this experiment is for a loop of one's own, or its images are not here.
     """
     if experiment.head.features is not None:
         raise UsageError(
@@ -121,43 +124,58 @@ def run(
             "Start your loop, as examples/own_loop.py does, or leave head.features out",
         )
     images = load_split(experiment, party.data, lambda text: on_event(Notice(text)))
-    warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
     committed = _commitment(images, folder) if experiment.evidence.log else None
-    with join(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as head:
-        tape = Tape(head, folder.path) if experiment.evidence.replay else None
-        trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper)
+    return images, committed
 
-        def kept(epoch: int) -> str | None:
-            return None if tape is None else tape.keep(epoch, trainer.state())
 
-        start, joint = time.perf_counter(), []
-        if not warm:
-            head.run_log.checkpoint(trainer.backbone.weights(), {}, replay=kept(0))
-        for event in trainer.run():
-            if isinstance(event, StepEvent) and event.phase != "warm-up":
-                joint.append(event)
-                event = replace(event, rounds=head.meter.last_rounds, bytes_sent=head.meter.last_bytes)
-            if isinstance(event, EpochEvent):
-                weights = trainer.backbone.weights()
-                folder.save_tensors("backbone.safetensors", weights)
-                if event.phase == "warm-up" and event.epoch == warm:
-                    head.run_log.checkpoint(weights, {}, replay=kept(warm))
-                if event.phase == "joint" and event.epoch in evaluations:
-                    head.run_log.scored()
-                    shared = head.epoch_figures(event.epoch)
-                    stop = trainer.stopped is not None
-                    head.run_log.checkpoint(weights, shared, stop, kept(event.epoch))
-                    event = replace(event, figures=shared | event.figures)
-            on_event(event)
-        head.run_log.scored()
-        told = head.finish()
-        last = None if tape is None else tape.keep(experiment.last_epoch, None)
-        head.run_log.end(trainer.backbone.weights(), told, last)
-        found = Outcome(
-            seconds=time.perf_counter() - start,
-            head_engine=experiment.head_engine,
-            figures=told | {"task_accuracy": trainer.task_accuracy()},
-        )
+def take_part(
+    experiment: Experiment,
+    party: Party,
+    folder: RunFolder,
+    on_event: Callable[[Event], None],
+    images: SplitImages,
+    head: SecureMintHead,
+) -> Summary:
+    """Steps 3 and 4, once connected.
+
+    Args:
+        images: of `prepare`. head: of `receive_head`.
+    """
+    warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
+    tape = Tape(head, folder.path) if experiment.evidence.replay else None
+    trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper)
+
+    def kept(epoch: int) -> str | None:
+        return None if tape is None else tape.keep(epoch, trainer.state())
+
+    start, joint = time.perf_counter(), []
+    if not warm:
+        head.run_log.checkpoint(trainer.backbone.weights(), {}, replay=kept(0))
+    for event in trainer.run():
+        if isinstance(event, StepEvent) and event.phase != "warm-up":
+            joint.append(event)
+            event = replace(event, rounds=head.meter.last_rounds, bytes_sent=head.meter.last_bytes)
+        if isinstance(event, EpochEvent):
+            weights = trainer.backbone.weights()
+            folder.save_tensors("backbone.safetensors", weights)
+            if event.phase == "warm-up" and event.epoch == warm:
+                head.run_log.checkpoint(weights, {}, replay=kept(warm))
+            if event.phase == "joint" and event.epoch in evaluations:
+                head.run_log.scored()
+                shared = head.epoch_figures(event.epoch)
+                stop = trainer.stopped is not None
+                head.run_log.checkpoint(weights, shared, stop, kept(event.epoch))
+                event = replace(event, figures=shared | event.figures)
+        on_event(event)
+    head.run_log.scored()
+    told = head.finish()
+    last = None if tape is None else tape.keep(experiment.last_epoch, None)
+    head.run_log.end(trainer.backbone.weights(), told, last)
+    found = Outcome(
+        seconds=time.perf_counter() - start,
+        head_engine=experiment.head_engine,
+        figures=told | {"task_accuracy": trainer.task_accuracy()},
+    )
     costs = joint_steps(joint) | head.meter.summary()
     return folder.finish(found | costs | images.summary() | stop_told(experiment, trainer.stopped))
 

@@ -14,15 +14,17 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from amint_mpc.amint.optimizers import head_optimizer as plain_optimizer
+from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_conv_head import PlaintextConvHead
 from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
 from amint_mpc.config import Experiment, Head
 from amint_mpc.data.registry import dataset
-from amint_mpc.limits import representable_momentum, representable_rate
+from amint_mpc.limits import check_rate, representable_momentum, representable_rate
+from amint_mpc.memory import keep_freed
 from amint_mpc.models.classifier import feature_count, tap_shapes
 from amint_mpc.models.conv_head_weights import ConvWeights, TapShapes, init_conv_head
 from amint_mpc.models.head_weights import HeadWeights, Normal, init_head
+from amint_mpc.models.registry import check_backbone
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.mpc.crypten.conv_module import ConvModule
@@ -92,7 +94,7 @@ class Dense:
         return HeadWeights(**weights).tensors()
 
     def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
-        return PlaintextHead(HeadWeights(**weights), plain_optimizer(settings))
+        return PlaintextHead(HeadWeights(**weights), plaintext_optimizer(settings))
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def head_kind(experiment: Experiment) -> HeadKind:
     return Dense(feature_count(experiment, shape), head.hidden)
 
 
-def head_optimizer(experiment: Experiment) -> Optimizer:
+def secure_optimizer(experiment: Experiment) -> Optimizer:
     """How the head's weights move. Steps are for a sum over rows: a rate is the learning rate over a batch's members.
 
     Raises:
@@ -160,3 +162,23 @@ def head_optimizer(experiment: Experiment) -> Optimizer:
     if head.optimizer == "momentum":
         return Momentum(*rate, representable_momentum(head.momentum))
     return GradientDescent(*rate)
+
+
+def shared_head(experiment: Experiment, channel: Channel, party: int, supply: Supply) -> SharedHead:
+    """The head of an experiment at one party, without weights yet. From here on this process keeps freed memory."""
+    keep_freed()
+    return head_kind(experiment).secure(channel, party, supply, secure_optimizer(experiment))
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """What every party can see of an experiment before anything starts, beyond what its keys and values show.
+
+    Raises:
+        UsageError: no such dataset or backbone, images that this backbone does not take, or an optimizer's settings
+            that the secure head cannot apply.
+    """
+    if experiment.head.features is None:  # else both belong to the developer's own loop
+        check_backbone(experiment.model, dataset(experiment.data).shape)
+    if experiment.head.optimizer != "novograd":
+        check_rate(experiment.head.learning_rate, experiment.training.batch)
+    secure_optimizer(experiment)

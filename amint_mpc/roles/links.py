@@ -10,7 +10,6 @@ from typing import TypeVar, cast
 from amint_mpc.config import ROLES, Experiment, Role
 from amint_mpc.errors import PeerError
 from amint_mpc.evidence.session import AgreedSession
-from amint_mpc.memory import keep_freed
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.transport.channel import Channel, abort_code
 
@@ -31,7 +30,6 @@ class Links:
         self._channels: list[Channel] = []
         self.sessions: dict[Role, AgreedSession] = {}  # what was agreed, by the peer's role
         self.to: dict[Role, Channel] = {}
-        keep_freed()
 
     def add(self, channel: AnyChannel) -> AnyChannel:
         """Take charge of a link and compare terms on it.

@@ -10,20 +10,25 @@ from __future__ import annotations
 import os
 
 import torch
-from torch import Tensor
 
 from amint_mpc.errors import PeerError
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import as_bytes, as_tensor
 
 DEALT = "dealt masks"
 SESSION_BYTES = 16
 
 
+def both_seeds() -> tuple[bytes, bytes]:
+    """Fresh seeds of developer and auditor."""
+    return os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+
+
 def hand_out_seeds(developer: Channel, auditor: Channel) -> tuple[SecretStream, SecretStream]:
     """Step 1 at the dealer. Returns the streams of developer and auditor."""
     number = os.urandom(SESSION_BYTES)
-    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    seeds = both_seeds()
     for channel, seed in zip((developer, auditor), seeds, strict=True):
         channel.send("seed", 0, as_tensor(number), as_tensor(seed))
     return SecretStream(seeds[0], DEALT), SecretStream(seeds[1], DEALT)
@@ -32,7 +37,7 @@ def hand_out_seeds(developer: Channel, auditor: Channel) -> tuple[SecretStream, 
 def receive_seed(dealer: Channel) -> tuple[bytes, SecretStream]:
     """Step 1 at a party: the session's number, and this party's stream of masks."""
     number, seed = dealer.receive("seed", 0, (torch.uint8, (SESSION_BYTES,)), (torch.uint8, (SEED_BYTES,)))
-    return number.numpy().tobytes(), SecretStream(seed.numpy().tobytes(), DEALT)
+    return as_bytes(number), SecretStream(as_bytes(seed), DEALT)
 
 
 def check_same_session(peer: Channel, number: bytes) -> None:
@@ -49,8 +54,3 @@ def check_same_session(peer: Channel, number: bytes) -> None:
             f"the {peer.peer} is connected to another dealer, or to another session of it",
             "Start all three parties again, with the same dealer",
         )
-
-
-def as_tensor(data: bytes) -> Tensor:
-    """Bytes as they travel, uint8."""
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)

@@ -23,7 +23,7 @@ from amint_mpc.amint.stopping import Rewind, Stopping
 from amint_mpc.config import Experiment
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.roles.secure_head import plans_of
+from amint_mpc.roles.plans import plans_of
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import Spec
 
@@ -48,7 +48,7 @@ def auditors(head: SharedHead, developer: Channel, experiment: Experiment) -> St
 def developers(
     head: SharedHead, auditor: Channel, experiment: Experiment, on_notice: Callable[[str], None]
 ) -> Stopping[dict[str, Tensor]]:
-    """Does as it is told; `say` is told, too."""
+    """Does as it is told; `on_notice` is told, too."""
     number = 0
 
     def decide(scores: Mapping[str, Tensor], figures: dict[str, float]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from cryptography import x509
-from torch import Tensor
 
 from amint_mpc.config import Role
 from amint_mpc.errors import ProtocolError
@@ -14,7 +13,7 @@ from amint_mpc.evidence.entries import HEAD_TYPE, signed_payload
 from amint_mpc.evidence.log import Log, TreeHead
 from amint_mpc.identity import Identity
 from amint_mpc.transport.channel import Channel
-from amint_mpc.transport.frames import Spec
+from amint_mpc.transport.frames import Spec, as_bytes, as_tensor
 
 SIGNED = "log-signed"
 DIGEST_SPEC: Spec = (torch.uint8, (32,))
@@ -62,13 +61,3 @@ def check_signature(
     """Raises: ProtocolError: it is not the peer's over this payload."""
     if not signing.verify(certificate, kind, payload, signature):
         raise ProtocolError(f"the {peer}'s signature under {what} is not its own", f"Ask the {peer} which key it uses")
-
-
-def as_tensor(data: bytes) -> Tensor:
-    """Bytes as they travel, uint8."""
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
-
-
-def as_bytes(tensor: Tensor) -> bytes:
-    """The other way round."""
-    return tensor.numpy().tobytes()

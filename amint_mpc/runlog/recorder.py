@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.config import Experiment, Role
+from amint_mpc.config import PARTIES, Experiment, Role
 from amint_mpc.errors import EvidenceError, ProtocolError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value, figure, tensors_digest
@@ -46,19 +46,16 @@ from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.countersigning import (
     DIGEST_SPEC,
     SIGNATURE_SPEC,
-    as_bytes,
-    as_tensor,
     check_signature,
     countersign,
 )
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.runlog.interface import NullRunLog, RunLog
 from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import as_bytes, as_tensor
 from amint_mpc.transport.hashing import Digests, HashingChannel
 
 BEGIN, DIGEST, SIGNATURE = "log-begin", "log-digest", "log-statement"
-
-SIGNERS: tuple[Role, ...] = ("developer", "auditor")
 
 
 @contextmanager
@@ -129,7 +126,7 @@ class LogRecorder:
             self._link.send_json(BEGIN, data.model_dump())
         else:
             data = self._commitment(self._link.receive_json(BEGIN))
-        for role in SIGNERS:
+        for role in PARTIES:
             pem = self._certificates[role].public_bytes(Encoding.PEM)
             write_new(self._folder / CERTIFICATES / f"{role}.pem", pem)
         self._begin = {
@@ -137,8 +134,8 @@ class LogRecorder:
             "version": VERSION,
             "experiment": self._experiment.digest(),
             "session": self._session.id.hex(),
-            "certificates": {role: identity.fingerprint(self._certificates[role]) for role in SIGNERS},
-            "software": {role: self._session.software[role].record() for role in SIGNERS},
+            "certificates": {role: identity.fingerprint(self._certificates[role]) for role in PARTIES},
+            "software": {role: self._session.software[role].record() for role in PARTIES},
             "data": data.model_dump(),
         }
         self._log.append("begin", self._begin)
@@ -281,5 +278,5 @@ class LogRecorder:
         peer = self._session.peer
         check_signature(self._certificates[peer], peer, PAYLOAD_TYPE, payload, as_bytes(signature), "the statement")
         by_role = {self._own.role: mine, self._session.peer: as_bytes(signature)}
-        signatures = [(identity.fingerprint(self._certificates[role]), by_role[role]) for role in SIGNERS]
+        signatures = [(identity.fingerprint(self._certificates[role]), by_role[role]) for role in PARTIES]
         write_new(self._folder / STATEMENT, signing.seal(PAYLOAD_TYPE, payload, signatures))

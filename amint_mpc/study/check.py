@@ -10,8 +10,8 @@ from typing import Any
 from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import load_split
 from amint_mpc.errors import AmintError, UsageError
-from amint_mpc.host.checks import check_experiment
 from amint_mpc.models.classifier import feature_count
+from amint_mpc.roles.heads import check_experiment
 from amint_mpc.study.plan import Cell, StudyPlan, together
 
 

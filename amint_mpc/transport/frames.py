@@ -257,3 +257,13 @@ def _malformed(what: str) -> NoReturn:
 def _describe(specs: Sequence[Spec]) -> str:
     shown = [f"{str(dtype).removeprefix('torch.')}{list(shape)}" for dtype, shape in specs[:4]]
     return (", ".join(shown) or "no tensor") + (f" and {len(specs) - 4} more" if len(specs) > 4 else "")
+
+
+def as_tensor(data: bytes) -> Tensor:
+    """Bytes as they travel: uint8 [n]."""
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def as_bytes(tensor: Tensor) -> bytes:
+    """The other way round."""
+    return tensor.numpy().tobytes()

@@ -18,7 +18,7 @@ from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence.verify import verify
 from amint_mpc.models.head_weights import init_head, seeded_normal
-from amint_mpc.roles import secure_head
+from amint_mpc.roles.heads import head_kind
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.runlog.replay_tape import FOLDER
 from tests.roles.memory_runs import Secure, secure_run
@@ -32,7 +32,7 @@ KEPT = [
 def run_of(root: Path, *more: str) -> Secure:
     torch.set_num_threads(1)
     experiment: Experiment = load_experiment("smoke", [*KEPT, *more])
-    first = init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
+    first = init_head(head_kind(experiment).inputs, experiment.head.hidden, seeded_normal(7))
     return secure_run(experiment, root, first.tensors(), logged=True)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from amint_mpc.amint.optimizers import Descent, Momentum, NovoGrad, head_optimizer
+from amint_mpc.amint.optimizers import Descent, Momentum, NovoGrad, plaintext_optimizer
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.config import Head
 from amint_mpc.errors import ProtocolError
@@ -116,14 +116,14 @@ def test_a_step_beyond_the_secure_heads_range_is_refused(scale: float) -> None:
 
 
 def test_the_settings_choose_the_optimizer() -> None:
-    assert type(head_optimizer(Head())) is Descent
-    assert type(head_optimizer(Head(optimizer="momentum", momentum=0.5))) is Momentum
-    assert type(head_optimizer(Head(optimizer="novograd"))) is NovoGrad
+    assert type(plaintext_optimizer(Head())) is Descent
+    assert type(plaintext_optimizer(Head(optimizer="momentum", momentum=0.5))) is Momentum
+    assert type(plaintext_optimizer(Head(optimizer="novograd"))) is NovoGrad
 
 
 @pytest.mark.parametrize("head", [Head(optimizer="momentum", learning_rate=0.05), Head(optimizer="novograd")], ids=str)
 def test_it_learns_to_tell_members(head: Head) -> None:
-    twin = PlaintextHead(init_head(6, 8, seeded_normal(0)), head_optimizer(head))
+    twin = PlaintextHead(init_head(6, 8, seeded_normal(0)), plaintext_optimizer(head))
     x = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
     x[:32, 0] += 2
     for _ in range(100):

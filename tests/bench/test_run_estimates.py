@@ -13,9 +13,10 @@ from amint_mpc.bench.estimate import estimate, load_average
 from amint_mpc.bench.inprocess import parties, together
 from amint_mpc.cli import main
 from amint_mpc.config import ROLES, Experiment, load_experiment
-from amint_mpc.roles import secure_head, seeds
+from amint_mpc.roles import seeds
 from amint_mpc.roles.handshake import handshake
-from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.heads import head_kind, secure_optimizer
+from amint_mpc.roles.plans import targets
 from amint_mpc.transport.channel import memory_pair
 
 QUIET = ("disclosure.final_figures=false", "evidence.log=false")
@@ -38,8 +39,8 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
         seeds.check_same_session(agreed[own], bytes(seeds.SESSION_BYTES))
 
     together([lambda: agree(0), lambda: agree(1)], lambda: None)
-    inputs, labels = secure_head.head_inputs(experiment), secure_head.targets(experiment.training.batch)
-    with parties(head_kind(experiment), secure_head.head_optimizer(experiment)) as three:
+    inputs, labels = head_kind(experiment).inputs, targets(experiment.training.batch)
+    with parties(head_kind(experiment), secure_optimizer(experiment)) as three:
         for item in schedule(experiment):
             if not isinstance(item, ScoreSets):
                 if item.fresh_head:

@@ -82,11 +82,11 @@ def test_a_missing_package_is_told_before_anything_starts(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "spu" else real(name, *more))
-    with pytest.raises(UsageError, match="SPU is not installed"):
+    with pytest.raises(UsageError, match="needs spu, which is not installed"):
         measure(TINY)
     told = CliRunner().invoke(main, ["bench", "head", "--against", "spu", *arguments])
     assert told.exit_code == 2
-    assert told.stderr.startswith("error: SPU is not installed")
+    assert told.stderr.startswith("error: security.correlations two-party needs spu, which is not installed")
     assert "pip install 'amint-mpc[two-party]'" in told.stderr
     assert not started
 

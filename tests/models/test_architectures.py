@@ -11,9 +11,9 @@ import torchvision
 
 from amint_mpc.config import Experiment, Model
 from amint_mpc.errors import UsageError
-from amint_mpc.host.checks import check_experiment
 from amint_mpc.models import BACKBONES, TAPS, Backbone, build_classifier, check_backbone, feature_count
 from amint_mpc.models.registry import build_backbone
+from amint_mpc.roles.heads import check_experiment
 
 SHAPES = ((1, 28, 28), (3, 32, 32), (3, 64, 64))
 MAPS = {  # (channels, by how much smaller than the image) of the six tapped maps

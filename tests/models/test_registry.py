@@ -16,7 +16,6 @@ from torch import nn
 from amint_mpc.cli import main
 from amint_mpc.config import Experiment, Model, load_experiment
 from amint_mpc.errors import UsageError
-from amint_mpc.host.checks import check_experiment
 from amint_mpc.models import (
     BACKBONES,
     BackboneSpec,
@@ -27,6 +26,7 @@ from amint_mpc.models import (
     feature_count,
     register_backbone,
 )
+from amint_mpc.roles.heads import check_experiment
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_backbone.py"
 MODULE = """

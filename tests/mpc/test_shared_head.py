@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amint_mpc.errors import PeerError, ProtocolError, UsageError
+from amint_mpc.errors import PeerError, ProtocolError
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.descent import GradientDescent
@@ -270,10 +270,3 @@ def wait_until_failed(relay: Relay) -> None:
             return
         time.sleep(0.01)
     pytest.fail("the relay goes on")
-
-
-def test_without_spu_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="not installed") as error:
-        engines.check_installed()
-    assert "pip install 'amint-mpc[two-party]'" in error.value.hint

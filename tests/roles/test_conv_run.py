@@ -7,7 +7,7 @@ import pytest
 
 from amint_mpc.config import load_experiment
 from amint_mpc.models import load_conv_head
-from amint_mpc.roles import secure_head
+from amint_mpc.roles.heads import head_kind
 from tests.roles.party_processes import Site
 
 MakeSite = Callable[..., Site]
@@ -31,7 +31,7 @@ def test_three_processes_train_and_open_a_convolutional_head(site: MakeSite) -> 
     assert summaries["auditor"]["rounds_per_step"] > 50
     assert summaries["auditor"]["figures"]["mint_auc"] == summaries["developer"]["figures"]["mint_auc"]
     head = load_conv_head(place.run_folder("auditor") / "head.safetensors")
-    assert head.features == secure_head.head_inputs(load_experiment("smoke", SMALL))
+    assert head.features == head_kind(load_experiment("smoke", SMALL)).inputs
     assert len(head.values["first.bias"]) == 2
     assert not (place.run_folder("developer") / "head.safetensors").exists()
 

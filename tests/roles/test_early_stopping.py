@@ -23,8 +23,10 @@ from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.layers import train_plan
 from amint_mpc.plaintext_run import head_stopping
-from amint_mpc.roles import secure_head, stopping
+from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import embedded
+from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.plans import plans
 from amint_mpc.transport.channel import memory_pair
 from tests.device import DEVICE
 from tests.mpc.local_dealer import local_supplies
@@ -64,7 +66,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     """Both modes on the same figures of each evaluation, whatever the scores were."""
     torch.set_num_threads(1)
     experiment = load_experiment("smoke", TINY)
-    first = init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
+    first = init_head(head_kind(experiment).inputs, experiment.head.hidden, seeded_normal(7))
     draws: dict[str, list[Any]] = {"secure": [], "twin": []}
     features: dict[str, list[Tensor]] = {"secure": [], "twin": []}
     order = Trainer._epoch_order
@@ -147,7 +149,7 @@ def test_the_files_of_a_stopped_run_are_complete(run: Stopped) -> None:
 
 
 def test_the_dealer_deals_it_all_and_masks_between_are_never_used(run: Stopped) -> None:
-    total = sum(1 for _ in secure_head.plans(run.experiment))
+    total = sum(1 for _ in plans(run.experiment))
     assert run.secure.blocks == total
     steps = [
         len(score_batches(n))

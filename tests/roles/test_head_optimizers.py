@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amint_mpc.amint.optimizers import head_optimizer
+from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.amint.schedule import TrainStep, schedule, score_batches
 from amint_mpc.config import Experiment, load_experiment
@@ -24,9 +24,9 @@ from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.roles import secure_head
 from amint_mpc.roles.backends import embedded
-from amint_mpc.roles.heads import Dense
+from amint_mpc.roles.heads import Dense, secure_optimizer
+from amint_mpc.roles.plans import head_steps, plans, targets
 from amint_mpc.transport.channel import Channel, memory_pair
 from tests.mpc.local_dealer import local_supplies
 
@@ -99,16 +99,12 @@ def both(settings: list[str], dealer: str = "in place") -> Run:
     experiment = load_experiment("smoke", COMMON + settings)
     run, members = Run(experiment), experiment.training.batch
     first = init_head(FEATURES, experiment.head.hidden, seeded_normal(7))
-    twin = PlaintextHead(first, head_optimizer(experiment.head))
-    channels, optimizer, sizes = (
-        memory_pair(),
-        secure_head.head_optimizer(experiment),
-        (FEATURES, experiment.head.hidden),
-    )
+    twin = PlaintextHead(first, plaintext_optimizer(experiment.head))
+    channels, optimizer, sizes = memory_pair(), secure_optimizer(experiment), (FEATURES, experiment.head.hidden)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(secure_head, "head_kind", lambda _: Dense(*sizes))
-        plans = list(secure_head.plans(experiment))
-    supplies = supplies_of(dealer, plans, channels)
+        patch.setattr("amint_mpc.roles.plans.head_kind", lambda _: Dense(*sizes))
+        needed = list(plans(experiment))
+    supplies = supplies_of(dealer, needed, channels)
 
     def party(index: int, channel: Channel) -> None:
         head, x = SecureHead(channel, index, supplies[index], *sizes, optimizer), batches(members)
@@ -120,7 +116,7 @@ def both(settings: list[str], dealer: str = "in place") -> Run:
                 features = next(x)
                 before = channel.stats.rounds
                 brought = features.double() if index == DEVELOPER else None
-                gradient = head.train_step(brought, secure_head.targets(members))
+                gradient = head.train_step(brought, targets(members))
                 run.shares[index].append({name: getattr(head._module, name).share.clone() for name in WEIGHT_BITS})
                 if gradient is not None:
                     run.rounds += channel.stats.rounds - before
@@ -154,7 +150,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def test_every_gradient_is_the_twins(run: Run) -> None:
-    assert len(run.secure) == len(run.plain) == secure_head.head_steps(run.experiment) == 36
+    assert len(run.secure) == len(run.plain) == head_steps(run.experiment) == 36
     pairs = zip(run.secure, run.plain, strict=True)
     cosines = [float(F.cosine_similarity(a.flatten(), b.flatten(), dim=0)) for a, b in pairs]
     assert min(cosines) >= 0.999, cosines

@@ -15,7 +15,7 @@ from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.results import Figure
 from amint_mpc.roles import links, seeds
 from amint_mpc.roles.backends.with_dealer import WatchedSupply
-from amint_mpc.roles.secure_head import check_figures, check_values
+from amint_mpc.roles.told_figures import check_figures, check_values
 from amint_mpc.transport.channel import memory_pair
 
 GOOD = {"value": 0.5, "low": 0.4, "high": 0.6}

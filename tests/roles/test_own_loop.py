@@ -8,7 +8,7 @@ import yaml
 from safetensors.torch import load_file
 
 from amint_mpc.config import load_experiment
-from amint_mpc.roles import secure_head
+from amint_mpc.roles.plans import head_steps
 from tests.roles.party_processes import Site
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loop.py"
@@ -31,7 +31,7 @@ def test_it_joins_auditor_and_dealer(site: Callable[..., Site]) -> None:
     experiment = load_experiment(EXAMPLE.with_suffix(".yaml"), changes)
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     (place.folder / "experiment.yaml").write_text(text)
-    assert secure_head.head_steps(experiment) == 4
+    assert head_steps(experiment) == 4
 
     files = [str(place.folder / "experiment.yaml"), str(place.party("developer"))]
     loop = place.execute(str(EXAMPLE), *files, name="loop")

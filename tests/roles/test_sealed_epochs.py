@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from amint_mpc.amint.optimizers import head_optimizer
+from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.amint.trainer import Trainer
@@ -18,8 +18,8 @@ from amint_mpc.data.split import load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.evidence.verify import verify
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
-from amint_mpc.roles import secure_head
-from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.heads import head_kind, secure_optimizer
+from amint_mpc.roles.plans import targets
 from amint_mpc.runlog.expected import ExpectedEntries
 from tests.device import DEVICE
 from tests.roles.memory_runs import Secure, secure_run
@@ -39,7 +39,7 @@ def experiment() -> Experiment:
 
 @pytest.fixture(scope="module")
 def first(experiment: Experiment) -> HeadWeights:
-    return init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
+    return init_head(head_kind(experiment).inputs, experiment.head.hidden, seeded_normal(7))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_schedule_begins_again_with_a_fresh_head(experiment: Experiment) -> 
 
 def test_the_secure_run_is_its_twin(experiment: Experiment, first: HeadWeights, secure: Secure) -> None:
     def head() -> PlaintextHead:
-        return PlaintextHead(first, head_optimizer(experiment.head))
+        return PlaintextHead(first, plaintext_optimizer(experiment.head))
 
     twin = head()
     twin.fresh = head
@@ -79,7 +79,7 @@ def test_the_classifier_stays_what_it_was_before(experiment: Experiment, first: 
     for sealed in (0, 3):
         training = experiment.training.model_copy(update={"sealed_epochs": sealed})
         changed = experiment.model_copy(update={"training": training})
-        head = PlaintextHead(first, head_optimizer(changed.head), lambda: PlaintextHead(first, 0.03))
+        head = PlaintextHead(first, plaintext_optimizer(changed.head), lambda: PlaintextHead(first, 0.03))
         trainer = Trainer(changed, load_split(changed, None), head, DEVICE)
         for _ in trainer.run():
             pass
@@ -97,8 +97,8 @@ def test_the_log_has_every_sealed_step(secure: Secure) -> None:
 def test_a_sealed_step_sends_the_developer_no_gradient(optimizer: str, experiment: Experiment) -> None:
     head = experiment.head.model_copy(update={"optimizer": optimizer})
     changed = experiment.model_copy(update={"head": head})
-    kind, steps = head_kind(changed), secure_head.head_optimizer(changed)
-    inputs, labels = kind.inputs, secure_head.targets(6)
+    kind, steps = head_kind(changed), secure_optimizer(changed)
+    inputs, labels = kind.inputs, targets(6)
     x = torch.randn((12, inputs), generator=torch.Generator().manual_seed(1), dtype=torch.float64).clamp(-3, 3)
     opened: dict[bool, Any] = {}
     for open_gradient in (True, False):
@@ -112,8 +112,8 @@ def test_a_sealed_step_sends_the_developer_no_gradient(optimizer: str, experimen
 
 
 def test_a_sealed_step_changes_the_weights_as_an_open_one(experiment: Experiment) -> None:
-    kind, steps = head_kind(experiment), secure_head.head_optimizer(experiment)
-    labels = secure_head.targets(6)
+    kind, steps = head_kind(experiment), secure_optimizer(experiment)
+    labels = targets(6)
     x = torch.randn((12, kind.inputs), generator=torch.Generator().manual_seed(1), dtype=torch.float64).clamp(-3, 3)
     weights = kind.first_weights(seeded_normal(3))
     moved = []

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,10 @@ from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.roles import auditor, developer, heads, secure_head
+from amint_mpc.roles import auditor, developer, heads
+from amint_mpc.roles.heads import head_kind, secure_optimizer
+from amint_mpc.roles.plans import head_steps, plans
+from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import NullRunLog
 from amint_mpc.transport.channel import Channel, memory_pair
@@ -45,7 +47,7 @@ TINY = [
 class Watched:
     """The developer's head, with a plaintext head that is fed the very same features."""
 
-    def __init__(self, head: secure_head.SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
+    def __init__(self, head: SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
         self.head, self.secure, self.twin = head, secure, twin
         self.meter, self.epoch_figures, self.finish = head.meter, head.epoch_figures, head.finish
         self.stopper, self.run_log = head.stopper, head.run_log
@@ -107,24 +109,25 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """`roles.developer.run` and what `roles.auditor.run` does once it is connected, as two threads."""
+    """What developer and auditor do once they are connected, as two threads."""
     torch.set_num_threads(1)
     experiment = load_experiment("smoke", TINY)
-    first = init_head(secure_head.head_inputs(experiment), experiment.head.hidden, seeded_normal(7))
+    first = init_head(head_kind(experiment).inputs, experiment.head.hidden, seeded_normal(7))
     root = tmp_path_factory.mktemp("runs")
     folders = {role: RunFolder.create(root, experiment, role, role) for role in ("developer", "auditor")}
     channels = memory_pair()
-    supplies, optimizer = local_supplies(secure_head.plans(experiment)), secure_head.head_optimizer(experiment)
+    supplies, optimizer = local_supplies(plans(experiment)), secure_optimizer(experiment)
     events: dict[str, list[Event]] = {role: [] for role in folders}
     made: list[Watched] = []
 
-    @contextmanager
-    def joined(*_: object) -> Iterator[Watched]:
+    def part_of_developer() -> Any:
+        told = events["developer"].append
+        images, _ = developer.prepare(experiment, party, folders["developer"], told)
         secure = SecureHead(channels[0], DEVELOPER, supplies[0], *first.w1.shape, optimizer)
         secure.share_weights(None, None)
-        head = secure_head.SecureMintHead(secure, channels[0], experiment)
+        head = SecureMintHead(secure, channels[0], experiment)
         made.append(Watched(head, secure, PlaintextHead(first, experiment.head.learning_rate)))
-        yield made[0]
+        return developer.take_part(experiment, party, folders["developer"], told, images, made[0])
 
     def one(role: str, body: Callable[[], Any], channel: Channel) -> Any:
         try:
@@ -137,9 +140,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "init_head", lambda *_: first)  # a head that the twin can start from, too
         party = Party(role="developer", device=DEVICE)
-        told = events["developer"].append
         bodies = {
-            "developer": lambda: developer.run(experiment, party, folders["developer"], told, joined),  # no sockets
+            "developer": part_of_developer,
             "auditor": lambda: auditor.take_part(
                 experiment,
                 folders["auditor"],
@@ -161,7 +163,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_gradient_is_the_plaintext_heads(run: Run) -> None:
-    assert len(run.watched.cosines) == secure_head.head_steps(run.experiment) == 16
+    assert len(run.watched.cosines) == head_steps(run.experiment) == 16
     assert min(run.watched.cosines) >= 0.999
 
 
@@ -242,10 +244,8 @@ def test_both_count_the_same_rounds(run: Run) -> None:
 def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
     experiment = load_experiment("smoke", TINY)
     channel, other = memory_pair()
-    secure = SecureHead(
-        channel, DEVELOPER, local_supplies([])[DEVELOPER], 96, 8, secure_head.head_optimizer(experiment)
-    )
-    head = secure_head.SecureMintHead(secure, channel, experiment)
+    secure = SecureHead(channel, DEVELOPER, local_supplies([])[DEVELOPER], 96, 8, secure_optimizer(experiment))
+    head = SecureMintHead(secure, channel, experiment)
     assert head.steps == 16
     for rows, members in ((24, 11), (23, 12), (20, 10)):
         with pytest.raises(UsageError, match="12 members and as many external"):
@@ -263,8 +263,8 @@ def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
 
 def test_a_value_out_of_range_ends_the_step() -> None:
     experiment = load_experiment("smoke", TINY)
-    channels, supplies = memory_pair(), local_supplies(secure_head.plans(experiment))
-    secure = SecureHead(channels[0], DEVELOPER, supplies[0], 96, 8, secure_head.head_optimizer(experiment))
+    channels, supplies = memory_pair(), local_supplies(plans(experiment))
+    secure = SecureHead(channels[0], DEVELOPER, supplies[0], 96, 8, secure_optimizer(experiment))
     giver = threading.Thread(
         target=channels[1].send,
         args=("head", 0, *(torch.zeros(shape, dtype=torch.int64) for shape in secure.shapes.values())),
@@ -273,9 +273,7 @@ def test_a_value_out_of_range_ends_the_step() -> None:
     secure.share_weights(None, None)
     giver.join()
     for wrong in (8.01, float("nan")):
-        secure = (
-            secure_head.SecureMintHead(secure, channels[0], experiment) if isinstance(secure, SecureHead) else secure
-        )
+        secure = SecureMintHead(secure, channels[0], experiment) if isinstance(secure, SecureHead) else secure
         with pytest.raises(ProtocolError, match="outside"):
             secure.step(torch.full((24, 96), wrong), 12)
     for channel in channels:

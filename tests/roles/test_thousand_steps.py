@@ -16,7 +16,9 @@ from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.roles import secure_head
+from amint_mpc.roles.heads import head_kind, secure_optimizer
+from amint_mpc.roles.plans import plans, targets
+from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.transport.channel import memory_pair
 from tests.device import DEVICE
 from tests.mpc.local_dealer import local_supplies
@@ -45,13 +47,13 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
     """The quickstart, training its classifier for 1,012 joint steps; one thread for each party."""
     torch.set_num_threads(1)
     experiment = load_experiment("quickstart", ["training.epochs=44", "training.evaluate_every=0"])
-    inputs, hidden = secure_head.head_inputs(experiment), experiment.head.hidden
-    channels, supplies = memory_pair(), local_supplies(secure_head.plans(experiment))
-    optimizer = secure_head.head_optimizer(experiment)
+    inputs, hidden = head_kind(experiment).inputs, experiment.head.hidden
+    channels, supplies = memory_pair(), local_supplies(plans(experiment))
+    optimizer = secure_optimizer(experiment)
     heads = [Watched(channels[p], p, supplies[p], inputs, hidden, optimizer) for p in (DEVELOPER, AUDITOR)]
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 
-    class Kept(secure_head.SecureMintHead):
+    class Kept(SecureMintHead):
         def step(self, features: Tensor, members: int) -> Tensor:
             gradient = super().step(features, members)
             if heads[DEVELOPER].count in LOOKED_AT:
@@ -71,7 +73,7 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
         weights = init_head(inputs, hidden, seeded_normal(7)).tensors()
         masks = {name: torch.randint(-(2**62), 2**62, shape) for name, shape in heads[AUDITOR].shapes.items()}
         heads[AUDITOR].share_weights(weights, masks)
-        labels = secure_head.targets(experiment.training.batch)
+        labels = targets(experiment.training.batch)
         for _ in range(max(LOOKED_AT)):
             heads[AUDITOR].train_step(None, labels)
         channels[AUDITOR].close()

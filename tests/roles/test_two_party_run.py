@@ -98,9 +98,8 @@ def test_without_spu_both_say_what_to_install(monkeypatch: pytest.MonkeyPatch, t
                 events.append,
             )
         assert "pip install 'amint-mpc[two-party]'" in error.value.hint
-        joined = developer.joined(experiment(), Party(role="developer", keys=places["developer"]), folder=folder)
-        with pytest.raises(UsageError, match="not installed"), joined:
-            pass
+        with pytest.raises(UsageError, match="not installed"):
+            developer.run(experiment(), Party(role="developer", keys=places["developer"]), folder, events.append)
 
 
 def test_an_auditor_without_a_dealer_is_told_of_both_ways(tmp_path: Path) -> None:

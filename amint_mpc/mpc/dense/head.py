@@ -35,7 +35,7 @@ from amint_mpc.mpc.dense.step import Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols.linear import REVEALED_BITS
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.mpc.shared_head import send_shares
+from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.transport.channel import Channel
 
 LOGIT_BITS = fp.Z_BITS - (64 - REVEALED_BITS)
@@ -125,14 +125,13 @@ class SecureHead:
         """Open the head to the auditor alone, float64, within 2^-OPENED_BITS. None at the developer."""
         dropped = {name: max(WEIGHT_BITS[name] - OPENED_BITS, 0) for name in self.shapes}
         mine = {name: getattr(self._ready(), name).share >> bits for name, bits in dropped.items()}
-        if self.party == DEVELOPER:
-            self._channel.send("open", 0, *mine.values())
+        sums = open_to(self._channel, self.party, AUDITOR, "open", 0, mine)
+        if sums is None:
             return None
-        theirs = self._channel.receive("open", 0, *((torch.int64, shape) for shape in self.shapes.values()))
         opened = {}
-        for (name, bits), other in zip(dropped.items(), theirs, strict=True):
-            total = ((mine[name] + other) << bits) >> bits  # the sum of the kept bits, with its sign
-            opened[name] = fp.decode(total, WEIGHT_BITS[name] - bits)
+        for (name, bits), total in zip(dropped.items(), sums, strict=True):
+            kept = (total << bits) >> bits  # the sum of the kept bits, with its sign
+            opened[name] = fp.decode(kept, WEIGHT_BITS[name] - bits)
         return {"w1": opened["w1"][:-1], "b1": opened["w1"][-1], "w2": opened["w2"], "b2": opened["b2"]}
 
     def train_step(self, x: Tensor | None, targets: Tensor, open_gradient: bool = True) -> Tensor | None:

@@ -1,8 +1,8 @@
 """The functions in C (`_ring.c`, `_sign.c`), where they were built when the package was installed.
 
-`hatch_build.py` builds them with the C compiler that it finds; without one there are none, and `ring` and `sign`
-compute the same with torch. AMINT_MPC_NO_NATIVE=1 in the environment leaves them unused. ctypes calls them without
-Python's lock.
+`hatch_build.py` builds them with the C compiler that it finds; without one there are none, and `ring.products` and
+`protocols.sign` compute the same with torch. AMINT_MPC_NO_NATIVE=1 in the environment leaves them unused. ctypes calls
+them without Python's lock.
 """
 
 from __future__ import annotations

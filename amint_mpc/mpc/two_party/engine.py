@@ -5,7 +5,6 @@ All of SPU's files, sockets and its log, lie in a folder that this user alone ca
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import select
 import shutil
@@ -22,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amint_mpc.errors import PeerError, ProtocolError, UsageError
+from amint_mpc.errors import PeerError, ProtocolError
 from amint_mpc.mpc.two_party import messages, process
 from amint_mpc.mpc.two_party.relay import Relay
 from amint_mpc.transport.channel import Channel, ChannelStats
@@ -32,12 +31,6 @@ LOCAL = ("set", "get", "input")
 """Commands that need no answer of the other party's; it may have finished, and gone, before their own."""
 INSTALL = "Run pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11"
 ENGINE_NOTICE = "the head is computed under SPU (CHEETAH), not CrypTen: no dealer, nobody but the two parties"
-
-
-def check_installed() -> None:
-    """Raises UsageError: SPU is not installed; says how to install it."""
-    if importlib.util.find_spec("spu") is None:
-        raise UsageError("security.correlations two-party needs SPU, which is not installed here", INSTALL)
 
 
 class SpuEngine:
@@ -70,9 +63,8 @@ class SpuEngine:
         """Start the process and join the other party's; both call it at the same place of their schedules.
 
         Raises:
-            PeerError: the two could not be joined. UsageError: SPU is not installed.
+            PeerError: the two could not be joined.
         """
-        check_installed()
         self._folder = Path(tempfile.mkdtemp(prefix="amint-mpc-spu-"))
         own, peer = self._folder / "own", self._folder / "peer"
         self._relay = Relay(self._link, self._party, own, peer)

@@ -12,7 +12,7 @@ parties are connected; what it gets is a function that makes the head.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
@@ -51,5 +51,5 @@ def check_installed(experiment: Experiment) -> None:
     """
     named = experiment.security.correlations
     for package, how in backend_of(experiment).packages.items():
-        if find_spec(package) is None:
+        if importlib.util.find_spec(package) is None:
             raise UsageError(f"security.correlations {named} needs {package}, which is not installed here", how)

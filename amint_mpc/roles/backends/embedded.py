@@ -7,7 +7,6 @@ link between the two, each before the step that uses it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -19,9 +18,10 @@ from amint_mpc.mpc.correlations.base import Memory, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve_step
 from amint_mpc.roles.backends.base import Connected, MakeHead
-from amint_mpc.roles.heads import head_kind, head_optimizer
-from amint_mpc.roles.seeds import DEALT, as_tensor
+from amint_mpc.roles.heads import shared_head
+from amint_mpc.roles.seeds import DEALT, both_seeds
 from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import as_bytes, as_tensor
 
 
 class Embedded:
@@ -38,13 +38,13 @@ class Embedded:
     def developer(self, at: Connected) -> Iterator[MakeHead]:
         """See `Backend.developer`."""
         supply = developers_supply(at.peer)
-        yield lambda channel: head_kind(at.experiment).secure(channel, DEVELOPER, supply, head_optimizer(at.experiment))
+        yield lambda channel: shared_head(at.experiment, channel, DEVELOPER, supply)
 
     @contextmanager
     def auditor(self, at: Connected) -> Iterator[MakeHead]:
         """See `Backend.auditor`."""
         supply = auditors_supply(at.peer)
-        yield lambda channel: head_kind(at.experiment).secure(channel, AUDITOR, supply, head_optimizer(at.experiment))
+        yield lambda channel: shared_head(at.experiment, channel, AUDITOR, supply)
 
 
 class EmbeddedDealer(Supply):
@@ -69,7 +69,7 @@ class EmbeddedDealer(Supply):
 
 def auditors_supply(developer: Channel) -> Supply:
     """Make both seeds and send the developer its own."""
-    seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    seeds = both_seeds()
     developer.send("seed", 0, as_tensor(seeds[DEVELOPER]))
     return EmbeddedDealer(developer, seeds)
 
@@ -77,4 +77,4 @@ def auditors_supply(developer: Channel) -> Supply:
 def developers_supply(auditor: Channel) -> Supply:
     """Receive the seed; blocks come on the same link."""
     (seed,) = auditor.receive("seed", 0, (torch.uint8, (SEED_BYTES,)))
-    return Supply(SecretStream(seed.numpy().tobytes(), DEALT), DEVELOPER, auditor)
+    return Supply(SecretStream(as_bytes(seed), DEALT), DEVELOPER, auditor)

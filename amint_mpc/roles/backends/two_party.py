@@ -7,16 +7,15 @@ from contextlib import contextmanager
 
 from amint_mpc.config import Party
 from amint_mpc.errors import UsageError
+from amint_mpc.memory import keep_freed
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.descent import plain_descent
-from amint_mpc.mpc.two_party.engine import ENGINE_NOTICE, INSTALL, SpuEngine, check_installed
+from amint_mpc.mpc.two_party.engine import ENGINE_NOTICE, INSTALL, SpuEngine
 from amint_mpc.mpc.two_party.head import SpuHead
 from amint_mpc.roles.backends.base import Connected, MakeHead
-from amint_mpc.roles.heads import Dense, head_kind, head_optimizer
+from amint_mpc.roles.heads import Dense, head_kind, secure_optimizer
 from amint_mpc.transport.channel import FramedChannel
 from amint_mpc.transport.connect import connect
-
-__all__ = ["INSTALL", "TwoParty"]
 
 
 class TwoParty:
@@ -28,7 +27,6 @@ class TwoParty:
 
     def check(self, party: Party) -> None:
         """See `Backend.check`."""
-        check_installed()
 
     @contextmanager
     def developer(self, at: Connected) -> Iterator[MakeHead]:
@@ -55,6 +53,7 @@ def _heads(at: Connected, second: FramedChannel, party: int) -> Iterator[MakeHea
     kind = head_kind(at.experiment)
     if not isinstance(kind, Dense):
         raise UsageError("a convolutional head needs a dealer", "Set head.input to pooled or maps")
-    rate = plain_descent(head_optimizer(at.experiment), "a head between two parties alone")
+    keep_freed()
+    rate = plain_descent(secure_optimizer(at.experiment), "a head between two parties alone")
     with SpuEngine(at.links.also(second), party, at.peer.check, at.party.idle_timeout_s) as spu:
         yield lambda channel: SpuHead(channel, party, spu, kind.inputs, kind.hidden, rate)

@@ -13,9 +13,9 @@ from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.mpc.two_party.engine import INSTALL
 from amint_mpc.roles.backends.base import Connected, MakeHead
-from amint_mpc.roles.backends.two_party import INSTALL
-from amint_mpc.roles.heads import head_kind, head_optimizer
+from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.links import name_lost_third_party
 from amint_mpc.roles.seeds import check_same_session, receive_seed
 from amint_mpc.transport.channel import FramedChannel
@@ -43,16 +43,16 @@ class WithDealer:
     @contextmanager
     def developer(self, at: Connected) -> Iterator[MakeHead]:
         """See `Backend.developer`."""
-        supply, kind = developers_supply(at), head_kind(at.experiment)
+        supply = developers_supply(at)
         with name_lost_third_party("developer"):
-            yield lambda channel: kind.secure(channel, DEVELOPER, supply, head_optimizer(at.experiment))
+            yield lambda channel: shared_head(at.experiment, channel, DEVELOPER, supply)
 
     @contextmanager
     def auditor(self, at: Connected) -> Iterator[MakeHead]:
         """See `Backend.auditor`."""
-        supply, kind = auditors_supply(at), head_kind(at.experiment)
+        supply = auditors_supply(at)
         with name_lost_third_party("auditor"):
-            yield lambda channel: kind.secure(channel, AUDITOR, supply, head_optimizer(at.experiment))
+            yield lambda channel: shared_head(at.experiment, channel, AUDITOR, supply)
 
 
 def developers_supply(at: Connected) -> Supply:

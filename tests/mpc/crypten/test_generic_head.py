@@ -24,7 +24,7 @@ from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.ring.fixed_point import X_BITS
 from amint_mpc.roles.auditor import draw_and_share
-from amint_mpc.roles.heads import Convolutional, HeadKind, head_kind, head_optimizer
+from amint_mpc.roles.heads import Convolutional, HeadKind, head_kind, secure_optimizer
 from amint_mpc.transport.channel import memory_pair
 from tests.mpc.local_dealer import local_supplies
 
@@ -245,7 +245,7 @@ def test_twenty_steps_of_the_size_of_the_experiment(kind_of_input: str) -> None:
     """configs/conv.yaml: 1,296 values of two maps, 16 members and 16 external images."""
     torch.set_num_threads(1)
     experiment: Experiment = load_experiment("conv", [f"head.input={kind_of_input}"])
-    kind, rate, members = head_kind(experiment), head_optimizer(experiment), experiment.training.batch
+    kind, rate, members = head_kind(experiment), secure_optimizer(experiment), experiment.training.batch
     first = kind.first_weights(seeded_normal(3))
     both = Both(kind, [kind.train_plan(2 * members, rate)] * 20, first, rate)
     twin = kind.plaintext(first, experiment.head)

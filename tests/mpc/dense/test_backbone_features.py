@@ -11,7 +11,8 @@ from amint_mpc.config import Experiment
 from amint_mpc.models import BACKBONES, build_classifier, init_head, seeded_normal
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.roles import secure_head
+from amint_mpc.roles.heads import secure_optimizer
+from amint_mpc.roles.plans import targets
 from tests.mpc.cases import head_party, head_plans, weight_masks
 from tests.mpc.parties import run_both
 
@@ -32,9 +33,9 @@ def test_the_secure_gradient_is_the_plaintext_heads(name: str) -> None:
     head = init_head(features.shape[1], HIDDEN, seeded_normal(2))
     plain = PlaintextHead(head, experiment.head.learning_rate).step(features, MEMBERS)
 
-    rate = secure_head.head_optimizer(experiment)
+    rate = secure_optimizer(experiment)
     party = head_party(
-        head.tensors(), weight_masks(*head.w1.shape, 3), [features.double()], secure_head.targets(MEMBERS), rate=rate
+        head.tensors(), weight_masks(*head.w1.shape, 3), [features.double()], targets(MEMBERS), rate=rate
     )
     results = run_both(party, head_plans(2 * MEMBERS, *head.w1.shape, 1, rate=rate))
     secure = results[DEVELOPER][0][0] / MEMBERS

@@ -1,0 +1,55 @@
+"""What the head's training steps cost: rounds, bytes and seconds, as means over the steps."""
+
+from __future__ import annotations
+
+from amint_mpc.events import StepEvent
+from amint_mpc.results import Outcome
+from amint_mpc.transport.channel import Channel, ChannelStats
+
+
+class Meter:
+    """Rounds and bytes of the head's training steps between developer and auditor. Entered around each step.
+
+    Args:
+        channel: the link. extra_traffic: what the head exchanges beside it.
+    """
+
+    def __init__(self, channel: Channel, extra_traffic: ChannelStats | None = None) -> None:
+        self._all = [stats for stats in (channel.stats, extra_traffic) if stats is not None]
+        self._rounds, self._bytes = 0, 0
+        self.last_rounds, self.last_bytes = 0, 0
+        self.steps, self.rounds, self.bytes = 0, 0, 0
+
+    def __enter__(self) -> None:
+        """Leave out what was sent since the last step."""
+        self._rounds, self._bytes = self._now()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Count what happened since as one step."""
+        if kind is not None:
+            return
+        rounds, sent = self._now()
+        self.last_bytes = sent - self._bytes
+        self.steps += 1
+        self.rounds += rounds - self._rounds
+        self.bytes += self.last_bytes
+        # The mean: the two clocks overtake each other by one, so that a single step may show one more or less.
+        self.last_rounds = round(self.rounds / self.steps)
+
+    def _now(self) -> tuple[int, int]:
+        return sum(stats.rounds for stats in self._all), sum(stats.bytes_sent for stats in self._all)
+
+    def summary(self) -> Outcome:
+        """Means over the steps."""
+        steps = max(self.steps, 1)
+        return Outcome(rounds_per_step=round(self.rounds / steps, 1), mb_sent_per_step=self.bytes / steps / 1e6)
+
+
+def joint_steps(events: list[StepEvent]) -> Outcome:
+    """Means over the steps of the joint loss."""
+    count = max(len(events), 1)
+    return Outcome(
+        steps=len(events),
+        seconds_per_step=sum(event.seconds for event in events) / count,
+        head_seconds_per_step=sum(event.secure_seconds for event in events) / count,
+    )
