@@ -71,7 +71,7 @@ WORD = "train/n00000017/images"
         ("gtsrb", TEST, append("00000.ppm;;;;;;;three\n"), "a line without Filename and ClassId: '00000.ppm;"),
         ("gtsrb", TEST, append("00000.ppm\n"), "a line without Filename and ClassId: '00000.ppm'"),
         ("gtsrb", TEST, append("00000.ppm;;;;;;;43\n"), "a label is outside 0 to 42"),
-        ("gtsrb", TEST, lambda path: path.write_bytes(b"\xff\xfe\x00"), "is no text"),
+        ("gtsrb", TEST, lambda path: path.write_bytes(b"\xff\xfe\x00"), "is not text"),
         ("gtsrb", TEST, lambda path: path.write_bytes(bytes(1 << 23) + b"x"), "is longer than"),
         ("tiny-imagenet", WORD, empty, r"n00000017/images holds no images \(.jpeg\)"),
         ("tiny-imagenet", "train/n00000017", shutil.rmtree, "cannot be listed"),

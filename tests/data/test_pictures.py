@@ -115,14 +115,14 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
         (b"", "an empty file"),
         (b"words", "a file that starts with b'words'"),
         (EPS, r"a file that starts with b'%!PS-Adobe-3.0 E'"),  # Pillow would start Ghostscript
-        (b"\x89PNG\r\n\x1a\n", "no image|cannot be read"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "no image|cannot be read"),
-        (b"GIF89a" + bytes(7), "no image|cannot be read"),
-        (b"II*\x00\x08\x00\x00\x00\xff\xff", "no image|cannot be read"),
-        (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "no image|cannot be read"),
-        (b"BM" + b"\xff" * 60, "no image|cannot be read"),
+        (b"\x89PNG\r\n\x1a\n", "not an image|cannot be read"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "not an image|cannot be read"),
+        (b"GIF89a" + bytes(7), "not an image|cannot be read"),
+        (b"II*\x00\x08\x00\x00\x00\xff\xff", "not an image|cannot be read"),
+        (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "not an image|cannot be read"),
+        (b"BM" + b"\xff" * 60, "not an image|cannot be read"),
         (b"P6 8 8 255\n\x00", "truncated"),
-        (b"P6 x 8 255\n", "no image|cannot be read"),
+        (b"P6 x 8 255\n", "not an image|cannot be read"),
     ],
 )
 def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, complaint: str) -> None:
