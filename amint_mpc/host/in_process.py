@@ -36,7 +36,7 @@ from amint_mpc import identity
 from amint_mpc.config import Experiment, Party, Role
 from amint_mpc.errors import PeerError, UsageError
 from amint_mpc.eventlines import epoch_line
-from amint_mpc.events import EpochEvent, Event
+from amint_mpc.events import EpochEvent, Event, Notice
 from amint_mpc.evidence import software_digests
 from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.mpc import AUDITOR, DEVELOPER
