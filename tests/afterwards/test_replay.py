@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from amint_mpc.afterwards import replay as replaying
 from amint_mpc.afterwards.replay import replay
@@ -17,6 +18,7 @@ from amint_mpc.cli import main
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence.verify import verify
+from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.runlog.expected import ExpectedEntries
@@ -129,11 +131,25 @@ def test_another_order_of_images_does_not(kept: Path, monkeypatch: pytest.Monkey
 
 
 def test_small_differences_are_told_and_large_ones_refused(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = replaying._gradients
-    monkeypatch.setattr(replaying, "_gradients", lambda *args: honest(*args) * (1 + 1e-6))
+    """As another machine rounds. (Not by other gradients: whether a unit then crosses zero is chance, and shows.)"""
+    honest = Classifier.weights
+
+    def off_by(share: float) -> None:
+        def weights(self: Classifier) -> dict[str, Tensor]:
+            return {
+                name: value * (1 + share) if value.is_floating_point() else value
+                for name, value in honest(self).items()
+            }
+
+        monkeypatch.setattr(Classifier, "weights", weights)
+
+    off_by(replaying.TOLERANCE / 10)
     found = replay(kept, None, 0, 5)
     assert not found.exact
     assert 0 < found.difference <= replaying.TOLERANCE
+    off_by(replaying.TOLERANCE * 10)
+    with pytest.raises(EvidenceError, match="does not follow"):
+        replay(kept, None, 0, 5)
 
 
 def test_both_logs_name_what_was_kept(kept: Path) -> None:
