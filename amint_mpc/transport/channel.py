@@ -181,7 +181,7 @@ class FramedChannel:
         self._end(frames.encode_control(frames.BYE), drop=False, patience=self._patience)
 
     def abort(self, code: str) -> None:
-        """Tell the peer why we stop (a key of `link.REASONS`) and let go of the link; what is queued is dropped."""
+        """Tell the peer why we stop (a key of `state.REASONS`) and let go of the link; what is queued is dropped."""
         self._end(frames.encode_control(frames.ABORT, code), drop=True, patience=LAST_WORDS_S)
 
     def _end(self, last: bytes, drop: bool, patience: float) -> None:
