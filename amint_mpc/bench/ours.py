@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from amint_mpc.bench.workers import Answers, Worker, Workers, seconds
-from amint_mpc.config import ROLES
+from amint_mpc.config import PARTIES, ROLES
 from amint_mpc.errors import UsageError
 
 WARM_UP = 3
@@ -84,7 +84,7 @@ def log_share(with_log: Sequence[float], without: Sequence[float]) -> float:
 
 def _rounds(answers: Answers) -> int:
     """Of a slice. Each party's clock now and then runs ahead of the other's by one, so the later of the two counts."""
-    before, after = zip(*(answers[role]["clock"] for role in ("developer", "auditor")), strict=True)
+    before, after = zip(*(answers[role]["clock"] for role in PARTIES), strict=True)
     return int(max(after)) - int(max(before))
 
 

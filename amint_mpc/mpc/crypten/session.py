@@ -38,6 +38,7 @@ from amint_mpc.mpc.crypten.provider import Arithmetic, Binary, DealtProvider, Pr
 from amint_mpc.mpc.crypten_compat import crypten
 from amint_mpc.mpc.ring import products
 from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import as_bytes, as_tensor
 
 _bound = threading.local()
 _SAFE_SETTINGS = {  # debug and validation open every value; active_security checks triples but no opening
@@ -128,10 +129,10 @@ def open_session(channel: Channel, party: int, supply: Supply) -> CryptenSession
         party: 0 (developer) or 1 (auditor); CrypTen's rank.
         supply: correlated randomness, from step 0 on.
     """
-    own = torch.frombuffer(bytearray(os.urandom(SEED_BYTES)), dtype=torch.uint8)
+    own = as_tensor(os.urandom(SEED_BYTES))
     channel.send("crypten.seed", 0, own)
     (other,) = channel.receive("crypten.seed", 0, (torch.uint8, (SEED_BYTES,)))
-    common = b"".join(part.numpy().tobytes() for part in ((own, other) if party == 0 else (other, own)))
+    common = b"".join(as_bytes(part) for part in ((own, other) if party == 0 else (other, own)))
     binding = Binding(TwoPartyCommunicator(channel, party), DealtProvider(), common, os.urandom(SEED_BYTES))
     return CryptenSession(channel, party, supply, binding)
 
