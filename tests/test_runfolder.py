@@ -69,7 +69,7 @@ def test_a_run_folder_is_never_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../out", "a/b", ".", "", "x" * 101, "a\n"])
 def test_a_name_stays_inside_the_folder(tmp_path: Path, name: str) -> None:
     if name:
-        with pytest.raises(UsageError, match="no name for a run"):
+        with pytest.raises(UsageError, match="not a name for a run"):
             RunFolder.create(tmp_path, SAFE, "developer", name)
         assert not list(tmp_path.iterdir())
     else:  # none given: one is made

@@ -150,7 +150,11 @@ def test_the_command(kept: Path, tmp_path: Path) -> None:
     assert "steps 8 to 15 follow: 1 checkpoints, every bit the same" in told.output
     told = CliRunner().invoke(main, ["replay", str(kept), "--json"])
     assert json.loads(told.stdout.splitlines()[-1])["steps"] == [0, 19]
-    for steps, said in (("20..21", "there are no steps 20..21"), ("x", "does not name steps"), ("5..2", "there are no steps")):
+    for steps, said in (
+        ("20..21", "there are no steps 20..21"),
+        ("x", "does not name steps"),
+        ("5..2", "there are no steps"),
+    ):
         told = CliRunner().invoke(main, ["replay", str(kept), "--steps", steps])
         assert told.exit_code == 2
         assert said in told.output

@@ -133,7 +133,7 @@ def test_a_finished_run_saves_the_training_and_gives_the_same(
         (("--shadows", "3"), "shadow models", 2),
         (("--shadows", "2"), "shadow models", 2),
         (("--set", "training.mint_weight=0"), "no head", 2),
-        (("--run", "absent"), "no run folder", 2),
+        (("--run", "absent"), "not a run folder", 2),
         (("--run", "absent", "--config", "smoke"), "no finished run", 2),
     ],
 )
