@@ -16,6 +16,7 @@ from typing import Final
 
 MAX_SHOWN: Final = 60
 """Characters of a wrong value that a message repeats."""
+_BLANK: Final = frozenset("\u115f\u1160\u3164\uffa0")  # letters, says Unicode, that show nothing
 
 
 def printable(text: str) -> str:
@@ -49,7 +50,7 @@ def shown(value: object, length: int = MAX_SHOWN) -> str:
 
 
 def _visible(c: str) -> bool:
-    return c.isprintable() or unicodedata.category(c) == "Zs"
+    return (c.isprintable() and c not in _BLANK) or unicodedata.category(c) == "Zs"
 
 
 def _escape(c: str) -> str:

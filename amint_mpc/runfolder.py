@@ -174,6 +174,17 @@ def new_folder(stem: str, root: Path = Path("runs")) -> Path:
     return next(root / each for each in names if not (root / each).exists())
 
 
+def make_new_folder(stem: str, root: Path = Path("runs")) -> Path:
+    """The same, made: two runs that begin at once get two folders."""
+    while True:
+        path = new_folder(stem, root)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+
+
 def versions() -> dict[str, Any]:
     """What ran: Python, platform and the packages that decide a result."""
     found = {name: _version(name) for name in _PACKAGES}

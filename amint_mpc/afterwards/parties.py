@@ -25,7 +25,7 @@ from amint_mpc.amint.trainer import pick_device
 from amint_mpc.config import Experiment, Party, load_experiment
 from amint_mpc.data.files import entries, left_out
 from amint_mpc.data.registry import dataset
-from amint_mpc.data.split import SETS
+from amint_mpc.data.split import SETS, set_counts
 from amint_mpc.errors import DataError, UsageError
 from amint_mpc.events import OnProgress
 from amint_mpc.evidence.files import EXPERIMENT
@@ -58,7 +58,7 @@ def auditor(
     if party.listen is None or party.dealer is None:
         raise UsageError("the auditor's party file needs listen and dealer", "Add host and port of both")
     found = finished(run)
-    head, recorded = head_of(found.experiment, run), scores(run)
+    head, recorded = head_of(found.experiment, run), scores(found.experiment, run)
     own, wait = identity.load(party.keys, "auditor"), party.connect_timeout_s
     with (
         Listener(party.listen, own, ["developer"], on_notice=on_notice) as listener,
@@ -199,16 +199,21 @@ def head_of(experiment: Experiment, run: Path) -> dict[str, Tensor]:
     return {name: found[name].double() for name in wanted}
 
 
-def scores(run: Path) -> dict[str, Tensor]:
-    """Of the five sets at the run's end.
+def scores(experiment: Experiment, run: Path) -> dict[str, Tensor]:
+    """Of the five sets at the run's end: probabilities, float64 [count].
 
     Raises:
-        DataError: they are missing or are not those of five sets.
+        DataError: they are missing or are not those of this experiment.
     """
-    found = tensors(run / "scores.safetensors")
-    if set(found) != set(SETS) or any(value.dim() != 1 or not len(value) for value in found.values()):
+    found, counts = tensors(run / "scores.safetensors"), set_counts(experiment.data)
+    if found.keys() != counts.keys() or not all(_probabilities(found[name], counts[name]) for name in SETS):
         raise DataError(f"{run}/scores.safetensors does not hold the scores of a run", "Name an auditor's run folder")
     return found
+
+
+def _probabilities(values: Tensor, count: int) -> bool:
+    """Whether they are that; NaN is none."""
+    return values.dtype == torch.float64 and values.shape == (count,) and bool(((values >= 0) & (values <= 1)).all())
 
 
 def classifier(experiment: Experiment, file: Path, device: str) -> Classifier:

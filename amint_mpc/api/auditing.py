@@ -20,7 +20,8 @@ from amint_mpc.amint.verdicts import NOTE, Calibrated, Verdict, verdicts
 from amint_mpc.api.folders import RunLike, folder_of, party_folders
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.data.registry import dataset
-from amint_mpc.errors import DataError, UsageError
+from amint_mpc.errors import DataError, EvidenceError, UsageError
+from amint_mpc.evidence.canonical import tensors_digest
 from amint_mpc.evidence.files import EXPERIMENT, LOG
 from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.runlog.expected import ExpectedEntries
@@ -106,7 +107,7 @@ def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -
     Raises:
         UsageError: this is no finished run, or there is no classifier.
         DataError: images are not of the experiment's shape, or a file is damaged.
-        EvidenceError: the run has a log, and it does not hold.
+        EvidenceError: the run has a log, and it does not hold, or it is not about this classifier.
     """
     both = party_folders(run)
     home = both.get("auditor", folder_of(run))
@@ -118,8 +119,10 @@ def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -
         raise UsageError(f"there is no classifier {file}", "Give backbone: the developer's folder, or its file")
     evidence = verify(home, ExpectedEntries) if (home / LOG).is_file() else None
     experiment = load_experiment(home / EXPERIMENT) if evidence is None else evidence.experiment
+    if evidence is not None and tensors_digest(parties.tensors(file)) != evidence.log.end["backbone"]:
+        raise EvidenceError(f"{file} is not the classifier of the log's end", "Give the one of this very run")
     names, pixels, others = _pixels(experiment, images)
-    calibrated = Calibrated.of(parties.scores(home))
+    calibrated = Calibrated.of(parties.scores(experiment, home))
     scores = parties.plaintext_scores(experiment, home, file, pixels)
     return Audit(names, scores, tuple(verdicts(scores, calibrated)), calibrated, evidence, others)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from amint_mpc.evidence.files import LOG
+
 PARTIES = ("developer", "auditor")
 
 
@@ -27,6 +29,8 @@ def folder_of(run: RunLike) -> Path:
 def party_folders(run: RunLike) -> dict[str, Path]:
     """The folders of both parties where one folder holds them, as that of a demo does; else nothing."""
     home = folder_of(run)
+    if (home / LOG).exists() or (home / "summary.json").exists():
+        return {}  # it is a run itself, whatever else lies in it
     for place in (home, home / "runs"):
         found = {role: place / role for role in PARTIES}
         if all(path.is_dir() for path in found.values()):

@@ -19,7 +19,7 @@ from amint_mpc.cli.terminal import echo
 from amint_mpc.config import Role, load_party
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import json_line
-from amint_mpc.printable import printable
+from amint_mpc.printable import excerpt
 
 if TYPE_CHECKING:
     from amint_mpc.amint.verdicts import Calibrated
@@ -111,7 +111,7 @@ def _ask(
     folder = out or run / "audits" / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     if folder.exists():
         raise UsageError(f"{folder} exists already", "Give --out a new folder")
-    calibrated = Calibrated.of(parties.scores(run))
+    calibrated = Calibrated.of(parties.scores(load_experiment(run / EXPERIMENT), run))
     start = time.perf_counter()
     with progress(console) as on_progress:
         files, pixels, others = parties.read_images(load_experiment(run / EXPERIMENT), images, on_progress)
@@ -183,7 +183,8 @@ def _save(folder: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> 
 
 def _plain(name: str) -> str:
     """A file's name, so that no spreadsheet takes it for a formula."""
-    return "'" + printable(name) if name.startswith(("=", "+", "-", "@")) else printable(name)
+    name = excerpt(name, 4096)
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -192,7 +193,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(title, justify="left" if number in (0, 4) else "right", overflow="fold")
     first = sorted(rows, key=lambda row: row["p"])[:SHOWN]
     for row in first:
-        table.add_row(row["file"], f"{row['score']:.4f}", f"{row['p']:.4f}", f"{row['q']:.4f}", row["verdict"])
+        table.add_row(
+            excerpt(row["file"], 200), f"{row['score']:.4f}", f"{row['p']:.4f}", f"{row['q']:.4f}", row["verdict"]
+        )
     if len(rows) > len(first):
         table.add_row(f"and {len(rows) - len(first)} more", "", "", "", "")
     return table

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import click
 
 from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import AmintError, Interrupted
+from amint_mpc.printable import printable
 
 
 class ExplainingGroup(click.Group):
     """A group whose commands end in `error: ...` and `hint: ...`. Other exceptions are bugs: they keep a traceback."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """See `click.Group`."""
+        with _usage_is_printable():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with _usage_is_printable():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             failure: AmintError = Interrupted("interrupted")
         except AmintError as error:
@@ -27,6 +37,16 @@ class ExplainingGroup(click.Group):
             failure = AmintError(f"the system refused: {error}", "Is the disk full, or a folder not yours?")
         explain(failure)
         return ctx.exit(failure.exit_code)
+
+
+@contextmanager
+def _usage_is_printable() -> Iterator[None]:
+    """click repeats what was typed, which may be the name of somebody else's file."""
+    try:
+        yield
+    except click.UsageError as error:
+        vars(error)["message"] = printable(error.message)  # final, to a type checker
+        raise
 
 
 def end_as_interrupted() -> None:

@@ -43,12 +43,23 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
+def check_regular(path: Path) -> None:
+    """Opening a pipe would wait for whoever writes to it.
+
+    Raises:
+        EvidenceError: something else than a file lies there.
+    """
+    if path.exists() and not path.is_file():
+        raise EvidenceError(f"{path} is not a file")
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """The whole file.
 
     Raises:
         EvidenceError: it is not there, cannot be read, or is longer than `limit`.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)

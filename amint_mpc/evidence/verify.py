@@ -38,7 +38,7 @@ from amint_mpc.evidence.canonical import Value, tensors_digest
 from amint_mpc.evidence.chain import Walked, Walker
 from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.evidence.entries import SALT_BYTES, ExpectedLog, head_commitment
-from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT, read_bounded
+from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT, check_regular, read_bounded
 from amint_mpc.evidence.log import MAX_LINE, TreeHead
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, compare, statement
 from amint_mpc.reading import read_mapping
@@ -144,6 +144,7 @@ def pinned_in(folder: Path) -> dict[Role, x509.Certificate]:
 
 def _experiment(path: Path) -> tuple[Experiment, str]:
     """The agreed settings, and their digest as they were written down: later versions may know more settings."""
+    check_regular(path)
     experiment = load_experiment(path)
     text = json.dumps(read_mapping(path), sort_keys=True, separators=(",", ":"))
     steps = experiment.steps_per_epoch * experiment.last_epoch
@@ -155,6 +156,7 @@ def _experiment(path: Path) -> tuple[Experiment, str]:
 def _certificates(folder: Path, pinned: Mapping[Role, x509.Certificate]) -> dict[Role, x509.Certificate]:
     found = {}
     for role in PARTIES:
+        check_regular(folder / f"{role}.pem")
         try:
             found[role] = identity.read_certificate(folder / f"{role}.pem", role)
         except UsageError as error:

@@ -11,11 +11,12 @@ of a secure run; but whoever runs the program can read every image, share, mask 
 
 Guarantees
     The first error of a party, of `on_event` or of the user (Ctrl-C) ends all three, and is the one that is raised.
-    Each file of the run folders says that the run was made in one process.
+    Each file of the run folders says that the run was made in one process; the evidence by itself does not.
 
 Edge cases
     A log that is kept here shows which steps were taken and that no file was changed since. It does not show who
     took them: one program held both keys.
+    Two runs at once share torch's generator: where a backbone has dropout, their results are not reproducible.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.config import Experiment, Party, Role
+from amint_mpc.config import PARTIES, Experiment, Party, Role
 from amint_mpc.errors import PeerError, UsageError
 from amint_mpc.eventlines import epoch_line
 from amint_mpc.events import EpochEvent, Event, Notice
@@ -42,14 +43,15 @@ from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
+from amint_mpc.printable import shown
 from amint_mpc.results import Figure, Summary, figures_table
 from amint_mpc.roles import auditor, developer
 from amint_mpc.roles.developer import receive_head
 from amint_mpc.roles.handshake import handshake
-from amint_mpc.roles.heads import check_experiment, shared_head
+from amint_mpc.roles.heads import check_experiment, head_kind, shared_head
 from amint_mpc.roles.plans import plans
 from amint_mpc.roles.seeds import DEALT, both_seeds
-from amint_mpc.runfolder import RunFolder, new_folder
+from amint_mpc.runfolder import RunFolder, make_new_folder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.transport.channel import Channel, abort_code, memory_pair
@@ -121,9 +123,13 @@ def run_in_process(
             "Set security.correlations to dealer",
         )
     check_experiment(experiment)
-    home = new_folder(f"{experiment.name}-in-process") if folder is None else Path(folder)
-    folders = {role: home / role for role in ("developer", "auditor")}
-    if taken := [str(path) for path in folders.values() if path.exists()]:
+    home = make_new_folder(f"{experiment.name}-in-process") if folder is None else Path(folder)
+    folders: dict[str, Path] = {role: home / role for role in PARTIES}
+    try:
+        taken = [str(path) for path in folders.values() if path.exists()]
+    except (OSError, ValueError) as error:  # a name that no folder can have
+        raise UsageError(f"cannot use the folder {shown(str(folder))}: {error}", "Give another folder") from None
+    if taken:
         raise UsageError(f"{taken[0]} exists already", "Give another folder; a run never writes over another")
     party = Party(role="developer", data=None if data is None else Path(data), device=device)
     with throw_away_keys() as keys:
@@ -153,7 +159,8 @@ class _Run:
     ) -> None:
         self._experiment, self._home, self._party, self._keys = experiment, home, party, keys
         self._on_event, self._progress = on_event, progress
-        self._software = software_digests.software()  # measured before two threads would do it
+        self._software = software_digests.software()  # both are found out before two threads would do it
+        head_kind(experiment)
         # Nobody is lost inside a process: waits have no limit, and an error aborts every link.
         ahead = int(party.dealer_memory_mb * 2**20)
         self._to_auditor, self._to_developer = memory_pair(idle_timeout_s=None)

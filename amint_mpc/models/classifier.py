@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +47,10 @@ class Classifier(nn.Module):
         return {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
 
 
+_GLOBAL_GENERATOR = threading.Lock()
+"""torch's layers draw from the generator of the process: parties that are threads of one would disturb each other."""
+
+
 def build_classifier(experiment: Experiment, shape: tuple[int, ...], classes: int) -> Classifier:
     """The experiment's classifier, with fresh weights drawn from its seed.
 
@@ -56,7 +62,7 @@ def build_classifier(experiment: Experiment, shape: tuple[int, ...], classes: in
         UsageError: no such backbone, or images that it does not take.
     """
     count = feature_count(experiment, shape)
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.seed)
         return Classifier(build_backbone(experiment.model, shape, classes), Features(experiment.head.input, count))
 
@@ -85,7 +91,7 @@ def tap_shapes(experiment: Experiment, shape: tuple[int, ...]) -> TapShapes:
 
 
 def _black_maps(experiment: Experiment, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]), torch.no_grad():
         maps: tuple[Tensor, Tensor] = build_backbone(experiment.model, shape, classes=2).eval()(torch.zeros(1, *shape))[
             1
         ]

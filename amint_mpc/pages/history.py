@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -25,7 +25,7 @@ class _Step(Record):
     event: Literal["step"]
     epoch: Count
     phase: Literal["warm-up", "joint", "sealed", "score"]
-    losses: dict[str, float | None] = Field(default_factory=dict)
+    losses: dict[str, Annotated[float, Field(ge=-1e12, le=1e12)] | None] = Field(default_factory=dict)
 
 
 class _Epoch(Record):

@@ -40,7 +40,10 @@ class Pair:
         self.prover = Prover.load(developer, None)
         self.classifier = parties.classifier(self.prover.experiment, developer / "backbone.safetensors", "cpu")
         auditors = self.folders["auditor"].path
-        self.head, self.recorded = parties.head_of(self.prover.experiment, auditors), parties.scores(auditors)
+        self.head, self.recorded = (
+            parties.head_of(self.prover.experiment, auditors),
+            parties.scores(self.prover.experiment, auditors),
+        )
 
     @property
     def images(self) -> SplitImages:
