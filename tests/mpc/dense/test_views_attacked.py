@@ -127,7 +127,7 @@ def everything_at(index: int, views: list[View]) -> list[Tensor]:
     else:
         weights = {name: torch.zeros_like(value) for name, value in weights.items()}  # it has none
     party = head_party(weights, masks, x[:STEPS], TARGETS, scored=[x[-1] if index else x[0]], opened=True, rate=RATE)
-    before = {id(t) for t in _tensors()}
+    before = {id(t): t for t in _tensors()}  # held, so that no new tensor gets the id of one that was freed
     kept: list[Tensor] = []
 
     class Holding(Given):
