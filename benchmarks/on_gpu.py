@@ -31,7 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS_UNTIL, OVERHEAD_UNTIL, ALL_UNTIL = 0.28, 0.72, 0.97  # shares of the budget
-START_S = 20.0  # what a row of the second part takes at least, while none has been measured
+START_S, ROW_S = 20.0, 60.0  # what a comparison needs, while none has been measured; what one may take at most
 TRAINING_START_S, SLACK = 25.0, 1.35  # processes, the final scoring; how much longer an epoch may take than its steps
 
 
@@ -106,19 +106,28 @@ class Report:
         """Seconds until that share of the budget is used."""
         return self.start + share * self.budget - time.monotonic()
 
-    def row(self, what: str, needed: float, share: float, work: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def row(
+        self,
+        what: str,
+        needed: float,
+        share: float,
+        work: Callable[[dict[str, Any]], None],
+        most: float = float("inf"),
+    ) -> dict[str, Any]:
         """Do some work, if it fits.
 
         Args:
             needed: seconds that it will take.
             share: of the budget, which may be used when it is done.
             work: puts its figures into what it is given; what is there when it fails or time is up, stays.
+            most: seconds that it may take.
         """
         found: dict[str, Any] = {"what": what}
         self.rows.append(found)
         start, left = time.monotonic(), self.left(share)
         if left < needed:
             return self._done(found, start, "skipped", f"{needed:.0f} s needed, {max(left, 0):.0f} left")
+        left = min(left, most)
         print(f"{time.monotonic() - self.start:4.0f} s  {what}", flush=True)
         try:
             with at_most(left):
@@ -127,6 +136,9 @@ class Report:
             return self._done(found, start, "cut short", f"its time of {left:.0f} s was over")
         except Exception as error:
             return self._done(found, start, "failed", f"{type(error).__name__}: {error}")
+        except BaseException:
+            self._done(found, start, "interrupted", "")
+            raise
         return self._done(found, start, "done", "")
 
     def _done(self, found: dict[str, Any], start: float, status: str, why: str) -> dict[str, Any]:
@@ -266,6 +278,8 @@ def surroundings(device: str) -> dict[str, Any]:
     from amint_mpc.mpc.ring import native
 
     on_cuda = torch.device(device).type == "cuda"
+    listed = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", listed.read_text()) if listed.exists() else None
     return {
         "device": torch.cuda.get_device_name(device) if on_cuda else device,
         "device_mb": torch.cuda.get_device_properties(device).total_memory / 1e6 if on_cuda else None,
@@ -273,6 +287,7 @@ def surroundings(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda if on_cuda else None,
         "tf32_in_convolutions": torch.backends.cudnn.allow_tf32 if on_cuda else None,
         "python": platform.python_version(),
+        "processor": model[1] if model else platform.processor(),
         "cores": os.cpu_count(),
         "functions_in_c": native.AVAILABLE,
     }
@@ -281,7 +296,7 @@ def surroundings(device: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--budget", type=float, default=330.0, help="seconds for everything")
+    parser.add_argument("--budget", type=float, default=320.0, help="seconds for everything")
     parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's IDX files; without it nothing is trained")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "on_gpu.json")
     parser.add_argument("--dry", action="store_true", help="tiny sizes on the CPU, to see that it all runs")
@@ -292,10 +307,14 @@ def main() -> None:
         from amint_mpc.amint.trainer import pick_device
         from amint_mpc.bench import party, plaintext  # noqa: F401 - what the processes will need, not after minutes
         from amint_mpc.cli.failures import end_as_interrupted
+        from amint_mpc.errors import UsageError
     except ModuleNotFoundError as error:
         raise SystemExit(f"{error}: name its package to carry.sh") from None
     end_as_interrupted()
-    pick_device(device)
+    try:
+        pick_device(device)
+    except UsageError as error:
+        raise SystemExit(error.message) from None
     report = Report(asked.out, asked.budget, {"dry": asked.dry, **surroundings(device)})
     try:
         measure_all(report, sizes, device, asked.data, asked.dry)
@@ -315,10 +334,11 @@ def measure_all(report: Report, sizes: Sizes, device: str, data: Path | None, dr
                 overhead(backbone, side, sizes, device, found)
 
             what = f"{backbone}, {sizes.size}, {sizes.batch} + {sizes.batch} images of {side} pixels"
-            row = report.row(what, longest, OVERHEAD_UNTIL, compared)
+            row = report.row(what, longest, OVERHEAD_UNTIL, compared, 4 * ROW_S if dry else ROW_S)
             if row["status"] == "done":
                 longest = max(longest, row["seconds"])
-                step_ms = step_ms or row["bench"]["secure_step_ms"]  # of the first backbone, the one that is trained
+                if backbone == sizes.backbones[0]:  # the one that is trained
+                    step_ms = step_ms or row["bench"]["secure_step_ms"]
     left = report.left(ALL_UNTIL)
 
     def trained(found: dict[str, Any]) -> None:
