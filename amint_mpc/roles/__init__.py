@@ -1,6 +1,7 @@
 """The parties of a run.
 
-developer.py, auditor.py, dealer.py   each party's part, in the numbered steps of its docstring
+developer.py, auditor.py, dealer.py   each party's part, in the numbered steps of its docstring; the auditor chooses
+                   the threshold
 secure_head.py     where the developer's training loop meets the head
 plans.py           what every party derives of the head from the schedule: steps, labels, masks
 meter.py           what the head's steps cost
