@@ -152,12 +152,12 @@ def read_certificate(file: Path, role: Role) -> x509.Certificate:
     """
     certificate = _read_certificate(file)
     if certificate is None:
-        raise UsageError(f"{file} is no certificate", "Take the .pem file that the peer's keys came with")
+        raise UsageError(f"{file} is not a certificate", "Take the .pem file that the peer's keys came with")
     try:
         names = [name.value for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):  # parsed only when asked for
-        raise UsageError(f"{file} is no certificate that can be read") from None
+        raise UsageError(f"{file} is not a certificate that can be read") from None
     if names != [role] or not isinstance(key, Ed25519PublicKey):
         raise UsageError(f"{file} was not made for the role {role}")
     return certificate
@@ -251,7 +251,7 @@ def _own_key(identity: Identity) -> Ed25519PrivateKey:
         raise _no_keys(identity.folder, identity.role) from None
     except (ValueError, TypeError):
         raise IdentityError(
-            f"{identity.key_file} is no private key", f"Make new keys for the {identity.role}"
+            f"{identity.key_file} is not a private key", f"Make new keys for the {identity.role}"
         ) from None
     if not isinstance(key, Ed25519PrivateKey) or key.public_key() != identity.certificate.public_key():
         raise IdentityError(f"{identity.certificate_file} belongs to another key than {identity.key_file}")

@@ -69,7 +69,7 @@ class RunFolder:
             marks: sentences that each file carries, by the key of its JSON field.
 
         Raises:
-            UsageError: the folder exists, the name is no plain file name, or `root` cannot be written.
+            UsageError: the folder exists, the name is not a plain file name, or `root` cannot be written.
         """
         name = name or f"{experiment.name}-{role}-{time.strftime('%Y%m%d-%H%M%S')}"
         if experiment.insecure and not name.endswith("-insecure"):

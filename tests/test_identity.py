@@ -71,7 +71,7 @@ def test_missing_or_damaged_or_foreign_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match="belongs to another key"):
         identity.load(made.folder, "dealer")
     made.key_file.write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-    with pytest.raises(IdentityError, match="no private key"):
+    with pytest.raises(IdentityError, match="not a private key"):
         identity.load(made.folder, "dealer")
     made.key_file.unlink()
     with pytest.raises(IdentityError, match="no keys of the dealer"):
@@ -107,7 +107,7 @@ def test_trust_pins_one_certificate_to_one_role(tmp_path: Path) -> None:
     assert identity.fingerprint(identity.trusted(mine.folder, "auditor")) == auditor.fingerprint
     with pytest.raises(UsageError, match="not made for the role dealer"):
         identity.trust(mine.folder, "dealer", auditor.certificate_file)
-    with pytest.raises(UsageError, match="is no certificate"):
+    with pytest.raises(UsageError, match="is not a certificate"):
         identity.trust(mine.folder, "dealer", auditor.key_file)
     with pytest.raises(IdentityError, match="no certificate of the dealer is trusted"):
         identity.trusted(mine.folder, "dealer")

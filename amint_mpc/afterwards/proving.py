@@ -53,7 +53,7 @@ class Prover:
         Raises:
             EvidenceError: the run's evidence does not hold.
             DataError: the images are not those of the run.
-            UsageError: this is no developer's folder of a run with a log.
+            UsageError: this is not a developer's folder of a run with a log.
         """
         found = verify(run, ExpectedEntries)
         if not (run / SECRET).is_file():

@@ -105,7 +105,7 @@ def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -
         backbone: a backbone.safetensors, or the developer's run folder; None: the one that lies there.
 
     Raises:
-        UsageError: this is no finished run, or there is no classifier.
+        UsageError: this is not a finished run, or there is no classifier.
         DataError: images are not of the experiment's shape, or a file is damaged.
         EvidenceError: the run has a log, and it does not hold, or it is not about this classifier.
     """

@@ -19,7 +19,7 @@ def check(path: Path) -> None:
         UsageError: not a .png, or its folder does not exist.
     """
     if path.suffix != ".png" or not path.absolute().parent.is_dir():
-        raise UsageError(f"{path} is no place for a plot", "Name a .png file in a folder that exists")
+        raise UsageError(f"{path} is not a place for a plot", "Name a .png file in a folder that exists")
 
 
 def over_round_trips(points: Sequence[Mapping[str, float]], rounds: int, path: Path) -> None:

@@ -14,7 +14,7 @@ def list_class_folders(folder: Path, classes: int) -> Listing:
     Files beside the class folders and hidden ones play no part: they are `passed_over`.
 
     Raises:
-        DataError: other than `classes` class folders, an empty one, or something in one that is no file.
+        DataError: other than `classes` class folders, an empty one, or something in one that is not a file.
     """
     there = entries(folder)
     found = [path for path in there if path.is_dir()]

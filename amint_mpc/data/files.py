@@ -17,7 +17,7 @@ class Listing:
     """Image files and the class number of each, in a fixed order: the order is part of a split's digest.
 
     Attributes:
-        passed_over: what lies there and is no image of the set.
+        passed_over: what lies there and is not an image of the set.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -62,7 +62,7 @@ def image_files(folder: Path, suffix: str = "") -> list[Path]:
     """The files of a class folder, sorted by name: all of them, or those that end in `suffix`, in any case.
 
     Raises:
-        DataError: none is there, or something that is no file.
+        DataError: none is there, or something that is not a file.
     """
     found = [path for path in entries(folder) if path.name.lower().endswith(suffix)]
     if not found:

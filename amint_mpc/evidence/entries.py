@@ -180,7 +180,7 @@ def images_digest(pixels: Sequence[bytes]) -> str:
 
 
 def head_commitment(salt: bytes, head: Mapping[str, Tensor]) -> str:
-    """Binds the auditor to its head, and says nothing of it to who has not the salt.
+    """Binds the auditor to its head, and says nothing of it to anyone without the salt.
 
     Args:
         salt: SALT_BYTES random bytes. head: the tensors of head.safetensors.

@@ -200,7 +200,7 @@ def encode_file(file: ProofFile) -> bytes:
 
 
 def decode_file(raw: bytes) -> ProofFile:
-    """Raises: EvidenceError: it is no proof, or one of a newer version."""
+    """Raises: EvidenceError: it is not a proof, or one of a newer version."""
     try:
         return ProofFile.model_validate_json(raw)
     except ValidationError as error:

@@ -79,7 +79,7 @@ def verify(
 
     Raises:
         EvidenceError: something does not hold.
-        UsageError: this is no run with a log, or its experiment cannot be read.
+        UsageError: this is not a run with a log, or its experiment cannot be read.
     """
     if not (run / LOG).is_file():
         raise UsageError(
@@ -127,7 +127,7 @@ def pinned_in(folder: Path) -> dict[Role, x509.Certificate]:
     """Certificates of both parties from a folder of keys, or from one with developer.pem and auditor.pem.
 
     Raises:
-        UsageError: it has neither of them, or a file is no certificate of its role.
+        UsageError: it has neither of them, or a file is not a certificate of its role.
     """
     found: dict[Role, x509.Certificate] = {}
     for role in PARTIES:
@@ -219,7 +219,7 @@ def _check_weights(run: Path, found: Walked) -> Iterator[str]:
     if head.is_file():
         text = read_bounded(run / SALT, 1024).strip()
         if len(text) != 2 * SALT_BYTES or any(byte not in b"0123456789abcdef" for byte in text):
-            raise EvidenceError(f"{SALT} is no salt of a commitment")
+            raise EvidenceError(f"{SALT} is not a salt of a commitment")
         if head_commitment(bytes.fromhex(text.decode()), _tensors(head)) != found.end["head"]:
             raise EvidenceError(f"{head.name} with {SALT} is not the head that was committed to at the log's end")
         yield head.name

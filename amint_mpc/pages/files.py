@@ -54,7 +54,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             if len(line) > MAX_LINE_BYTES or left < 0:
                 damaged(path, "it is too long")
             if not isinstance(value := _parsed(line, path), dict):
-                damaged(path, "a line is no object")
+                damaged(path, "a line is not an object")
             yield value
 
 

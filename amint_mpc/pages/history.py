@@ -84,4 +84,4 @@ def _event(line: dict[str, Any], path: Path) -> _Step | _Epoch | None:
             return _Step.model_validate(line)
         return _Epoch.model_validate(line) if line.get("event") == "epoch" else None
     except ValidationError:
-        damaged(path, "a line is no event")
+        damaged(path, "a line is not an event")

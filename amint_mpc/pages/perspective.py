@@ -102,7 +102,7 @@ def gather(path: Path, comparison: Path | None = None, beside: Sequence[Path] = 
 def _parties(path: Path) -> tuple[Side, dict[str, Run], Path]:
     """From whose side it is told, the parties' runs, and the folder in which others may lie beside them."""
     if not path.is_dir():
-        raise UsageError(f"{path} is no folder", "Name the run folder that amint-mpc run, train or demo printed")
+        raise UsageError(f"{path} is not a folder", "Name the run folder that amint-mpc run, train or demo printed")
     if (path / "comparison.json").is_file() and is_run(path / "joint"):
         return "twin", {"twin": _told(path / "joint", "twin")}, path
     if not is_run(path):
@@ -162,7 +162,7 @@ def _named(folders: Sequence[Path], main: Run) -> dict[str, Run]:
         run = read_run(folder)
         if not _alike(main, run):
             raise UsageError(
-                f"{folder} is no training in the clear on the same images with the same classifier and seed",
+                f"{folder} is not a training in the clear on the same images with the same classifier and seed",
                 "Compare runs that differ in nothing but the head",
             )
         training = run.experiment.training

@@ -68,7 +68,8 @@ def read_run(path: Path) -> Run:
     """
     if not is_run(path):
         raise UsageError(
-            f"{path} is no run folder", "A run folder has experiment.yaml and versions.json; amint-mpc train makes one"
+            f"{path} is not a run folder",
+            "A run folder has experiment.yaml and versions.json; amint-mpc run makes one",
         )
     versions = known_versions(read_record(path / "versions.json", Versions).root, path)
     settings, experiment = _experiment(path / "experiment.yaml")
@@ -144,12 +145,12 @@ def _scores(path: Path, experiment: Experiment, summary: Summary) -> Scores:
 
 
 def _one_set(file: Any, path: Path, name: str, count: int) -> Array:
-    if name not in file.keys():  # noqa: SIM118 - it is no mapping
+    if name not in file.keys():  # noqa: SIM118 - it is not a mapping
         damaged(path, f"there are no scores of {name}")
     part = file.get_slice(name)
     if part.get_dtype() != "F64" or list(part.get_shape()) != [count]:
         damaged(path, f"the scores of {name} are not {count} numbers")
     values: Array = file.get_tensor(name)
     if not (np.isfinite(values) & (values >= 0) & (values <= 1)).all():
-        damaged(path, f"a score of {name} is no probability")
+        damaged(path, f"a score of {name} is not a probability")
     return values

@@ -238,7 +238,7 @@ def _rows(path: Path) -> tuple[Row, ...]:
         reader = csv.DictReader(io.StringIO(text), restkey="", restval="")
         found = [{k: v for k, v in row.items() if k and isinstance(v, str) and v} for row in reader]
         if "status" not in (reader.fieldnames or []) or len(found) > MAX_ROWS:
-            damaged(path, "it is no table of runs, or too long")
+            damaged(path, "it is not a table of runs, or too long")
         return tuple(TypeAdapter(list[Row]).validate_python(found))
     except (UnicodeDecodeError, csv.Error):
         damaged(path, "it is no CSV text")

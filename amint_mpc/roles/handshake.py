@@ -78,7 +78,7 @@ def handshake(
     Raises:
         PeerError: the peer has another role, version or experiment, or one of both ends has software that the
             experiment does not allow; the message says which.
-        ProtocolError: what came is no hello.
+        ProtocolError: what came is not a hello.
     """
     ours = _Hello(
         role=role,

@@ -70,4 +70,4 @@ def _summary(folder: Path) -> Summary:
         with (folder / "summary.json").open("rb") as file:
             return Summary.model_validate_json(file.read(MAX_SUMMARY_BYTES))
     except (OSError, ValueError):
-        raise UsageError(f"{folder} is no finished run: its summary.json cannot be read", _HINT) from None
+        raise UsageError(f"{folder} is not a finished run: its summary.json cannot be read", _HINT) from None

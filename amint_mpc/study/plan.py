@@ -154,7 +154,7 @@ def make_plan(study: Study, folder: Path) -> StudyPlan:
         folder: of the study file; a path in `base` counts from there.
 
     Raises:
-        UsageError: a cell is no valid experiment; all complaints at once.
+        UsageError: a cell is not a valid experiment; all complaints at once.
     """
     base = _base(study, folder)
     wrong: dict[str, list[str]] = defaultdict(list)  # complaint -> places in the grid

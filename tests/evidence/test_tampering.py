@@ -229,9 +229,9 @@ def test_other_certificates(bundle: Bundle, tmp_path: Path) -> None:
     developer.write_bytes(good + b"\n")
     bundle.refused("certificates: developer.pem is not written as this program writes it")
     developer.write_bytes(b"no certificate")
-    bundle.refused("certificates: .*developer.pem is no certificate")
+    bundle.refused("certificates: .*developer.pem is not a certificate")
     developer.unlink()
-    bundle.refused("certificates: .*developer.pem is no certificate")
+    bundle.refused("certificates: .*developer.pem is not a certificate")
 
 
 @pytest.mark.parametrize("change", [(b"seed: 1", b"seed: 2"), (b"epochs: 3", b"epochs: 4"), (b"smoke", b"other")])
@@ -264,8 +264,8 @@ def test_another_salt(bundle: Bundle) -> None:
     (bundle.path / SALT).chmod(0o600)
     for text, said in (
         (HEX, "is not the head that was committed to"),
-        ("x" * 64, "is no salt"),
-        (HEX[1:], "is no salt"),
+        ("x" * 64, "is not a salt"),
+        (HEX[1:], "is not a salt"),
     ):
         (bundle.path / SALT).write_text(text)
         bundle.refused(said)

@@ -81,7 +81,11 @@ def test_the_answer_comes_first_and_in_words(twin: tuple[Path, str]) -> None:
     assert f"{100 * wrong:.0f} of 100 unseen images" in text
     assert f"{100 * found:.0f} of 100 members" in text
     assert f"1 in 100 {100 * found * 0.01 / (found * 0.01 + wrong * 0.99):.0f} of 100" in text
-    for honest in ("trained on with its class label", "never be reported as “not used”", "A single score is no proof"):
+    for honest in (
+        "trained on with its class label",
+        "never be reported as “not used”",
+        "A single score is no proof",
+    ):
         assert honest in text
 
 
@@ -188,7 +192,7 @@ def test_baselines_are_found_beside_or_named(tmp_path: Path, twin: tuple[Path, s
     assert "The task alone" not in words(twin[1])
     assert "The task alone" in words(make(path, beside=[alone]))
     other = made_run(tmp_path / "c", experiment=without_head(SMOKE.model_copy(update={"seed": 2})))
-    with pytest.raises(UsageError, match="no training in the clear on the same images"):
+    with pytest.raises(UsageError, match="not a training in the clear on the same images"):
         make(path, beside=[other])
 
 
@@ -196,8 +200,8 @@ def test_folders_without_an_audit_are_refused(tmp_path: Path) -> None:
     for path, match in (
         (made_run(tmp_path, "dealer"), "dealer's folder"),
         (made_run(tmp_path, experiment=without_head(), name="alone"), "nothing was audited"),
-        (tmp_path / "absent", "is no folder"),
-        (tmp_path / "twin.txt", "is no folder"),
+        (tmp_path / "absent", "is not a folder"),
+        (tmp_path / "twin.txt", "is not a folder"),
     ):
         with pytest.raises(UsageError, match=match):
             make(path)

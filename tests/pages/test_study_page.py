@@ -111,12 +111,12 @@ def test_a_baseline_stands_in_a_section_of_its_own(tmp_path: Path) -> None:
         ("backbone,status,task_accuracy\nvit,done,2\n", "row 1, column task_accuracy"),
         ("backbone,status,task_accuracy\nvit,done,nan\n", "row 1, column task_accuracy"),
         ("backbone,status,seed\nvit,done,1e99\n", "row 1, column seed"),
-        ("nothing,of,this\n1,2,3\n", "no table of runs"),
-        ("status\n" + "done\n" * 20_001, "no table of runs"),
+        ("nothing,of,this\n1,2,3\n", "not a table of runs"),
+        ("status\n" + "done\n" * 20_001, "not a table of runs"),
         ("status,backbone\ndone," + "x" * 400 + "\n", "column backbone"),
         ("status,backbone\ndone," + "x" * 200_000 + "\n", "no CSV"),
         ("status\n" + "x" * MAX_CSV_BYTES, "longer than"),
-        ("", "no table of runs"),
+        ("", "not a table of runs"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, text: str, match: str) -> None:

@@ -128,7 +128,10 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a pipe": (_pipe, "no regular file"),
     "half the metrics": (_cut("metrics.jsonl"), "is no JSON"),
     "a line without end": (_long("metrics.jsonl", 2**20), "too long"),
-    "a wrong event": (lambda path: (path / "metrics.jsonl").write_text('{"event": "step"}\n'), "a line is no event"),
+    "a wrong event": (
+        lambda path: (path / "metrics.jsonl").write_text('{"event": "step"}\n'),
+        "a line is not an event",
+    ),
 }
 
 

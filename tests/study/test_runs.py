@@ -43,7 +43,7 @@ def test_two_at_once_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert folder.summary(good).figures == folder.summary(better).figures  # the same experiment
     error = ended["diverges"].error
     assert error is not None
-    assert error.exit_code == 4  # the head refused what is no number
+    assert error.exit_code == 4  # the head refused what is not a number
     assert folder.failure(bad).message == error.message
     assert not folder.summary(bad)
 
