@@ -201,7 +201,9 @@ def test_the_developer_learns_neither_scores_nor_head(pair: Pair) -> None:
     for once, again in zip(watched[0].tensors, watched[1].tensors, strict=True):
         assert once.shape == again.shape
         assert not bool((once == again).any())
-        assert float((once >> 40).double().std()) > 2**22  # of the ring's full width, as weights and logits never are
+        assert (
+            float((once >> 40).double().std()) > 2**20
+        )  # of the full width (4.8e6 on average): weights have below 1 here
 
 
 @pytest.mark.parametrize(

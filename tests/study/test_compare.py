@@ -134,7 +134,7 @@ def test_a_finished_run_saves_the_training_and_gives_the_same(
         (("--shadows", "2"), "shadow models", 2),
         (("--set", "training.mint_weight=0"), "no head", 2),
         (("--run", "absent"), "not a run folder", 2),
-        (("--run", "absent", "--config", "smoke"), "no finished run", 2),
+        (("--run", "absent", "--config", "smoke"), "not a finished run", 2),
     ],
 )
 def test_refusals(cli: Callable[..., Result], arguments: tuple[str, ...], message: str, code: int) -> None:
