@@ -300,11 +300,12 @@ def load_experiment(source: str | Path | None = None, overrides: Sequence[str] =
 
     Args:
         source: a path (it ends in .yaml or .yml, or has a folder), a name, or None for `quickstart`.
-        overrides: `a.b=value`, applied in order.
+        overrides: `a.b=value`, applied in order; one alone may be a string.
 
     Raises:
         UsageError: no such file or name, malformed YAML, an unknown key, a value that is not allowed.
     """
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     named = str(source) if source is not None else "quickstart"
     values = read_mapping(_find(named))
     if "grid" in values:

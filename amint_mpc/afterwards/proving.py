@@ -111,7 +111,7 @@ def check_file(file: Path, run: Path, image: Path | None, trust: Path | None) ->
         UsageError: the proof is about an image and none is given, or the other way round.
     """
     proof = decode_file(read_bounded(file, MAX_FILE))
-    found = verify(run, ExpectedEntries, pinned_in(trust) if trust else None)
+    found = verify(run, ExpectedEntries, pinned_in(trust, run) if trust else None)
     for key in ("experiment", "session"):
         if getattr(proof, key) != found.log.begin[key]:
             raise EvidenceError(f"proof: it is about another {'run' if key == 'session' else key} than {run}")

@@ -133,7 +133,12 @@ def _pixels(experiment: Experiment, images: Images) -> tuple[tuple[str, ...], Te
         files, pixels, others = parties.read_images(experiment, Path(images), lambda *_: None)
         return tuple(file.name for file in files), pixels, others
     shape = dataset(experiment.data).shape
-    found = images if isinstance(images, Tensor) else torch.tensor(np.asarray(images))
+    try:
+        found = images if isinstance(images, Tensor) else torch.tensor(np.asarray(images))
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            "these are not images", "Give a folder of image files, or pixels as uint8 [n, C, H, W]"
+        ) from None
     if found.dim() == 3 and shape[0] == 1:
         found = found.unsqueeze(1)
     if found.dtype != torch.uint8 or found.shape[1:] != shape or not len(found):

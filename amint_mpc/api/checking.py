@@ -58,8 +58,8 @@ def verify(run: RunLike, *, trust: Path | str | None = None) -> Checked:
         UsageError: there is no log, as in a training in the clear.
     """
     folders = tuple(party_folders(run).values()) or (folder_of(run),)
-    pinned = None if trust is None else evidence.pinned_in(Path(trust))
-    found = [evidence.verify(folder, ExpectedEntries, pinned) for folder in folders]
+    pinned = [None if trust is None else evidence.pinned_in(Path(trust), folder) for folder in folders]
+    found = [evidence.verify(folder, ExpectedEntries, own) for folder, own in zip(folders, pinned, strict=True)]
     for other in folders[1:]:
         evidence.compare_logs(folders[0], other)
     weights = tuple(name for each in found for name in each.weights)

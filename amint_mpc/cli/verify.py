@@ -51,7 +51,7 @@ def verify(
     from amint_mpc.runlog.expected import ExpectedEntries
 
     heads = tuple(map(_head, anchors))
-    pinned = evidence.pinned_in(trust) if trust else None
+    pinned = evidence.pinned_in(trust, run) if trust else None
     try:
         if other:
             evidence.compare_logs(run, other)

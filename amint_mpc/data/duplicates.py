@@ -30,7 +30,7 @@ class SplitCounts:
     def sentence(self) -> str:
         """For the user."""
         if not self.duplicates:
-            return "no picture stands in two sets"
+            return "no image is in more than one set"
         pairs = ", ".join(f"{pair} {count:,}" for pair, count in self.duplicates.items())
         return f"identical pictures stand in two sets ({pairs}); with data.duplicates=drop one copy of each takes part"
 

@@ -123,12 +123,20 @@ def compare_logs(mine: Path, other: Path) -> None:
     )
 
 
-def pinned_in(folder: Path) -> dict[Role, x509.Certificate]:
+def pinned_in(folder: Path, run: Path) -> dict[Role, x509.Certificate]:
     """Certificates of both parties from a folder of keys, or from one with developer.pem and auditor.pem.
 
+    Args:
+        run: whose evidence is to be checked: what lies in it cannot vouch for it.
+
     Raises:
-        UsageError: it has neither of them, or a file is not a certificate of its role.
+        UsageError: it has neither of them, a file is not a certificate of its role, or the folder is the run's own.
     """
+    if run.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise UsageError(
+            f"{folder} belongs to the run: its certificates cannot vouch for themselves",
+            "Name your own folder of keys, with certificates whose fingerprints you have compared",
+        )
     found: dict[Role, x509.Certificate] = {}
     for role in PARTIES:
         files = (folder / "trusted" / f"{role}.pem", folder / f"{role}.pem")

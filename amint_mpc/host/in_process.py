@@ -116,13 +116,13 @@ def run_in_process(
         UsageError: the experiment has no dealer, has a loop of its own, or does not fit; or the folder is taken.
         AmintError: as a run of three processes would, from the party that met it first.
     """
+    check_experiment(experiment)
     if experiment.security.correlations != "dealer":
         raise UsageError(
             f"an in-process run has a dealer, this experiment has security.correlations: "
             f"{experiment.security.correlations}",
             "Set security.correlations to dealer",
         )
-    check_experiment(experiment)
     home = make_new_folder(f"{experiment.name}-in-process") if folder is None else Path(folder)
     folders: dict[str, Path] = {role: home / role for role in PARTIES}
     try:

@@ -181,7 +181,7 @@ def _time(audit: AuditedRun) -> str:
         ratio = summary.seconds_per_step / twin.summary.seconds_per_step
         parts.append(
             f"The twin in the clear took {formatting.duration(twin.summary.seconds_per_step)} a step: "
-            f"{ratio:.1f} times less, on the same or another machine"
+            f"a secure step took {ratio:.1f} times as long, on the same or another machine"
         )
     return ". ".join(parts) + "."
 

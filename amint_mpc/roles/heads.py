@@ -19,6 +19,7 @@ from amint_mpc.amint.plaintext_conv_head import PlaintextConvHead
 from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
 from amint_mpc.config import Experiment, Head
 from amint_mpc.data.registry import dataset
+from amint_mpc.errors import UsageError
 from amint_mpc.limits import check_rate, representable_momentum, representable_rate
 from amint_mpc.memory import keep_freed
 from amint_mpc.models.classifier import feature_count, tap_shapes
@@ -35,6 +36,7 @@ from amint_mpc.mpc.dense.layers import score_plan, train_plan
 from amint_mpc.mpc.dense.novograd import NovoGrad
 from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.shared_head import SharedHead
+from amint_mpc.printable import shown
 from amint_mpc.transport.channel import Channel
 
 
@@ -177,6 +179,8 @@ def check_experiment(experiment: Experiment) -> None:
         UsageError: no such dataset or backbone, images that this backbone does not take, or an optimizer's settings
             that the secure head cannot apply.
     """
+    if not isinstance(experiment, Experiment):
+        raise UsageError(f"an experiment is needed, not {shown(experiment)}", "Load it with load_experiment")
     if experiment.head.features is None:  # else both belong to the developer's own loop
         check_backbone(experiment.model, dataset(experiment.data).shape)
     if experiment.head.optimizer != "novograd":

@@ -202,10 +202,7 @@ def test_the_developer_learns_neither_scores_nor_head(pair: Pair) -> None:
         assert once.shape == again.shape
         assert not bool((once == again).any())
         # of the full width, 4.8e6 on average; weights would have less than 1 here
-        # of the full width, 4.8e6 on average; weights would have less than 1 here
         assert float((once >> 40).double().std()) > 2**20
-            float((once >> 40).double().std()) > 2**20
-        )  # of the full width (4.8e6 on average): weights have below 1 here
 
 
 @pytest.mark.parametrize(

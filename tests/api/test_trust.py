@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import amint_mpc as am
-from amint_mpc.errors import DataError, EvidenceError
+from amint_mpc.errors import DataError, EvidenceError, UsageError
 from amint_mpc.host.in_process import InProcessRun
 from amint_mpc.models import build_classifier, feature_count
 
@@ -89,3 +89,18 @@ def test_the_classifier_starts_from_the_seed_whatever_other_threads_draw() -> No
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(first, range(60)))
     assert all(torch.equal(each, found[0]) for each in found)
+
+
+def test_certificates_of_the_run_itself_vouch_for_nothing(home: Path) -> None:
+    with pytest.raises(UsageError, match="cannot vouch for themselves"):
+        am.verify(home / "auditor", trust=home / "auditor" / "evidence" / "certificates")
+
+
+def test_what_is_no_experiment_and_what_are_no_images(home: Path) -> None:
+    for function in (am.train, am.run_in_process):
+        with pytest.raises(UsageError, match='an experiment is needed, not "smoke"'):
+            function("smoke")  # type: ignore[operator]
+    for wrong in (None, ["a.png"]):
+        with pytest.raises(DataError, match=r"not images|images are"):
+            am.audit(home, wrong)  # type: ignore[arg-type]
+    assert am.load_experiment("smoke", "seed=3").seed == 3

@@ -87,7 +87,7 @@ def test_a_missing_package_is_told_before_anything_starts(
     told = CliRunner().invoke(main, ["bench", "head", "--against", "spu", *arguments])
     assert told.exit_code == 2
     assert told.stderr.startswith("error: security.correlations two-party needs spu, which is not installed")
-    assert "pip install 'amint-mpc[two-party]'" in told.stderr
+    assert "pip install '.[two-party]'" in told.stderr
     assert not started
 
 

@@ -213,7 +213,9 @@ def test_strangers_who_replace_everything_are_told_by_the_pinned_certificates(bu
     bundle.envelope(lambda x: [sig.update(keyid=marks[role]) for sig, role in zip(x["signatures"], marks, strict=True)])
     assert bundle.verify().pinned == ()
     for role in ("developer", "auditor"):
-        bundle.refused(r"certificates: the \w+'s is not the one that you trust", pinned=pinned_in(bundle.keys / role))
+        bundle.refused(
+            r"certificates: the \w+'s is not the one that you trust", pinned=pinned_in(bundle.keys / role, bundle.path)
+        )
 
 
 # ---- what lies beside
@@ -300,7 +302,7 @@ def test_no_run_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no log in"):
         Bundle(tmp_path, tmp_path).verify()
     with pytest.raises(UsageError, match="there are no certificates in"):
-        pinned_in(tmp_path)
+        pinned_in(tmp_path, tmp_path / "run")
 
 
 def test_every_changed_bit_of_a_certificate_is_met_with_our_own_error(bundle: Bundle, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_demo_is_told_as_a_whole(demo: tuple[Path, str]) -> None:
         assert row in text
     assert "developer 2.00 MB 200.00 MB auditor 1.50 MB 150.00 MB dealer 4.00 MB 400.00 MB" in text
     assert "9 rounds" in text
-    assert "2.5 times less" in text
+    assert "2.5 times as long" in text
 
 
 def test_each_party_is_told_from_its_own_side(demo: tuple[Path, str]) -> None:

@@ -97,7 +97,7 @@ def test_without_spu_both_say_what_to_install(monkeypatch: pytest.MonkeyPatch, t
                 folder,
                 events.append,
             )
-        assert "pip install 'amint-mpc[two-party]'" in error.value.hint
+        assert "pip install '.[two-party]'" in error.value.hint
         with pytest.raises(UsageError, match="not installed"):
             developer.run(experiment(), Party(role="developer", keys=places["developer"]), folder, events.append)
 
@@ -115,7 +115,7 @@ def test_an_auditor_without_a_dealer_is_told_of_both_ways(tmp_path: Path) -> Non
             lambda _: None,
         )
     assert "security.correlations=two-party" in error.value.hint
-    assert "pip install 'amint-mpc[two-party]'" in error.value.hint
+    assert "pip install '.[two-party]'" in error.value.hint
 
 
 @pytest.mark.parametrize("change", ["head.input=conv", "head.optimizer=momentum"])

@@ -29,7 +29,7 @@ from amint_mpc.transport.channel import Channel, ChannelStats
 POLL_S = 0.25
 LOCAL = ("set", "get", "input")
 """Commands that need no answer of the other party's; it may have finished, and gone, before their own."""
-INSTALL = "Run pip install 'amint-mpc[two-party]', with Python 3.10 or 3.11"
+INSTALL = "Run pip install '.[two-party]' in the checkout, with Python 3.10 or 3.11"
 ENGINE_NOTICE = "the head is computed under SPU (CHEETAH), not CrypTen: no dealer, nobody but the two parties"
 
 
