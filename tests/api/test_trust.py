@@ -1,5 +1,7 @@
 """What the functions of the face take on trust: nothing that a folder says of itself."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import amint_mpc as am
+from amint_mpc.cli import main
 from amint_mpc.errors import DataError, EvidenceError, UsageError
 from amint_mpc.host.in_process import InProcessRun
 from amint_mpc.models import build_classifier, feature_count
@@ -104,3 +108,31 @@ def test_what_is_no_experiment_and_what_are_no_images(home: Path) -> None:
         with pytest.raises(DataError, match=r"not images|images are"):
             am.audit(home, wrong)  # type: ignore[arg-type]
     assert am.load_experiment("smoke", "seed=3").seed == 3
+
+
+def test_a_pipe_in_a_bundle_is_refused_and_not_waited_for(home: Path) -> None:
+    for name in ("experiment.yaml", "evidence/statement.json", "evidence/certificates/auditor.pem"):
+        file = home / "auditor" / name
+        kept = file.read_bytes()
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(EvidenceError, match="is not a file"):
+            am.verify(home / "auditor")
+        file.unlink()
+        file.write_bytes(kept)
+
+
+def test_losses_that_no_axis_holds_are_damage(home: Path) -> None:
+    metrics = home / "developer" / "metrics.jsonl"
+    line = next(line for line in metrics.read_text().splitlines() if '"joint"' in line and '"losses"' in line)
+    losses = json.loads(line)["losses"]
+    metrics.write_text(json.dumps(json.loads(line) | {"losses": dict.fromkeys(losses, 1e308)}) + "\n")
+    with pytest.raises(DataError):
+        am.report(home / "developer", home / "page.html")
+
+
+def test_what_click_repeats_is_printable(tmp_path: Path) -> None:
+    told = CliRunner().invoke(main, ["verify", str(tmp_path), "a\x1b[2Jb\u202ec"])
+    assert told.exit_code == 2
+    assert "\\x1b[2Jb\\u202ec" in told.output
+    assert not {"\x1b", "\u202e"} & set(told.output)
