@@ -90,8 +90,8 @@ def test_the_classifier_starts_from_the_seed_whatever_other_threads_draw() -> No
         feature_count(experiment, (1, 28, 28))
         return next(iter(build_classifier(experiment, (1, 28, 28), 10).parameters())).detach()
 
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(first, range(60)))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(first, range(400)))
     assert all(torch.equal(each, found[0]) for each in found)
 
 
