@@ -43,7 +43,7 @@ from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.transport.connect import connect
 from amint_mpc.transport.listener import Listener
 
-MAX_SHOWN = 5
+MAX_NAMED = 5
 
 
 def auditor(
@@ -167,8 +167,8 @@ def read_images(experiment: Experiment, folder: Path, on_progress: OnProgress) -
         if number % 500 == 0 or number == len(files):
             on_progress("files read", number, len(files))
     if wrong:
-        more = f"\nand {len(wrong) - MAX_SHOWN} more" if len(wrong) > MAX_SHOWN else ""
-        raise DataError("\n".join(wrong[:MAX_SHOWN]) + more, "Nothing was asked. Remove or replace these files.")
+        more = f"\nand {len(wrong) - MAX_NAMED} more" if len(wrong) > MAX_NAMED else ""
+        raise DataError("\n".join(wrong[:MAX_NAMED]) + more, "Nothing was asked. Remove or replace these files.")
     return files, torch.stack(pixels), others
 
 

@@ -84,7 +84,7 @@ def handshake(
         role=role,
         experiment=experiment.model_dump(mode="json"),
         digest=experiment.digest(),
-        versions=versions(),
+        versions=compared_versions(),
         software=software or software_digests.software(),
         nonce=secrets.token_hex(32),
     )
@@ -100,7 +100,7 @@ def handshake(
     return AgreedSession(_session_id(ours, theirs), peer, {role: ours.software, peer: theirs.software})
 
 
-def versions() -> _Versions:
+def compared_versions() -> _Versions:
     """The software that this party runs."""
     return _Versions(
         amint_mpc=metadata.version("amint-mpc"),

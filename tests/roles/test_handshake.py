@@ -115,7 +115,7 @@ def test_other_version_is_refused(package: str) -> None:
 def test_torchs_patch_and_python_may_differ() -> None:
     from amint_mpc.roles import handshake as module
 
-    ours = module.versions()
+    ours = module.compared_versions()
     minor = ".".join(ours.torch.split(".")[:2])
     module._check_versions(ours, ours.model_copy(update={"torch": f"{minor}.99+cpu", "python": "3.99"}), "auditor")
 
@@ -222,7 +222,7 @@ def test_session_depends_on_the_terms() -> None:
 
     def hello(role: Role, nonce: str) -> Any:
         digest = Experiment(data=Data(members=100, external=100)).digest()
-        found = {"versions": module.versions(), "software": software()}
+        found = {"versions": module.compared_versions(), "software": software()}
         return module._Hello(role=role, experiment={}, digest=digest, nonce=nonce * 64, **found)
 
     one, other = hello("developer", "1"), hello("auditor", "2")
