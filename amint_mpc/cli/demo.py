@@ -37,7 +37,7 @@ TITLES = {
 }
 LEGEND = (
     "secure: head and classifier trained by two parties, in secure computation.\n"
-    "plaintext: the same training in the clear; the two agree within their intervals.\n"
+    "plaintext: the same training in the clear; both should agree, within their intervals.\n"
     "task alone, task + distillation: no head, to show what the head costs.\n"
     "Progress shows calibration images, on which thresholds are chosen; the table shows other ones.\n"
     "Ranges are 95 % intervals; few unseen images make those at 1 % false alarms wide."
