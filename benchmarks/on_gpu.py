@@ -234,8 +234,8 @@ def train(sizes: Sizes, step_ms: float, data: Path | None, device: str, left: fl
     with tempfile.TemporaryDirectory(prefix="on-gpu-") as name:
         folder = Path(name)
         done = processes.run(folder, experiment, data, folder / "runs", told, sizes.threads, device)
-    final = {key: value["value"] for key, value in done.figures.items()}
-    found["summary"] = dict(done.reports)
+    final = {key: figure.value for key, figure in done.figures.items()}
+    found["summary"] = {role: summary.as_json() for role, summary in done.reports.items()}
     _summed_up(found, final, seconds, experiment.last_epoch, "on report images")
 
 
@@ -289,7 +289,7 @@ def surroundings(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": model[1] if model else platform.processor(),
         "cores": os.cpu_count(),
-        "functions_in_c": native.AVAILABLE,
+        "functions_in_c": native.USED,
     }
 
 

@@ -78,5 +78,6 @@ def test_features_are_standardised_over_members_and_external_images_and_the_clas
     both = torch.cat([features["members_calibration"], features["members_report"], features["external"][:40]])
     varied = both.std(0) > 0.5  # a dead channel hardly varies
     assert varied.sum() > 3
-    assert both[:, varied].mean(0).abs().max() < 1e-4
+    # another size of batch rounds otherwise; where convolutions use TF32, by parts of a thousand
+    assert both[:, varied].mean(0).abs().max() < (1e-4 if DEVICE == "cpu" else 1e-2)
     assert (both[:, varied].std(0) - 1).abs().max() < 0.2
