@@ -83,10 +83,12 @@ class Training(_Model):
     epochs: int = Field(25, ge=1, description="epochs of the joint loss, after the warm-up")
     warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
     sealed_epochs: int = Field(
-        0,
+        12,
         ge=0,
-        description="then the classifier is frozen, and a fresh head is trained for so many epochs, no gradient opened",
+        description="then the classifier is frozen, and a fresh head is trained for so many epochs, no gradient opened; "
+        "that head is kept. 0: the joint head is kept, of which the developer has seen the gradients",
     )
+    sealed_batch: int = Field(64, ge=1, description="members in a sealed step; as many external images go with them")
     sealed_mixing: float = Field(
         0.8, ge=0, le=1, description="how far external images are moved towards members in sealed epochs, at most"
     )
@@ -111,8 +113,6 @@ class Training(_Model):
 
     @model_validator(mode="after")
     def _patience_needs_evaluations(self) -> Training:
-        if self.patience and self.sealed_epochs:
-            raise ValueError("patience goes back to a head that sealed_epochs throws away: set one of them to 0")
         if self.patience and not self.evaluate_every:
             raise ValueError("patience counts evaluations: set evaluate_every to at least 1, or patience to 0")
         return self
@@ -129,6 +129,9 @@ class Security(_Model):
     """
 
     correlations: Literal["dealer", "two-party", "insecure-embedded-dealer"] = "dealer"
+    checked_blocks: float = Field(
+        0.05, ge=0, le=1, description="so many more blocks of the dealer, as a share, are opened and checked, unused"
+    )
     required_code: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field((), max_length=16)
     required_image: tuple[Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")], ...] = Field((), max_length=16)
 
@@ -200,6 +203,16 @@ class Experiment(_Model):
     def steps_per_epoch(self) -> int:
         return self.data.members // self.training.batch
 
+    @property
+    def sealed_batch(self) -> int:
+        """Members in a sealed step: what the settings say, or all that there are."""
+        return min(self.training.sealed_batch, self.data.members, self.data.external)
+
+    @property
+    def sealed_steps(self) -> int:
+        """Sealed steps of the whole run."""
+        return self.training.sealed_epochs * (self.data.members // self.sealed_batch)
+
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON: sorted keys, no spaces, UTF-8."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -219,8 +232,6 @@ class Experiment(_Model):
             raise ValueError("evidence.replay needs evidence.log, and no training.patience, which goes back in time")
         if self.evidence.replay and self.training.precision == "float16":
             raise ValueError("evidence.replay does not keep float16's scale of the loss: take float32 or bfloat16")
-        if self.training.sealed_epochs and self.head.features is not None:
-            raise ValueError("training.sealed_epochs is for this program's own loop: leave head.features out")
         if self.head.features is not None and self.evidence.log:
             raise ValueError("an own loop (head.features) has an order of its own: set evidence.log to false")
         if self.training.batch > min(self.data.members, self.data.external):

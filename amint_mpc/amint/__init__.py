@@ -7,7 +7,7 @@ plaintext_head.py, plaintext_conv_head.py   the heads that a secure one is compa
 metrics.py          figures with intervals; chooses the threshold, on calibration images, for whoever has the scores
 verdicts.py         what scores of queried images say: threshold, p, q
 stopping.py         early stopping on calibration images; snapshot.py what a training resumes from
-feature_mixup.py    features of sealed epochs; transfer.py tensors between an accelerator and the host
+sealing.py          features and rows of sealed epochs; transfer.py tensors between an accelerator and the host
 passive.py, attacks/, detectors.py, outputs.py   what active MINT is compared with
 robustness.py, image_changes.py, model_changes.py   whether the audit survives changes of image and classifier
 """

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amint_mpc.amint.plaintext_head import check_forward, refuse_beyond
+from amint_mpc.amint.sealing import PARTS, MixedRows
 from amint_mpc.limits import GRADIENT_LIMIT, HIDDEN_LIMIT, representable_rate
 from amint_mpc.models.conv_head_weights import ConvWeights
 
@@ -28,6 +29,7 @@ class PlaintextConvHead:
         self.fresh = fresh
         self.weights = weights
         self.learning_rate = learning_rate
+        self._sealed = torch.empty(0)
         self.loss = float("nan")  # L_mint of the last step
 
     def step(self, features: Tensor, members: int) -> Tensor:
@@ -51,15 +53,15 @@ class PlaintextConvHead:
         self.weights = ConvWeights(self.weights.taps, new)
         return gx.to(torch.float32)
 
-    def restart(self) -> None:
-        """See `MintHead.restart`."""
+    def seal(self, features: Tensor) -> None:
+        """See `MintHead.seal`."""
         if self.fresh is None:
             raise ValueError("this head does not know how a fresh one is drawn")
-        self.weights = self.fresh().weights
+        self.weights, self._sealed = self.fresh().weights, features
 
-    def fit(self, features: Tensor, members: int) -> None:
+    def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`."""
-        self.step(features, members)
+        self.step(rows(self._sealed) / PARTS, rows.batch)
 
     @torch.no_grad()
     def score(self, features: Tensor) -> Tensor:

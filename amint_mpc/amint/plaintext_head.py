@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amint_mpc.amint.optimizers import Descent, HeadOptimizer
+from amint_mpc.amint.sealing import PARTS, MixedRows
 from amint_mpc.errors import ProtocolError
 from amint_mpc.limits import FEATURE_LIMIT, GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, W2_GRADIENT_LIMIT
 from amint_mpc.models.head_weights import HeadWeights
@@ -32,11 +33,15 @@ class MintHead(Protocol):
             gradient of L_mint by `features`, float32 [n, F], by the weights before the step.
         """
 
-    def restart(self) -> None:
-        """Begin again with a fresh head: sealed epochs follow."""
+    def seal(self, features: Tensor) -> None:
+        """Begin again with a fresh head, whose steps are all on these features.
 
-    def fit(self, features: Tensor, members: int) -> None:
-        """One step of gradient descent of which nothing is learned. Args: as `step`."""
+        Args:
+            features: [members + external, F], as `sealing.rounded` gives them.
+        """
+
+    def fit(self, rows: MixedRows) -> None:
+        """One step of gradient descent on rows of the sealed features, of which nothing is learned."""
 
     def score(self, features: Tensor) -> Tensor | None:
         """Membership probabilities, float64 [n], for features [n, F]; None on a party that may not learn them."""
@@ -56,13 +61,13 @@ class HeadWrapper:
         """See `MintHead.step`."""
         return self._head.step(features, members)
 
-    def restart(self) -> None:
-        """See `MintHead.restart`."""
-        self._head.restart()
+    def seal(self, features: Tensor) -> None:
+        """See `MintHead.seal`."""
+        self._head.seal(features)
 
-    def fit(self, features: Tensor, members: int) -> None:
+    def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`."""
-        self._head.fit(features, members)
+        self._head.fit(rows)
 
     def score(self, features: Tensor) -> Tensor | None:
         """See `MintHead.score`."""
@@ -84,6 +89,7 @@ class PlaintextHead:
         self.fresh = fresh
         self.weights = weights.clone()
         self._optimizer = Descent(optimizer) if isinstance(optimizer, float) else optimizer
+        self._sealed = torch.empty(0)
         self.loss = float("nan")  # L_mint of the last step; the secure head never computes it
 
     def step(self, features: Tensor, members: int) -> Tensor:
@@ -114,16 +120,16 @@ class PlaintextHead:
         self.weights = self._optimizer.step(w, gradients, members)
         return gx.to(torch.float32)
 
-    def restart(self) -> None:
-        """See `MintHead.restart`."""
+    def seal(self, features: Tensor) -> None:
+        """See `MintHead.seal`."""
         if self.fresh is None:
             raise ValueError("this head does not know how a fresh one is drawn")
         drawn = self.fresh()
-        self.weights, self._optimizer = drawn.weights, drawn._optimizer
+        self.weights, self._optimizer, self._sealed = drawn.weights, drawn._optimizer, features
 
-    def fit(self, features: Tensor, members: int) -> None:
+    def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`."""
-        self.step(features, members)
+        self.step(rows(self._sealed) / PARTS, rows.batch)
 
     def score(self, features: Tensor) -> Tensor:
         """See `MintHead.score`.

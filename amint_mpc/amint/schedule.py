@@ -11,7 +11,7 @@ from amint_mpc.data.split import SETS, set_counts
 from amint_mpc.events import Phase
 
 SCORE_BATCH = 256
-"""Rows of a scoring batch; the last batch of a set may be smaller."""
+"""Rows of a scoring batch, at most."""
 
 _PERIODIC = ("members_calibration", "unseen_calibration")
 
@@ -23,7 +23,7 @@ class TrainStep:
     Args:
         index: from 0, over the whole run.
         epoch: from 1, warm-up epochs counted; the head takes no step in those.
-        number: from 0, of the present head: sealed epochs begin with a fresh one.
+        number: from 0, of the present head: sealed epochs begin with a fresh one (`ShareFeatures`).
         sealed: the classifier is frozen, and the developer learns no gradient.
     """
 
@@ -33,19 +33,26 @@ class TrainStep:
     sealed: bool = False
 
     @property
-    def fresh_head(self) -> bool:
-        """Whether a fresh head is drawn before this step."""
-        return self.sealed and self.number == 0
-
-    @property
     def phase(self) -> Phase:
         """What an event calls it."""
         return "sealed" if self.sealed else "joint"
 
 
 @dataclass(frozen=True)
+class ShareFeatures:
+    """Before the first sealed step: a fresh head, and the features that its steps are on.
+
+    Args:
+        rows: members and external images.
+    """
+
+    epoch: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class ScoreSets:
-    """Score whole sets, in this order, after the steps of `epoch`.
+    """Score whole sets, after the steps of `epoch`.
 
     Args:
         sets: (name, number of images).
@@ -56,8 +63,13 @@ class ScoreSets:
     sets: tuple[tuple[str, int], ...]
     final: bool
 
+    @property
+    def count(self) -> int:
+        """Of all images."""
+        return sum(count for _, count in self.sets)
 
-Item = TrainStep | ScoreSets
+
+Item = TrainStep | ShareFeatures | ScoreSets
 
 
 def schedule(experiment: Experiment) -> list[Item]:
@@ -65,24 +77,31 @@ def schedule(experiment: Experiment) -> list[Item]:
     training, counts = experiment.training, set_counts(experiment.data)
     items: list[Item] = []
     per_epoch = experiment.steps_per_epoch
-    for joint in range(1, training.epochs + training.sealed_epochs + 1):
+    for joint in range(1, training.epochs + 1):
         epoch, first = training.warmup_epochs + joint, (joint - 1) * per_epoch
-        sealed = joint > training.epochs
-        before = training.epochs * per_epoch if sealed else 0
-        items += [TrainStep(index, epoch, index - before, sealed) for index in range(first, first + per_epoch)]
-        if epoch == experiment.last_epoch:
-            items.append(ScoreSets(epoch, tuple((name, counts[name]) for name in SETS), final=True))
-        elif sealed:
-            continue
-        elif training.evaluate_every and joint % training.evaluate_every == 0:
+        items += [TrainStep(index, epoch, index) for index in range(first, first + per_epoch)]
+        last = epoch == experiment.last_epoch
+        if not last and training.evaluate_every and joint % training.evaluate_every == 0:
             items.append(ScoreSets(epoch, tuple((name, counts[name]) for name in _PERIODIC), final=False))
+    if training.sealed_epochs:
+        items += _sealed(experiment)
+    items.append(ScoreSets(experiment.last_epoch, tuple((name, counts[name]) for name in SETS), final=True))
     return items
+
+
+def _sealed(experiment: Experiment) -> Iterator[Item]:
+    training = experiment.training
+    joint, per_epoch = training.epochs * experiment.steps_per_epoch, experiment.sealed_steps // training.sealed_epochs
+    first = training.warmup_epochs + training.epochs + 1
+    yield ShareFeatures(first, experiment.data.members + experiment.data.external)
+    for number in range(experiment.sealed_steps):
+        yield TrainStep(joint + number, first + number // per_epoch, number, sealed=True)
 
 
 class ScheduleCursor(Iterator[Item]):
     """Walks the schedule of a run, item by item.
 
-    After an early stop (`training.patience`) the final scoring is all that is left: `stop` alone says so.
+    After an early stop (`training.patience`) the sealed epochs and the final scoring are left: `stop` alone says so.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -98,13 +117,25 @@ class ScheduleCursor(Iterator[Item]):
         while self._left and self._left[0].epoch == epoch:
             yield next(self)
 
+    @property
+    def next_epoch(self) -> int | None:
+        """Of the item that comes next; None at the end."""
+        return self._left[0].epoch if self._left else None
+
     def stop(self) -> list[Item]:
-        """Pass over everything before the final scoring. Returns what was passed over."""
-        passed = list(self._left)[:-1]
-        self._left = deque(list(self._left)[-1:])
+        """Pass over all that is left of the joint epochs. Returns what was passed over."""
+        passed: list[Item] = []
+        while not _after_joint(self._left[0]):
+            passed.append(self._left.popleft())
         return passed
 
 
+def _after_joint(item: Item) -> bool:
+    """Whether it comes after the joint epochs."""
+    return item.sealed if isinstance(item, TrainStep) else not isinstance(item, ScoreSets) or item.final
+
+
 def score_batches(count: int) -> list[int]:
-    """Sizes of the batches in which a set of `count` images is scored."""
-    return [min(SCORE_BATCH, count - start) for start in range(0, count, SCORE_BATCH)]
+    """Sizes of the batches in which `count` images are scored: all the same, the last one filled up with rows of zeros."""
+    batches = -(-count // SCORE_BATCH)
+    return [-(-count // batches)] * batches

@@ -23,16 +23,17 @@ import torch
 from torch import Tensor
 
 from amint_mpc.amint import snapshot
-from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.metrics import accuracy_figure, calibration_figures
 from amint_mpc.amint.objective import JointObjective
 from amint_mpc.amint.plaintext_head import MintHead
-from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, TrainStep, score_batches
+from amint_mpc.amint.schedule import SCORE_BATCH, ScheduleCursor, ScoreSets, ShareFeatures, TrainStep
+from amint_mpc.amint.scoring import ScoringOrder, in_order, sets_of
+from amint_mpc.amint.sealing import mixed_rows, rounded
 from amint_mpc.amint.stopping import Rewind, Stopper
 from amint_mpc.amint.transfer import AsyncHostCopy
 from amint_mpc.config import Experiment
 from amint_mpc.data.order import epoch_orders
-from amint_mpc.data.split import SplitImages
+from amint_mpc.data.split import SETS, SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Phase, StepEvent
 from amint_mpc.models.classifier import build_classifier, to_unit_range
@@ -50,6 +51,7 @@ class Trainer:
         device: of the classifier; "auto" takes an accelerator where there is one.
         overlap: let the head's step run in a thread of its own while the classifier goes on. Changes no result.
         stopper: with `training.patience`, decides after each evaluation; None: train to the last epoch.
+        order: in which the images of a scoring go to the head.
 
     Attributes:
         stopped: the epoch after which the stopper ended the training, else None.
@@ -67,6 +69,7 @@ class Trainer:
         device: str | torch.device = "auto",
         overlap: bool = False,
         stopper: Stopper | None = None,
+        order: ScoringOrder = in_order,
     ) -> None:
         self.experiment = experiment
         self.images = images
@@ -75,6 +78,7 @@ class Trainer:
         self.scores: dict[str, Tensor] = {}
         self.soft_labels: Tensor | None = None
         self.stopped: int | None = None
+        self._order = order
         self._stopper = stopper if experiment.training.patience else None
         self._rewind = Rewind(experiment.training.patience, self._copied, self._load)
         self._worker = ThreadPoolExecutor(1, "head") if overlap and head is not None else None
@@ -91,7 +95,7 @@ class Trainer:
         self._members, self._external = images.members.to(self.device), images.external.to(self.device)
         self._labels = images.member_labels.to(self.device)
         self._orders = epoch_orders(experiment)
-        self._mixing = FeatureMixup(experiment)
+        self._passed: dict[str, tuple[Tensor, Tensor]] = {}  # logits and features of sets, by the last classifier
         self._resumed_after = 0
 
     def run(self) -> Iterator[StepEvent | EpochEvent]:
@@ -103,7 +107,7 @@ class Trainer:
         if not self._resumed_after:
             yield from self._warm_up()
         if self.experiment.training.distillation > 0 and self.soft_labels is None:
-            self.soft_labels = torch.cat([logits for logits, _ in self._passes("external")]).softmax(1)
+            self.soft_labels = self._pass("external")[0].to(self.device).softmax(1)
         try:
             yield from self._joint_epochs()
         finally:
@@ -111,31 +115,28 @@ class Trainer:
                 self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _joint_epochs(self) -> Iterator[StepEvent | EpochEvent]:
-        cursor, first = ScheduleCursor(self.experiment), self.experiment.training.warmup_epochs + 1
-        for epoch in range(first, self.experiment.last_epoch + 1):
-            items = cursor.of_epoch(epoch)
+        cursor = ScheduleCursor(self.experiment)
+        while (epoch := cursor.next_epoch) is not None:
             if epoch <= self._resumed_after:
-                deque(items, maxlen=0)
+                deque(cursor.of_epoch(epoch), maxlen=0)
                 continue
             start = time.perf_counter()
             figures: dict[str, float] = {}
-            members, external = self._epoch_order()
-            for item in items:
+            phase: Phase = "score"
+            for item in cursor.of_epoch(epoch):
                 if isinstance(item, ScoreSets):
                     figures, scores = self._score(item)
                     if self._stopper is not None and not item.final:
                         figures |= self._evaluated(self._stopper, epoch, scores, cursor)
-                    continue
-                at = item.index % self.experiment.steps_per_epoch
-                step = self._sealed_step if item.sealed else self._joint_step
-                yield step(item, members[at], external[at])
-            sealed = epoch > self.experiment.last_epoch - self.experiment.training.sealed_epochs
-            yield self._epoch_event(epoch, "sealed" if sealed else "joint", start, figures)
-            if self.stopped is not None:
-                start, final = time.perf_counter(), next(cursor)
-                assert isinstance(final, ScoreSets)
-                yield self._epoch_event(epoch, "score", start, self._score(final)[0])
-                return
+                elif isinstance(item, ShareFeatures):
+                    self._seal()
+                else:
+                    if phase == "score" and not item.sealed:
+                        members, external = self._epoch_order()
+                    phase = item.phase
+                    at = item.number % self.experiment.steps_per_epoch
+                    yield self._sealed_step(item) if item.sealed else self._joint_step(item, members[at], external[at])
+            yield self._epoch_event(epoch, phase, start, figures)
 
     def _evaluated(
         self, stopper: Stopper, epoch: int, scores: dict[str, Tensor], cursor: ScheduleCursor
@@ -229,19 +230,20 @@ class Trainer:
         self._rate.step()
         return self._step_event(item.index + 1, item.epoch, "joint", start, losses, secure)
 
-    def _sealed_step(self, item: TrainStep, members: Tensor, external: Tensor) -> StepEvent:
-        """A step of the head alone, on features as they are scored, mixed (`feature_mixup`)."""
+    def _seal(self) -> None:
+        """Share the features of the frozen classifier, and begin with a fresh head."""
+        self._passed = {name: self._pass(name) for name in SETS}
+        if self.head is not None:
+            known = [self._passed[name][1] for name in SETS if not name.startswith("unseen")]
+            self.head.seal(rounded(torch.cat(known)))
+
+    def _sealed_step(self, item: TrainStep) -> StepEvent:
+        """A step of the head alone."""
         start = time.perf_counter()
         if self.head is not None:
-            if item.fresh_head:
-                self.head.restart()
-            pixels = torch.cat([self._pixels(members), self._pixels(external, members=False)])
-            features = self._mixing(self._eval(pixels)[1].cpu(), len(members))
-            secure_start = time.perf_counter()
-            self.head.fit(features, len(members))
-            secure = time.perf_counter() - secure_start
-            return self._step_event(item.index + 1, item.epoch, "sealed", start, {}, secure)
-        return self._step_event(item.index + 1, item.epoch, "sealed", start, {})
+            self.head.fit(mixed_rows(self.experiment, item.number))
+        seconds = time.perf_counter() - start
+        return self._step_event(item.index + 1, item.epoch, "sealed", start, {}, seconds)
 
     def _cooled(self, taken: int) -> float:
         """What the learning rate is multiplied by after so many joint steps: 1, then in a straight line to 0."""
@@ -276,31 +278,27 @@ class Trainer:
 
     def _score(self, item: ScoreSets) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Figures and, where the head tells them, scores of the sets."""
+        names = [name for name, _ in item.sets]
+        passed = {name: self._passed.get(name) or self._pass(name) for name in names}
+        logits, right = passed["unseen_calibration"][0], self.images.unseen_label_half("unseen_calibration")
+        figures = {"task_accuracy": float((logits.argmax(1) == right).float().mean())}
         scores: dict[str, Tensor] = {}
-        figures: dict[str, float] = {}
-        for name, _ in item.sets:
-            parts, logits = [], []
-            for batch_logits, features in self._passes(name):
-                logits.append(batch_logits)
-                part = None if self.head is None else self.head.score(features.cpu())
-                if part is not None:
-                    parts.append(part)
-            if parts:
-                scores[name] = torch.cat(parts)
-            if name == "unseen_calibration":
-                right = torch.cat(logits).argmax(1).cpu() == self.images.unseen_label_half(name)
-                figures["task_accuracy"] = float(right.float().mean())
+        if self.head is not None:
+            order = self._order(item)
+            found = self.head.score(torch.cat([passed[name][1] for name in names])[order])
+            if found is not None:
+                scores = sets_of(item, order, found)
         if item.final:
             self.scores = scores
         return figures | (calibration_figures(scores) if scores else {}), scores
 
     @torch.no_grad()
-    def _passes(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits and features of one of the five sets, in scoring batches, with running statistics."""
+    def _pass(self, name: str) -> tuple[Tensor, Tensor]:
+        """Logits and features of one of the five sets, on the CPU, with running statistics."""
         images = self.images.images(name)
-        for batch in torch.split(images, score_batches(len(images))):
-            logits, features = self._eval(to_unit_range(batch.to(self.device)))
-            yield logits.float(), features
+        found = [self._eval(to_unit_range(batch.to(self.device))) for batch in torch.split(images, SCORE_BATCH)]
+        logits, features = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        return logits.float(), features
 
     @torch.no_grad()
     def _eval(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -312,8 +310,8 @@ class Trainer:
         return logits, features
 
     def _correct(self, name: str) -> Tensor:
-        logits = torch.cat([logits for logits, _ in self._passes(name)])
-        return (logits.argmax(1).cpu() == self.images.unseen_label_half(name)).double()
+        logits = (self._passed.get(name) or self._pass(name))[0]
+        return (logits.argmax(1) == self.images.unseen_label_half(name)).double()
 
     def _epoch_order(self) -> tuple[Tensor, Tensor]:
         """Rows of members and of external images for each step of the next epoch, [steps, batch] each."""

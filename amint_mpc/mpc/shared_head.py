@@ -3,8 +3,8 @@
 `SecureHead` has protocols of its own (dense/head.py); `GenericHead` runs any `crypten.nn` module through CrypTen's
 (crypten/generic_head.py); `SpuHead` needs no dealer and no CrypTen (two_party/head.py). The developer, party 0, brings
 the features and learns the gradient with respect to them; the auditor, party 1, brings the weights, learns logits and
-in the end the weights. How the weights move is settled when a head is made. Calls come one at a time, in the same order
-at both.
+in the end the weights. How the weights move is settled when a head is made, and anew with `share_features`. Calls come
+one at a time, in the same order at both.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.dense.step import Optimizer
+from amint_mpc.mpc.protocols.linear import Combination
 from amint_mpc.transport.channel import Channel, ChannelStats
 
 
@@ -49,6 +51,21 @@ class SharedHead(Protocol):
 
         Returns:
             at the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.
+        """
+
+    def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
+        """Share rows that later steps are on (`train_on_shared`).
+
+        Args:
+            x: [rows, f] at the developer, multiples of 2^-5 within +-limits.FEATURE_LIMIT; None at the auditor.
+            optimizer: how the weights move from here on.
+        """
+
+    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+        """A step as `train_step` on combinations of the shared rows, an eighth of each; the developer learns nothing.
+
+        Args:
+            rows: whole numbers that add up to 8 in each row. targets: [rows] of 0 and 1, public.
         """
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:

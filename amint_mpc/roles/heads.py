@@ -32,9 +32,10 @@ from amint_mpc.mpc.crypten.conv_module import ConvModule
 from amint_mpc.mpc.crypten.generic_head import Design, GenericHead
 from amint_mpc.mpc.dense.descent import GradientDescent, Momentum, plain_descent
 from amint_mpc.mpc.dense.head import SecureHead
-from amint_mpc.mpc.dense.layers import score_plan, train_plan
+from amint_mpc.mpc.dense.layers import score_plan, table_plan, train_plan
 from amint_mpc.mpc.dense.novograd import NovoGrad
 from amint_mpc.mpc.dense.step import Optimizer
+from amint_mpc.mpc.protocols.linear import Combination
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.printable import shown
 from amint_mpc.transport.channel import Channel
@@ -54,8 +55,13 @@ class HeadKind(Protocol):
     def inputs(self) -> int:
         """Features of an image."""
 
-    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
-        """What training step `number`, counted from 0, needs from the dealer."""
+    def train_plan(
+        self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None
+    ) -> Plan:
+        """What training step `number`, counted from 0, needs from the dealer. standing: on shared rows, and which."""
+
+    def table_plan(self, rows: int) -> Plan | None:
+        """What sharing so many rows once needs; None: the head shares those of each step anew."""
 
     def score_plan(self, rows: int) -> Plan:
         """What scoring so many rows needs from the dealer."""
@@ -80,8 +86,13 @@ class Dense:
     inputs: int
     hidden: int
 
-    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
-        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number)
+    def train_plan(
+        self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None
+    ) -> Plan:
+        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number, standing)
+
+    def table_plan(self, rows: int) -> Plan | None:
+        return table_plan(rows, self.inputs + 1)
 
     def score_plan(self, rows: int) -> Plan:
         return score_plan(rows, self.inputs + 1, self.hidden)
@@ -116,8 +127,13 @@ class Convolutional:
     def inputs(self) -> int:
         return self.design.inputs
 
-    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0) -> Plan:
+    def train_plan(
+        self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None
+    ) -> Plan:
         return self.design.train_plan(rows, _rate(optimizer))
+
+    def table_plan(self, rows: int) -> Plan | None:
+        return None
 
     def score_plan(self, rows: int) -> Plan:
         return self.design.score_plan(rows)
@@ -151,8 +167,11 @@ def head_kind(experiment: Experiment) -> HeadKind:
     return Dense(feature_count(experiment, shape), head.hidden)
 
 
-def secure_optimizer(experiment: Experiment) -> Optimizer:
+def secure_optimizer(experiment: Experiment, sealed: bool = False) -> Optimizer:
     """How the head's weights move. Steps are for a sum over rows: a rate is the learning rate over a batch's members.
+
+    Args:
+        sealed: in sealed epochs, whose batches have a size of their own.
 
     Raises:
         UsageError: settings that the secure head cannot apply, with what it can.
@@ -160,7 +179,8 @@ def secure_optimizer(experiment: Experiment) -> Optimizer:
     head = experiment.head
     if head.optimizer == "novograd":
         return NovoGrad(head.learning_rate, head.beta2)
-    rate = representable_rate(head.learning_rate / experiment.training.batch)
+    members = experiment.sealed_batch if sealed else experiment.training.batch
+    rate = representable_rate(head.learning_rate / members)
     if head.optimizer == "momentum":
         return Momentum(*rate, representable_momentum(head.momentum))
     return GradientDescent(*rate)
@@ -184,5 +204,5 @@ def check_experiment(experiment: Experiment) -> None:
     if experiment.head.features is None:  # else both belong to the developer's own loop
         check_backbone(experiment.model, dataset(experiment.data).shape)
     if experiment.head.optimizer != "novograd":
-        check_rate(experiment.head.learning_rate, experiment.training.batch)
+        check_rate(experiment.head.learning_rate, max(experiment.training.batch, experiment.sealed_batch))
     secure_optimizer(experiment)

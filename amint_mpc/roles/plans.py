@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from amint_mpc.amint.schedule import Item, ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.sealing import mixed_rows
 from amint_mpc.config import Experiment
 from amint_mpc.mpc.correlations.base import Plan, corrected
+from amint_mpc.mpc.correlations.checking import Stretch, stretch
 from amint_mpc.roles.heads import head_kind, secure_optimizer
 
 
@@ -18,19 +22,55 @@ def targets(members: int) -> Tensor:
     return torch.cat([torch.ones(members), torch.zeros(members)])
 
 
-def plans(experiment: Experiment) -> Iterator[Plan]:
-    """What each step of the head needs from the dealer, in the order of the schedule."""
-    return plans_of(experiment, schedule(experiment))
+def stretches(experiment: Experiment) -> Iterator[Stretch]:
+    """What the whole run needs from the dealer, in the order of the schedule (`mpc.correlations.checking`)."""
+    for alike, items in groupby(schedule(experiment), key=_alike):
+        part = list(items)
+        if alike == "shared":
+            table = head_kind(experiment).table_plan(experiment.data.members + experiment.data.external)
+            yield from () if table is None else (stretch(1, 0, lambda _, plan=table: plan),)
+        elif alike[:5] == "score":
+            yield scoring(experiment, sum(item.count for item in part if isinstance(item, ScoreSets)))
+        else:
+            steps = [item for item in part if isinstance(item, TrainStep)]
+            yield stretch(len(steps), experiment.security.checked_blocks, partial(_step_plan, experiment, steps[0]))
 
 
-def plans_of(experiment: Experiment, items: Iterable[Item]) -> Iterator[Plan]:
-    """The same for a part of the schedule."""
-    kind, rows, optimizer = head_kind(experiment), 2 * experiment.training.batch, secure_optimizer(experiment)
+def sealed_stretch(experiment: Experiment) -> tuple[int, Stretch]:
+    """The one of the sealed steps, and its number among all."""
+    last = len(list(stretches(experiment))) - 2  # only the final scoring comes after it
+    return last, next(part for number, part in enumerate(stretches(experiment)) if number == last)
+
+
+def scoring(experiment: Experiment, count: int) -> Stretch:
+    """What scoring so many images needs."""
+    batches, kind = score_batches(count), head_kind(experiment)
+    return stretch(len(batches), experiment.security.checked_blocks, lambda _: kind.score_plan(batches[0]))
+
+
+def used_plans(experiment: Experiment, items: Iterable[Item]) -> Iterator[Plan]:
+    """What the steps of a part of the schedule that has no sealed ones use."""
     for item in items:
         if isinstance(item, TrainStep):
-            yield kind.train_plan(rows, optimizer, item.number)
-        else:
-            yield from (kind.score_plan(rows) for _, count in item.sets for rows in score_batches(count))
+            yield _step_plan(experiment, item, 0)
+        elif isinstance(item, ScoreSets):
+            yield from (head_kind(experiment).score_plan(rows) for rows in score_batches(item.count))
+
+
+def _alike(item: Item) -> str:
+    """Items that follow one another and have the same of this are one stretch."""
+    if isinstance(item, TrainStep):
+        return item.phase
+    return f"score {item.epoch}" if isinstance(item, ScoreSets) else "shared"
+
+
+def _step_plan(experiment: Experiment, first: TrainStep, place: int) -> Plan:
+    """Of the training step at a place of the stretch that begins with `first`."""
+    kind, optimizer = head_kind(experiment), secure_optimizer(experiment, first.sealed)
+    if not first.sealed:
+        return kind.train_plan(2 * experiment.training.batch, optimizer, first.number + place)
+    rows = mixed_rows(experiment, place)
+    return kind.train_plan(rows.rows, optimizer, place, rows)
 
 
 def head_steps(experiment: Experiment) -> int:
@@ -40,7 +80,7 @@ def head_steps(experiment: Experiment) -> int:
 
 def correction_bytes(experiment: Experiment) -> int:
     """Bytes of corrections that the dealer sends for one training step."""
-    plan = next(iter(plans(experiment)))
+    plan = next(iter(used_plans(experiment, schedule(experiment))))
     sent = [field.correction for _, _, field in corrected(plan)]
     return sum(torch.Size(shape).numel() * dtype.itemsize for dtype, shape in sent)
 

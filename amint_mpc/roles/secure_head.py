@@ -27,7 +27,8 @@ class SecureMintHead:
     """The developer's view of the secure head (`amint_mpc.amint.plaintext_head.MintHead`), and the end of its run.
 
     Attributes:
-        steps: training steps of the whole run: the experiment fixes them, and `step` is called just so often.
+        steps: joint steps of the whole run: the experiment fixes them, and `step` is called just so often.
+        order: in which the rows of a scoring go to the head.
         stopper: hears from the auditor whether to stop, where the experiment has `training.patience`.
         run_log: told of each step here, of all else by the loop.
     """
@@ -44,23 +45,23 @@ class SecureMintHead:
         self.stopper = stopper
         self.run_log: RunLog = run_log or NullRunLog(auditor)
         self.meter = Meter(auditor, head.extra_traffic)
-        self.steps = head_steps(experiment)
+        self.steps = experiment.training.epochs * experiment.steps_per_epoch
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`. Every batch has the agreed size, half of it members."""
-        gradient = self._step(features, members, open_gradient=True)
-        assert gradient is not None
-        return (gradient / members).to(features.dtype)
+        return (self._step(features, members) / members).to(features.dtype)
 
-    def restart(self) -> None:
-        """See `MintHead.restart`: receive a share of the head that the auditor has drawn anew."""
+    def seal(self, features: Tensor) -> None:
+        """See `MintHead.seal`: receive a share of the head that the auditor has drawn anew, and share the features."""
         self._head.share_weights(None, None)
+        self._head.share_features(features, len(features), secure_optimizer(self._experiment, sealed=True))
 
-    def fit(self, features: Tensor, members: int) -> None:
+    def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`: the developer learns nothing."""
-        self._step(features, members, open_gradient=False)
+        with self.meter:
+            self._head.train_on_shared(rows, targets(rows.batch))
 
-    def _step(self, features: Tensor, members: int, open_gradient: bool) -> Tensor | None:
+    def _step(self, features: Tensor, members: int) -> Tensor:
         agreed = self._experiment.training.batch
         if members != agreed or len(features) != 2 * members:
             raise UsageError(
@@ -70,13 +71,20 @@ class SecureMintHead:
         if self.meter.steps == self.steps:
             raise UsageError(f"all {self.steps} steps of the experiment are done", "End your loop after `steps` steps")
         with self.meter:
-            gradient = self._head.train_step(features.double(), targets(members), open_gradient)
+            gradient = self._head.train_step(features.double(), targets(members))
+        assert gradient is not None
         self.run_log.step()
         return gradient
 
     def score(self, features: Tensor) -> Tensor | None:
-        """The auditor alone learns the scores. At most SCORE_BATCH rows, in the order of the schedule."""
-        self._head.logits(features.double(), len(features))
+        """The auditor alone learns the scores. All rows of a scoring, in its order."""
+        done = 0
+        for rows in score_batches(len(features)):
+            batch = torch.zeros(rows, features.shape[1], dtype=torch.float64)
+            here = features[done : done + rows]
+            batch[: len(here)] = here
+            self._head.logits(batch, rows)
+            done += rows
         return None
 
     def score_sets(self, features: Mapping[str, Tensor]) -> None:
@@ -95,9 +103,11 @@ class SecureMintHead:
         found = {name: len(rows) for name, rows in features.items()}
         if found != dict(final.sets):
             raise UsageError(f"the sets are {found}, the experiment says {dict(final.sets)}")
-        for name, count in final.sets:
-            for batch in torch.split(features[name], score_batches(count)):
-                self.score(batch)
+        if self._experiment.training.sealed_epochs:
+            self.seal(rounded(torch.cat([features[name] for name in SETS if not name.startswith("unseen")])))
+            for number in range(self._experiment.sealed_steps):
+                self.fit(mixed_rows(self._experiment, number))
+        self.score(torch.cat([features[name] for name, _ in final.sets])[self.order(final)])
 
     def epoch_figures(self, epoch: int) -> dict[str, float]:
         """What the auditor tells after an epoch: nothing, unless the experiment says so."""

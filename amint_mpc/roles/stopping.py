@@ -23,7 +23,7 @@ from amint_mpc.amint.stopping import Rewind, Stopping
 from amint_mpc.config import Experiment
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.roles.plans import plans_of
+from amint_mpc.roles.plans import used_plans
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import Spec
 
@@ -68,7 +68,7 @@ def _stopping(
     head: SharedHead, experiment: Experiment, decide: Callable[[Mapping[str, Tensor], dict[str, float]], bool]
 ) -> Stopping[dict[str, Tensor]]:
     def pass_over(items: list[Item]) -> None:
-        for plan in plans_of(experiment, items):
+        for plan in used_plans(experiment, items):
             head.skip(plan)
 
     return Stopping(decide, Rewind(experiment.training.patience, head.snapshot, head.restore), pass_over)

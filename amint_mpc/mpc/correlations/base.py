@@ -4,9 +4,9 @@ A `Correlation` lists its fields. Each party draws its share of a field from a s
 dealer, so that almost nothing has to be sent. Where shares must fit together (a share of a product, of a table),
 the developer's share is not drawn but sent: the correction. The auditor never receives one.
 
-A correlation can be about masks that another one draws, in the same step or in the last one (`MaskRef`): what was
-opened under them then serves a second purpose. The dealer alone follows these references; it remembers the masks that
-they reach back to.
+A correlation can be about masks that another one draws, in the same step, in the last one, or once for many steps
+(`MaskRef`): what was opened under them then serves a second purpose. The dealer alone follows these references; it
+remembers the masks that they reach back to.
 
 The dealer knows both seeds and no input; it computes `corrections` from what both parties will draw
 (pseudorandom correlation in the trusted-dealer model; Beaver 1991, "Efficient multiparty protocols using circuit
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.prg import SecretStream
+from amint_mpc.mpc.correlations.prg import SecretStream, keystream
 
 Material = Mapping[str, Tensor]
 """One party's shares of a correlation's fields, by name."""
@@ -87,11 +87,13 @@ class MaskRef:
     Args:
         name, key: the other correlation and its field, which both parties draw.
         before: not this step's mask but that of the last step whose plan had the link; zeros in the first.
+        kept: not this step's mask but the one that a `Keeping` correlation of this name drew last.
     """
 
     name: str
     key: str
     before: bool = False
+    kept: bool = False
 
 
 @runtime_checkable
@@ -102,8 +104,16 @@ class Linked(Protocol):
     def links(self) -> Mapping[str, MaskRef]: ...
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """A correlation some of whose masks later steps link to (`MaskRef.kept`)."""
+
+    @property
+    def kept(self) -> tuple[str, ...]: ...
+
+
 Memory = dict[tuple[int, str, str], Tensor]
-"""The masks that links of the next step reach back to, by party, name and key. Empty before the first step."""
+"""The masks that links of later steps reach back to, by party, name and key. Empty before the first step."""
 
 Plan = Mapping[str, Correlation]
 """What one step needs, by the name under which the protocols ask for it. The order is part of the protocol."""
@@ -147,24 +157,43 @@ def _layout(plan: tuple[tuple[str, Correlation], ...]) -> tuple[Fields, Fields, 
 
 def expand(plan: Plan, stream: SecretStream, party: int, step: int) -> dict[str, dict[str, Tensor]]:
     """Draw what `party` takes from its seed for one step."""
+    return expand_key(plan, stream.reveal(step), party)
+
+
+def expand_key(plan: Plan, key: bytes, party: int) -> dict[str, dict[str, Tensor]]:
+    """The same from the key of the step."""
     wanted = _seeded(plan, party)
-    drawn = stream.draw(step, [field.spec for _, _, field in wanted])
+    drawn = keystream(key, [field.spec for _, _, field in wanted])
     material: dict[str, dict[str, Tensor]] = {name: {} for name in plan}
     for (name, key, _), tensor in zip(wanted, drawn, strict=True):
         material[name][key] = tensor
     return material
 
 
+def keep(plan: Plan, party: int, material: Mapping[str, Material], memory: Memory) -> None:
+    """Remember the masks of a party that later steps link to."""
+    for name, correlation in plan.items():
+        for key in correlation.kept if isinstance(correlation, Keeping) else ():
+            if key in material[name]:
+                memory[party, name, key] = material[name][key]
+
+
 def link(plan: Plan, drawn: Sequence[dict[str, dict[str, Tensor]]], memory: Memory) -> None:
-    """Give the correlations of a plan the masks that they link to, and remember what the next step's reach back to.
+    """Give the correlations of a plan the masks that they link to, and remember what later steps' reach back to.
 
     Args:
         drawn: what the developer and the auditor draw; it is added to.
         memory: of the session; it is changed.
     """
+    for party, material in enumerate(drawn):
+        keep(plan, party, material, memory)
     for name, correlation in plan.items():
-        for key, at in correlation.links.items() if isinstance(correlation, Linked) else ():
-            for party, material in enumerate(drawn):
+        for party, material in enumerate(drawn):
+            for key, at in correlation.links.items() if isinstance(correlation, Linked) else ():
+                if at.kept:
+                    if (party, at.name, at.key) in memory:  # a mask of one party alone is in its memory alone
+                        material[name][key] = memory[party, at.name, at.key]
+                    continue
                 mask = material[at.name][at.key]
                 if at.before:
                     last = memory.get((party, name, key))
@@ -181,9 +210,18 @@ def deal(
     Args:
         memory: of the session; None where no plan links to masks of an earlier step.
     """
-    developer = expand(plan, streams[DEVELOPER], DEVELOPER, step)
-    auditor = expand(plan, streams[AUDITOR], AUDITOR, step)
-    link(plan, (developer, auditor), {} if memory is None else memory)
+    drawn = [expand(plan, streams[party], party, step) for party in (DEVELOPER, AUDITOR)]
+    return corrections_of(plan, drawn, {} if memory is None else memory)
+
+
+def corrections_of(plan: Plan, drawn: Sequence[dict[str, dict[str, Tensor]]], memory: Memory) -> list[Tensor]:
+    """The corrections of one step, in the order of `corrected(plan)`.
+
+    Args:
+        drawn: what the developer and the auditor draw; what it links to is added.
+    """
+    link(plan, drawn, memory)
+    developer, auditor = drawn
     made = {name: c.corrections(developer[name], auditor[name]) for name, c in plan.items()}
     return [field.cut(made[name][key]) for name, key, field in corrected(plan)]
 

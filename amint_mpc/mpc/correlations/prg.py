@@ -1,13 +1,14 @@
 """Masks from a cryptographic generator: AES-256-CTR keyed by HKDF-SHA-256, one label a purpose.
 
-A position of a stream is (step, offset). The counter block is the step in the high 64 bits and the block number
-in the low 64 bits (NIST SP 800-38A, section 6.5), so that two steps never share keystream. Steps only go
-forward: asking for one twice is an error, because a mask that is used with two values gives away their
-difference.
+A position of a stream is (step, offset). Each step has a key of its own, HMAC-SHA256 of its number under the key of
+the stream (a pseudorandom function, NIST SP 800-108), and a counter from zero: two steps never share keystream, and the
+key of one step, which can be given away with it, says nothing of the others. Steps only go forward: asking for one
+twice is an error, because a mask that is used with two values gives away their difference.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 
 import torch
@@ -67,22 +68,34 @@ class SecretStream:
         Raises:
             ProtocolError: the step, or a later one, was drawn before.
         """
+        return keystream(self.reveal(step), specs)
+
+    def reveal(self, step: int) -> bytes:
+        """The key of a step, for `keystream`. Whoever has it knows all that the step draws.
+
+        Raises:
+            ProtocolError: as `draw`.
+        """
         if step < self._next:
             raise ProtocolError(
                 f"the masks of step {step} were used before", "Start a new session; masks must never repeat"
             )
         self._next = step + 1
-        sizes = [torch.Size(shape).numel() * dtype.itemsize for dtype, shape in specs]
-        padded = [-(-size // _BLOCK) * _BLOCK for size in sizes]  # aligned views, whole blocks
-        counter = step.to_bytes(8, "big") + bytes(8)
-        stream = Cipher(algorithms.AES(self._key), modes.CTR(counter)).encryptor()
-        total = sum(padded)
-        buffer = torch.empty(total + _BLOCK, dtype=torch.uint8)
-        view = buffer.numpy().data
-        for start in range(0, total, len(_ZEROS)):
-            stream.update_into(_ZEROS[: total - start], view[start:])
-        tensors, start = [], 0
-        for (dtype, shape), size, space in zip(specs, sizes, padded, strict=True):
-            tensors.append(buffer[start : start + size].view(dtype).view(shape))
-            start += space
-        return tensors
+        return hmac.digest(self._key, step.to_bytes(8, "big"), "sha256")
+
+
+def keystream(key: bytes, specs: Sequence[tuple[torch.dtype, tuple[int, ...]]]) -> list[Tensor]:
+    """Uniform tensors from the key of one step, in the order of `specs`; see `SecretStream.draw`."""
+    sizes = [torch.Size(shape).numel() * dtype.itemsize for dtype, shape in specs]
+    padded = [-(-size // _BLOCK) * _BLOCK for size in sizes]  # aligned views, whole blocks
+    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK))).encryptor()
+    total = sum(padded)
+    buffer = torch.empty(total + _BLOCK, dtype=torch.uint8)
+    view = buffer.numpy().data
+    for start in range(0, total, len(_ZEROS)):
+        stream.update_into(_ZEROS[: total - start], view[start:])
+    tensors, start = [], 0
+    for (dtype, shape), size, space in zip(specs, sizes, padded, strict=True):
+        tensors.append(buffer[start : start + size].view(dtype).view(shape))
+        start += space
+    return tensors

@@ -35,8 +35,10 @@ from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.mpc.crypten.session import CryptenSession, current, open_session
 from amint_mpc.mpc.crypten.tracing import trace
 from amint_mpc.mpc.crypten_compat import crypten
-from amint_mpc.mpc.dense.descent import GradientDescent
+from amint_mpc.mpc.dense.descent import GradientDescent, plain_descent
 from amint_mpc.mpc.dense.layers import shared
+from amint_mpc.mpc.dense.step import Optimizer
+from amint_mpc.mpc.protocols.linear import Combination
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.transport.channel import Channel
@@ -113,6 +115,7 @@ class GenericHead:
         self._channel, self._supply = channel, supply
         self._session: CryptenSession | None = None
         self._module: Any = None
+        self._shared_rows: Tensor | None = None
 
     def __repr__(self) -> str:
         return f"GenericHead(shapes={self.shapes}, party={self.party})"
@@ -148,6 +151,16 @@ class GenericHead:
         top = {"dx": (dx >> REVEALED_SHIFT).to(torch.int32)}
         opened = open_to(self._channel, self.party, DEVELOPER, "gradient", number, top)
         return None if opened is None else fp.decode(opened[0].long(), GRADIENT_BITS)
+
+    def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
+        """See `SharedHead.share_features`. Nothing is sent: CrypTen's protocols share the rows of each step anew."""
+        self.rate = plain_descent(optimizer, "a head through CrypTen's layers")
+        self._shared_rows = x
+
+    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+        """See `SharedHead.train_on_shared`."""
+        x = None if self._shared_rows is None else rows(self._shared_rows) / 8
+        self.train_step(x, targets, open_gradient=False)
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """See `SharedHead.logits`."""

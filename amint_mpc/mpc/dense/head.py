@@ -7,6 +7,7 @@ two brings or takes a value.
     train step    rounds 1 weights and input | 2 hidden values | 3 chunks | 4 sign | 5 logits | 6 sigmoid bits
                   | 7 error | 8 dY | 9 input gradient and scaled dY, both to the developer alone
     (sgd and momentum; for novograd, which has ten exchanges, see novograd.py)
+    sealed step   the same without input and input gradient: its rows were shared before, once for all such steps
     score step    rounds 1 to 4, then the logits to the auditor
 
 The auditor waits for nothing in round 9 and goes on to round 1: the longest chain of messages has eight a step.
@@ -32,7 +33,7 @@ from amint_mpc.mpc.dense.layers import (
     train_plan,
 )
 from amint_mpc.mpc.dense.step import Optimizer, Step, TrainingStep
-from amint_mpc.mpc.protocols.linear import REVEALED_BITS
+from amint_mpc.mpc.protocols.linear import REVEALED_BITS, TABLE, Combination, TableMasks, share
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
@@ -91,6 +92,7 @@ class SecureHead:
         self._channel, self._supply = channel, supply
         self._rounds = Rounds(channel, party)
         self._step, self._trained = 0, 0
+        self._table = torch.empty(0, dtype=torch.int64)  # of `share_features`: X here, X - A there
         self._module: HeadModule | None = None
 
     def __repr__(self) -> str:
@@ -146,19 +148,36 @@ class SecureHead:
         Returns:
             At the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.
         """
-        module = self._ready()
-        plan = train_plan(len(targets), self.inputs + 1, self.hidden, self._optimizer, self._trained)
-        step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient)
+        self._ready()
         features = self._features(x, len(targets))
+        self._train(features, targets, None, open_gradient)
+        if self.party == AUDITOR or not open_gradient:
+            return None
+        return fp.decode(features.grad.share, DX_REVEALED_BITS)
+
+    def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
+        """See `SharedHead.share_features`. The one message about them, X - A, is uniformly random."""
+        self._optimizer, self._updates, self._trained = optimizer, optimizer.updates(), 0
+        masks = TableMasks(rows, self.inputs + 1)
+        material = self._begin({TABLE.name: masks})
+        table = None if self.party == AUDITOR else self._encoded(x, rows, fp.SHARED_X_BITS)
+        self._table = self._rounds.run(share(self._rounds, masks, material[TABLE.name], table))
+
+    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+        """See `SharedHead.train_on_shared`."""
+        self._train(shared_input(rows(self._table)), targets, rows, open_gradient=False)
+
+    def _train(self, features: Any, targets: Tensor, standing: Combination | None, open_gradient: bool) -> None:
+        """One step. Args: features: a shared tensor, [n, f + 1]."""
+        module = self._ready()
+        plan = train_plan(len(targets), self.inputs + 1, self.hidden, self._optimizer, self._trained, standing)
+        step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient)
         self._updates.begin(step)
         module.train()
         z = module(features, step)
         z.backward(binary_cross_entropy_gradient(z, targets, step))
         module.update(step)
         self._trained += 1
-        if self.party == AUDITOR or not open_gradient:
-            return None
-        return fp.decode(features.grad.share, DX_REVEALED_BITS)
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """Score a batch; the logits go to the auditor alone.
@@ -216,10 +235,14 @@ class SecureHead:
         """X with its column of ones, as a shared tensor: X itself at the developer, nothing at the auditor."""
         if self.party == AUDITOR:
             return shared_input(torch.zeros(1, dtype=torch.int64))
+        return shared_input(self._encoded(x, rows, fp.X_BITS))
+
+    def _encoded(self, x: Tensor | None, rows: int, bits: int) -> Tensor:
+        """X with its column of ones, [rows, f + 1], as ring elements."""
         if x is None or x.shape != (rows, self.inputs):
             raise ProtocolError(f"the head takes features of shape ({rows}, {self.inputs})")
         fp.check_features(x)
-        return shared_input(fp.encode(torch.cat([x.double(), torch.ones(rows, 1)], dim=1), fp.X_BITS))
+        return fp.encode(torch.cat([x.double(), torch.ones(rows, 1)], dim=1), bits)
 
 
 def opened_logits(rounds: Rounds, z: Tensor) -> InRounds[Tensor | None]:

@@ -19,7 +19,7 @@ from amint_mpc.mpc.correlations.base import Correlation
 from amint_mpc.mpc.crypten_compat import crypten
 from amint_mpc.mpc.dense.step import LINEAR, RELU, SIGMOID, Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols import linear, relu
-from amint_mpc.mpc.protocols.linear import REVEALED_BITS, LinearMasks
+from amint_mpc.mpc.protocols.linear import REVEALED_BITS, TABLE, Combination, LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.sigmoid import INPUT_BITS, SigmoidTables, sigmoid
 from amint_mpc.mpc.ring import fixed_point as fp
@@ -28,19 +28,27 @@ DX_REVEALED_BITS = fp.DX_BITS - (64 - REVEALED_BITS)
 """Fractional bits of the input gradient as the developer gets it."""
 
 
-def train_plan(rows: int, inputs: int, hidden: int, optimizer: Optimizer, number: int = 0) -> dict[str, Correlation]:
+def train_plan(
+    rows: int, inputs: int, hidden: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None
+) -> dict[str, Correlation]:
     """What one training step of the head needs from the dealer.
 
     Args:
         inputs: with the column of ones.
         number: training steps that were taken before.
+        standing: which combinations of shared rows it is on; None: its rows are shared in it.
     """
     return {
-        LINEAR.name: LinearMasks(rows, inputs, hidden, constants=1),
+        LINEAR.name: LinearMasks(rows, inputs, hidden, constants=1, standing=standing),
         RELU.name: ReluMasks(rows, hidden),
         SIGMOID.name: SigmoidTables(rows),
         **optimizer.masks(rows, inputs, hidden, number),
     }
+
+
+def table_plan(rows: int, inputs: int) -> dict[str, Correlation]:
+    """What sharing a table of rows needs from the dealer: nothing is sent, its mask is drawn."""
+    return {TABLE.name: TableMasks(rows, inputs)}
 
 
 def score_plan(rows: int, inputs: int, hidden: int) -> dict[str, Correlation]:
@@ -62,12 +70,13 @@ def shared(share: Tensor, bits: int) -> Any:
 
 @crypten.gradients.register_function("developers_linear")
 class DevelopersLinear(crypten.gradients.AutogradFunction):  # type: ignore[misc,name-defined]
-    """Y = X W where X is the developer's: its share is X, the auditor's is zero."""
+    """Y = X W where X is the developer's: its share is X, the auditor's is zero, or where X stands X - A."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, w: Any, step: Step) -> Any:
-        own = x.share if step.rounds.party == DEVELOPER else None
-        layer = step.rounds.run(linear.forward(step.rounds, *step.dealt(LINEAR), own, w.share, step.w1))
+        masks, material = step.dealt(LINEAR)
+        own = x.share if step.rounds.party == DEVELOPER or masks.standing is not None else None
+        layer = step.rounds.run(linear.forward(step.rounds, masks, material, own, w.share, step.w1))
         ctx.save_multiple_for_backward((layer, step))
         return shared(layer.y, fp.Y_BITS)
 

@@ -18,6 +18,9 @@ rounded.
 A column of ones that carries a bias is part of X, but its gradient, dY b^T, would say more of the head than the
 gradient with respect to the developer's own features: dX leaves such columns out, so its width f' is less than f.
 Exact: Y, X^T dY' in the ring; dX to one unit of REVEALED_BITS. The dealer sends [M]_0 down to those bits, too.
+X can stand: `share` opens X - A once, for a whole table of rows, and a step then takes public combinations of them
+(`Combination`). X - A and the combinations of it say nothing more when they are used again, for A is; R, S and T are
+fresh in every step. Such steps have no step 3, and none of their messages is about X.
 Rounds: 1, 1, 1 and 1; step 4 begins when dY' is there, and shares its round with step 3 if that is at once.
 Bytes: developer 8 (f h + n f + n h), auditor 8 (f h + 2 n h) + 4 n f', dealer 8 (n h + f h) + 4 n f'.
 """
@@ -25,18 +28,59 @@ Bytes: developer 8 (f h + n f + n h), auditor 8 (f h + 2 n h) + 4 n f', dealer 8
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.base import Field, Material
+from amint_mpc.mpc.correlations.base import Field, MaskRef, Material, Slot
 from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds, side_by_side
 from amint_mpc.mpc.ring.products import matmul, small_matmul
 
+SHARED_ROWS = 4096
+"""Of a table, in one message at most."""
+
 REVEALED_BITS = 32
 """Of the 64 bits of each entry of dX, the top ones that are opened to the developer."""
+
+
+class Combination(Protocol):
+    """Rows that are public linear combinations, with whole numbers, of those of a table. Frozen, part of a plan."""
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+
+    def __call__(self, table: Tensor) -> Tensor:
+        """[rows, f] int64, mod 2^64, of a table [N, f] int64."""
+
+
+@dataclass(frozen=True)
+class TableMasks:
+    """The mask A of a table of rows that stands for many steps.
+
+    Args:
+        rows, inputs: N, f.
+    """
+
+    rows: int
+    inputs: int
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return {"a": Field((self.rows, self.inputs), holders=(DEVELOPER,))}
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return ("a",)
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        return {}
+
+
+TABLE = Slot("table", TableMasks)
 
 
 @dataclass(frozen=True)
@@ -46,6 +90,7 @@ class LinearMasks:
     Args:
         rows, inputs, outputs: n, f, h.
         constants: how many of the inputs, the last ones, are public constants without a gradient.
+        standing: which combinations of the table's rows X is; None: X is shared in this step.
     """
 
     rows: int
@@ -53,6 +98,7 @@ class LinearMasks:
     outputs: int
     training: bool = True
     constants: int = 0
+    standing: Combination | None = None
 
     @property
     def features(self) -> int:
@@ -74,16 +120,44 @@ class LinearMasks:
                 "sr": Field((n, self.features), corrected=True, sent=torch.int32),
                 "at": Field((f, h), corrected=True),
             }
+        if self.standing is not None:
+            fields = {key: field for key, field in fields.items() if key not in ("a", "sr")}
         return fields
 
+    @property
+    def links(self) -> Mapping[str, MaskRef]:
+        """The mask of the table, where X stands."""
+        return {} if self.standing is None else {"a": replace(TABLE.mask("a"), kept=True)}
+
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
-        made = {"ar": matmul(developer["a"], auditor["r"]).sub_(auditor["ar"])}
+        a = developer["a"] if self.standing is None else self.standing(developer["a"])
+        made = {"ar": matmul(a, auditor["r"]).sub_(auditor["ar"])}
         if self.training:
+            made["at"] = matmul(a.T, auditor["t"]).sub_(auditor["at"])
+        if self.training and self.standing is None:
             mine, theirs = developer["r"][: self.features].T, auditor["r"][: self.features].T
             cross = matmul(auditor["s"], mine, onto=matmul(developer["s"], theirs))
             made["sr"] = cross.sub_(auditor["sr"])
-            made["at"] = matmul(developer["a"].T, auditor["t"]).sub_(auditor["at"])
         return made
+
+
+def share(rounds: Rounds, masks: TableMasks, material: Material, x: Tensor | None) -> InRounds[Tensor]:
+    """Share a table of rows for many steps.
+
+    Args:
+        x: [N, f] int64 at the developer; None at the auditor.
+
+    Returns:
+        this party's part of the table: X at the developer, X - A at the auditor.
+    """
+    masked = None if x is None else x - material["a"]
+    parts = []
+    for start in range(0, masks.rows, SHARED_ROWS):
+        rows = min(SHARED_ROWS, masks.rows - start)
+        piece = None if masked is None else masked[start : start + rows]
+        parts.append(rounds.hand_over(DEVELOPER, piece, (rows, masks.inputs), torch.int64))
+        yield
+    return torch.cat([part.value for part in parts]) if x is None else x
 
 
 def top_bits(x: Tensor) -> Tensor:
@@ -116,23 +190,25 @@ def forward(
 
     Args:
         masks: the sizes. material: this party's part of them for this step.
-        x: [n, f] int64, |x| <= products.SMALL_LIMIT, at the developer; None at the auditor.
+        x: [n, f] int64, |x| <= products.SMALL_LIMIT, at the developer; None at the auditor. Where X stands, at both
+            the combinations of what `share` gave.
         w: share, [f, h].
         c: where W - R is put, if another protocol goes on from it.
     """
-    a = material.get("a")
-    if (x is None) != (a is None):
+    developer, stands = rounds.party == DEVELOPER, masks.standing is not None
+    if (x is not None) != (developer or stands):
         raise ValueError("the developer, who knows X, brings the input of the layer")
     # step 1
-    opened = rounds.open(w - material["r"], c)
-    masked = None if x is None or a is None else x - a
-    handed = rounds.hand_over(DEVELOPER, masked, (masks.rows, masks.inputs), torch.int64)
+    opened, handed = rounds.open(w - material["r"], c), Opened()
+    if not stands:
+        masked = x - material["a"] if x is not None else None
+        handed = rounds.hand_over(DEVELOPER, masked, (masks.rows, masks.inputs), torch.int64)
     yield
-    if x is not None:
+    if x is not None and developer:
         right = opened.value + material["r"]  # W - R1
         return Forward(masks, material, small_matmul(x, right, onto=material["ar"]), x, right)
-    left, r, begun = handed.value, material["r"], None
-    if masks.training:
+    left, r, begun = handed.value if x is None else x, material["r"], None
+    if masks.training and not stands:
         c_left, r_left = opened.value[: masks.features], r[: masks.features]
         begun = rounds.meanwhile(lambda: matmul(material["s"], (c_left + r_left).T, onto=material["sr"]))
     return Forward(masks, material, matmul(left, r, onto=material["ar"]), left, r, begun)
@@ -154,7 +230,7 @@ def backward(
     # step 2
     d = rounds.open(dy - layer.material["s"])
     update = weight_gradient(rounds, layer, scaling(d))
-    if not open_gradient:
+    if not open_gradient or layer.masks.standing is not None:
         return None, (yield from update)
     return (yield from side_by_side(input_gradient(rounds, layer, d), update))
 
@@ -168,7 +244,7 @@ def input_gradient(rounds: Rounds, layer: Forward, d: Opened) -> InRounds[Tensor
     # step 3
     m, features = layer.material, layer.masks.features
     w, own, top = layer.w[:features].T, None, None
-    if layer.begun is None:  # the developer
+    if layer.begun is None:  # at the developer
         own = top_bits(matmul(d.value + m["s"], w)).add_(m["sr"]).add_(1)
     else:
         top = top_bits(matmul(d.value, w, onto=layer.begun.value))

@@ -24,6 +24,8 @@ from amint_mpc.errors import ProtocolError
 from amint_mpc.limits import FEATURE_LIMIT
 
 X_BITS = 8
+SHARED_X_BITS = X_BITS - 3
+"""Of rows that are shared for many steps: a step takes whole eighths of them."""
 W1_BITS = 30
 Y_BITS = X_BITS + W1_BITS
 W2_BITS = 14

@@ -23,7 +23,9 @@ from torch import Tensor
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.dense.descent import GradientDescent
+from amint_mpc.mpc.dense.descent import GradientDescent, plain_descent
+from amint_mpc.mpc.dense.step import Optimizer
+from amint_mpc.mpc.protocols.linear import Combination
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.mpc.two_party.engine import SpuEngine
@@ -59,6 +61,7 @@ class SpuHead:
         self.party, self.inputs, self.hidden, self.rate = party, inputs, hidden, rate
         self._channel, self._engine = channel, engine
         self._started, self._shared, self._step = False, False, 0
+        self._shared_rows: Tensor | None = None
 
     def __repr__(self) -> str:
         return f"SpuHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
@@ -96,6 +99,16 @@ class SpuHead:
             return None
         opened = self._open_to(DEVELOPER, "gradient", ["dx"])
         return None if opened is None else fp.decode(opened["dx"], DX_BITS)
+
+    def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
+        """See `SharedHead.share_features`. Nothing is sent: SPU shares the rows of each step anew."""
+        self.rate = plain_descent(optimizer, "a head between two parties alone")
+        self._shared_rows = x
+
+    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+        """See `SharedHead.train_on_shared`."""
+        x = None if self._shared_rows is None else rows(self._shared_rows) / 8
+        self.train_step(x, targets, open_gradient=False)
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """See `SharedHead.logits`."""
