@@ -10,7 +10,7 @@ OnNotice = Callable[[str], None]
 """Is told a sentence for the user."""
 OnProgress = Callable[[str, int, int], None]
 """Is told what is done, how much of it, of how much."""
-Phase = Literal["warm-up", "joint", "sealed", "score"]
+Phase = Literal["warm-up", "joint", "sealed", "score", "dealing"]
 
 
 @dataclass(frozen=True)

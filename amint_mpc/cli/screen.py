@@ -70,10 +70,11 @@ class Progress:
 
     @property
     def counted(self) -> str:
-        """Steps of the head, the same at every party; those of the warm-up are named."""
+        """Steps of the head, the same at both parties; a dealer counts blocks. Those of the warm-up are named."""
         if not self.steps:
             return ""
-        return f"{'warm-up ' if self.phase == 'warm-up' else ''}{self.step}/{self.steps}"
+        unit = {"warm-up": "warm-up ", "dealing": "block "}.get(self.phase, "")
+        return f"{unit}{self.step}/{self.steps}"
 
     @property
     def cost(self) -> list[str]:
@@ -82,7 +83,7 @@ class Progress:
             return ["", "", "", ""]
         left = (self.steps - self.step) * self.seconds_a_step
         return [
-            f"{1000 * self.seconds_a_step:.0f} ms a step",
+            f"{1000 * self.seconds_a_step:.0f} ms a {'block' if self.phase == 'dealing' else 'step'}",
             f"{self.rounds} rounds" if self.rounds else "",
             size(self.bytes_sent / 1e6) if self.bytes_sent else "",
             f"{int(left) // 60}:{int(left) % 60:02} left" if left >= 1 else "",

@@ -21,6 +21,7 @@ Edge cases
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -41,15 +42,16 @@ from amint_mpc.events import EpochEvent, Event, Notice
 from amint_mpc.evidence import software_digests
 from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.checking import blocks, dealt
 from amint_mpc.mpc.correlations.prg import SecretStream
-from amint_mpc.mpc.correlations.supply import Supply, serve
+from amint_mpc.mpc.correlations.supply import BlockChain, Supply, serve
 from amint_mpc.printable import shown
 from amint_mpc.results import Figure, Summary, figures_table
-from amint_mpc.roles import auditor, developer
+from amint_mpc.roles import auditor, coin, developer
 from amint_mpc.roles.developer import receive_head
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import check_experiment, head_kind, shared_head
-from amint_mpc.roles.plans import plans
+from amint_mpc.roles.plans import stretches
 from amint_mpc.roles.seeds import DEALT, both_seeds
 from amint_mpc.runfolder import RunFolder, make_new_folder
 from amint_mpc.runlog.interface import RunLog
@@ -166,7 +168,7 @@ class _Run:
         self._to_auditor, self._to_developer = memory_pair(idle_timeout_s=None)
         self._from_dealer, self._dealers = memory_pair("developer", "dealer", idle_timeout_s=None, prefetch_bytes=ahead)
         self._ends = self._to_auditor, self._to_developer, self._from_dealer, self._dealers
-        self._seeds = both_seeds()
+        self._seeds, self._coin = both_seeds(), os.urandom(coin.SIZE)  # both parties are here: nothing to be tossed
         self._failed: list[BaseException] = []
         self._failing, self._telling = threading.Lock(), threading.Lock()
 
@@ -208,27 +210,30 @@ class _Run:
 
     def _developer(self) -> Summary:
         experiment, party, link = self._experiment, self._party, self._to_auditor
-        supply = Supply(self._stream(DEVELOPER), DEVELOPER, self._from_dealer)
+        order = blocks(stretches(self._experiment), self._coin)
+        supply = Supply(self._stream(DEVELOPER), DEVELOPER, self._from_dealer, order, self._to_auditor)
         with self._folder("developer") as folder:
             on_event = self._told("developer", folder)
             images, committed = developer.prepare(experiment, party, folder, on_event)
             with self._log("developer", "auditor", link, folder, committed) as log:
                 made = shared_head(experiment, log.channel, DEVELOPER, supply)
-                head = receive_head(made, link, experiment, lambda text: on_event(Notice(text)), log)
+                head = receive_head(made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin)
                 return developer.take_part(experiment, party, folder, on_event, images, head)
 
     def _auditor(self) -> Summary:
-        supply = Supply(self._stream(AUDITOR), AUDITOR)
+        order = blocks(stretches(self._experiment), self._coin)
+        supply = Supply(self._stream(AUDITOR), AUDITOR, None, order, self._to_developer)
         with (
             self._folder("auditor") as folder,
             self._log("auditor", "developer", self._to_developer, folder) as log,
         ):
             head = shared_head(self._experiment, log.channel, AUDITOR, supply)
             on_event = self._told("auditor", folder)
-            return auditor.take_part(self._experiment, folder, on_event, self._to_developer, head, log)
+            return auditor.take_part(self._experiment, folder, on_event, self._to_developer, head, log, self._coin)
 
-    def _dealer(self) -> int:
-        return serve(self._dealers, (self._stream(DEVELOPER), self._stream(AUDITOR)), plans(self._experiment))
+    def _dealer(self) -> BlockChain:
+        plans = dealt(stretches(self._experiment))
+        return serve(self._dealers, (self._stream(DEVELOPER), self._stream(AUDITOR)), plans)
 
     def _stream(self, party: int) -> SecretStream:
         return SecretStream(self._seeds[party], DEALT)

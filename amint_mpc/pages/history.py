@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from amint_mpc.events import Phase
 from amint_mpc.pages.files import damaged, read_lines
 from amint_mpc.results import Amount, Count, EpochFigures, Record
 
@@ -24,7 +25,7 @@ MAX_EPOCHS = 100_000
 class _Step(Record):
     event: Literal["step"]
     epoch: Count
-    phase: Literal["warm-up", "joint", "sealed", "score"]
+    phase: Phase
     losses: dict[str, Annotated[float, Field(ge=-1e12, le=1e12)] | None] = Field(default_factory=dict)
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.amint.metrics import calibration_figures, membership_figures
-from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, TrainStep, score_batches
+from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, ShareFeatures, TrainStep, score_batches
+from amint_mpc.amint.scoring import ScoringOrder, drawn_from, sets_of
 from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
@@ -29,9 +30,10 @@ from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
 from amint_mpc.roles.auditor_events import AuditorEvents
 from amint_mpc.roles.backends import Connected, backend_of, check_installed
-from amint_mpc.roles.heads import HeadKind, head_kind
+from amint_mpc.roles.coin import toss
+from amint_mpc.roles.heads import HeadKind, head_kind, secure_optimizer
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.plans import targets
+from amint_mpc.roles.plans import sealed_rows, targets
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
@@ -62,12 +64,12 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
         limits = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": int(backend.read_ahead_mb * 2**20)}
         more = backend.links_to_peer > 1
         developer = links.add(listener.accept("developer", party.connect_timeout_s, more=more, **limits))
-        session = links.sessions["developer"]
+        session, coin = links.sessions["developer"], toss(developer, "auditor")
         with (
-            backend.auditor(Connected(experiment, party, own, links, developer, on_notice, listener)) as make_head,
+            backend.auditor(Connected(experiment, party, own, links, developer, on_notice, coin, listener)) as make_head,
             keep_log(experiment, own, party.keys, session, developer, folder) as log,
         ):
-            return take_part(experiment, folder, on_event, developer, make_head(log.channel), log)
+            return take_part(experiment, folder, on_event, developer, make_head(log.channel), log, coin)
 
 
 def take_part(
@@ -77,13 +79,15 @@ def take_part(
     developer: Channel,
     head: SharedHead,
     log: RunLog,
+    coin: bytes,
 ) -> Summary:
     """Steps 2 to 4, once connected.
 
     Args:
-        developer: the link. head: at this party, without weights. log: of this run.
+        developer: the link. head: at this party, without weights. log: of this run. coin: the two parties' secret.
     """
-    kind, labels = head_kind(experiment), targets(experiment.training.batch)
+    kind, labels, order = head_kind(experiment), targets(experiment.training.batch), drawn_from(coin)
+    rows_of_sealed = sealed_rows(experiment, coin)
     folder.save_tensors(FIRST_HEAD, kind.stored(draw_and_share(head, kind)))
     events = AuditorEvents(experiment, developer, head, on_event)
     stopper, cursor = stopping.auditors(head, developer, experiment), ScheduleCursor(experiment)
@@ -92,13 +96,21 @@ def take_part(
     for item in cursor:
         if isinstance(item, TrainStep):
             with events.step(item):
-                if item.fresh_head:
-                    draw_and_share(head, kind)
-                with events.meter:
-                    head.train_step(None, labels, open_gradient=not item.sealed)
+                if item.sealed:
+                    rows = rows_of_sealed[item.number]
+                    head.train_on_shared(rows, targets(rows.batch))
+                else:
+                    head.train_step(None, labels)
+            if not item.sealed:
                 log.step()
+            elif item.number == len(rows_of_sealed) - 1:
+                log.sealed()
             continue
-        scores = score(head, item)
+        if isinstance(item, ShareFeatures):
+            draw_and_share(head, kind)
+            head.share_features(None, item.rows, secure_optimizer(experiment, sealed=True))
+            continue
+        scores = score(head, item, order)
         log.scored()
         known = calibration_figures(scores)
         if not item.final:
@@ -150,10 +162,8 @@ def draw_and_share(head: SharedHead, kind: HeadKind) -> dict[str, Tensor]:
     return weights
 
 
-def score(head: SharedHead, item: ScoreSets) -> dict[str, Tensor]:
+def score(head: SharedHead, item: ScoreSets, order: ScoringOrder) -> dict[str, Tensor]:
     """Membership probabilities of whole sets, float64 [count] each."""
-    scores = {}
-    for name, count in item.sets:
-        logits = [head.logits(None, rows) for rows in score_batches(count)]
-        scores[name] = torch.cat([part for part in logits if part is not None]).sigmoid()
-    return scores
+    logits = [head.logits(None, rows) for rows in score_batches(item.count)]
+    found = torch.cat([part for part in logits if part is not None])[: item.count].sigmoid()
+    return sets_of(item, order(item), found)

@@ -23,14 +23,14 @@ class AuditorEvents:
         developer: the link. head: whose steps they are. on_event: is given every event.
 
     Attributes:
-        meter: counts rounds and bytes while it is entered.
+        meter: of rounds and bytes of joint steps.
     """
 
     def __init__(
         self, experiment: Experiment, developer: Channel, head: SharedHead, on_event: Callable[[Event], None]
     ) -> None:
         self._experiment, self._developer, self._on_event = experiment, developer, on_event
-        self.meter = Meter(developer, head.extra_traffic)
+        self.meter, self._sealed_meter = (Meter(developer, head.extra_traffic) for _ in range(2))
         self._steps: list[StepEvent] = []
         self._total = head_steps(experiment)
         self._start = self._epoch_start = time.perf_counter()
@@ -43,15 +43,17 @@ class AuditorEvents:
     def step(self, item: TrainStep) -> Iterator[None]:
         """Around one step of the head."""
         start, waited = time.perf_counter(), self._developer.stats.seconds_waiting
-        yield
+        meter = self._sealed_meter if item.sealed else self.meter
+        with meter:
+            yield
         seconds = time.perf_counter() - start
         if item.index == 0:  # it waited for the developer's warm-up
             seconds -= self._developer.stats.seconds_waiting - waited
-        counted = self.meter.last_rounds, self.meter.last_bytes
-        self._steps.append(
-            StepEvent(item.index + 1, self._total, item.epoch, item.phase, seconds, {}, seconds, *counted)
-        )
-        self._on_event(self._steps[-1])
+        counted = meter.last_rounds, meter.last_bytes
+        event = StepEvent(item.index + 1, self._total, item.epoch, item.phase, seconds, {}, seconds, *counted)
+        if not item.sealed:
+            self._steps.append(event)
+        self._on_event(event)
 
     def scored(self, epoch: int, figures: dict[str, float]) -> None:
         """Sets have been scored after this epoch."""

@@ -2,7 +2,8 @@
 
 1. Both connect, each over its own authenticated link, and agree on the experiment.
 2. Each is sent a seed of its own and the number of this session; the two compare the number between themselves.
-3. For every step of the agreed schedule: draw what both will draw, send the corrections to the developer.
+3. For every step of the agreed schedule, and some more: draw what both will draw, send the corrections to the developer.
+   The two use some of these blocks and check the others (`mpc.correlations.checking`).
 Nothing but signs of life is read from the links after the handshake. Rounds between developer and auditor never wait
 for the dealer, which runs ahead as far as the developer's memory for it allows.
 """
@@ -14,16 +15,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from amint_mpc import identity
-from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice, StepEvent
 from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.correlations.supply import serve
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.links import Links, name_lost_third_party
-from amint_mpc.roles.plans import correction_bytes, head_steps, plans_of
+from amint_mpc.roles.plans import correction_bytes, head_steps, stretches
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.transport.channel import Channel
@@ -54,11 +55,11 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
         on_notice("dealing")
         start = time.perf_counter()
         with name_lost_third_party("dealer"):
-            blocks = serve(developer, streams, _told(experiment, developer, on_event))
+            chain = serve(developer, streams, _told(experiment, developer, on_event))
         return folder.finish(
             Outcome(
                 steps=head_steps(experiment),
-                blocks=blocks,
+                blocks=chain.blocks,
                 seconds=time.perf_counter() - start,
                 mb_sent_per_step=correction_bytes(experiment) / 1e6,
             )
@@ -66,11 +67,10 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
 
 
 def _told(experiment: Experiment, channel: Channel, on_event: Callable[[Event], None]) -> Iterator[Plan]:
-    """The plans of the schedule. Each step of the head is reported when it has been dealt; scorings are not steps."""
-    total = head_steps(experiment)
-    for item in schedule(experiment):
+    """The plans of all blocks. Each is reported when it has been dealt; which of them are used the dealer cannot know."""
+    total = sum(part.dealt for part in stretches(experiment))
+    for number, plan in enumerate(dealt(stretches(experiment)), start=1):
         start, sent = time.perf_counter(), channel.stats.bytes_sent
-        yield from plans_of(experiment, [item])
-        if isinstance(item, TrainStep):
-            seconds, phase = time.perf_counter() - start, item.phase
-            on_event(StepEvent(item.index + 1, total, 0, phase, seconds, bytes_sent=channel.stats.bytes_sent - sent))
+        yield plan
+        seconds = time.perf_counter() - start
+        on_event(StepEvent(number, total, 0, "dealing", seconds, bytes_sent=channel.stats.bytes_sent - sent))

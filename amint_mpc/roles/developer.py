@@ -31,6 +31,7 @@ from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import Connected, backend_of, check_installed
+from amint_mpc.roles.coin import toss
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.meter import joint_steps
 from amint_mpc.roles.plans import epochs_with_figures
@@ -82,25 +83,30 @@ def _joined(
         on_notice(f"connecting to the auditor at {address}")
         limits = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": int(backend.read_ahead_mb * 2**20)}
         auditor = links.add(connect(address, own, "auditor", party.connect_timeout_s, on_notice, **limits))
-        session = links.sessions["auditor"]
+        session, coin = links.sessions["auditor"], toss(auditor, "developer")
         with (
-            backend.developer(Connected(experiment, party, own, links, auditor, on_notice)) as make_head,
+            backend.developer(Connected(experiment, party, own, links, auditor, on_notice, coin)) as make_head,
             keep_log(experiment, own, party.keys, session, auditor, folder, committed) as log,
         ):
-            yield receive_head(make_head(log.channel), auditor, experiment, on_notice, log)
+            yield receive_head(make_head(log.channel), auditor, experiment, on_notice, log, coin)
 
 
 def receive_head(
-    head: SharedHead, auditor: Channel, experiment: Experiment, on_notice: Callable[[str], None], log: RunLog
+    head: SharedHead,
+    auditor: Channel,
+    experiment: Experiment,
+    on_notice: Callable[[str], None],
+    log: RunLog,
+    coin: bytes,
 ) -> SecureMintHead:
     """Step 2, once connected.
 
     Args:
-        head: at this party, without weights. auditor: the link. log: of this run.
+        head: at this party, without weights. auditor: the link. log: of this run. coin: the two parties' secret.
     """
     head.share_weights(None, None)
     stopper = stopping.developers(head, auditor, experiment, on_notice)
-    return SecureMintHead(head, auditor, experiment, stopper, log)
+    return SecureMintHead(head, auditor, experiment, coin, stopper, log)
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
@@ -143,7 +149,7 @@ def take_part(
     """
     warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
     tape = Tape(head, folder.path) if experiment.evidence.replay else None
-    trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper)
+    trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper, head.order)
 
     def kept(epoch: int) -> str | None:
         return None if tape is None else tape.keep(epoch, trainer.state())
@@ -153,8 +159,10 @@ def take_part(
         head.run_log.checkpoint(trainer.backbone.weights(), {}, replay=kept(0))
     for event in trainer.run():
         if isinstance(event, StepEvent) and event.phase != "warm-up":
-            joint.append(event)
-            event = replace(event, rounds=head.meter.last_rounds, bytes_sent=head.meter.last_bytes)
+            meter = head.sealed_meter if event.phase == "sealed" else head.meter
+            event = replace(event, rounds=meter.last_rounds, bytes_sent=meter.last_bytes)
+            if event.phase == "joint":
+                joint.append(event)
         if isinstance(event, EpochEvent):
             weights = trainer.backbone.weights()
             folder.save_tensors("backbone.safetensors", weights)

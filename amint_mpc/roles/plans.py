@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from amint_mpc.amint.schedule import Item, ScoreSets, TrainStep, schedule, score_batches
-from amint_mpc.amint.sealing import mixed_rows
+from amint_mpc.amint.sealing import MixedRows, mixed_rows
 from amint_mpc.config import Experiment
 from amint_mpc.mpc.correlations.base import Plan, corrected
-from amint_mpc.mpc.correlations.checking import Stretch, stretch
+from amint_mpc.mpc.correlations.checking import Stretch, places, stretch
 from amint_mpc.roles.heads import head_kind, secure_optimizer
 
 
@@ -36,10 +36,23 @@ def stretches(experiment: Experiment) -> Iterator[Stretch]:
             yield stretch(len(steps), experiment.security.checked_blocks, partial(_step_plan, experiment, steps[0]))
 
 
-def sealed_stretch(experiment: Experiment) -> tuple[int, Stretch]:
-    """The one of the sealed steps, and its number among all."""
-    last = len(list(stretches(experiment))) - 2  # only the final scoring comes after it
-    return last, next(part for number, part in enumerate(stretches(experiment)) if number == last)
+def sealed_rows(experiment: Experiment, coin: bytes) -> list[MixedRows]:
+    """The rows of each sealed step: of the blocks that are used, for a block fits its rows alone.
+
+    Args:
+        coin: of the two parties.
+    """
+    if not experiment.training.sealed_epochs:
+        return []
+    parts = list(stretches(experiment))
+    number = len(parts) - 2  # only the final scoring comes after it
+    secret = coin if checks_blocks(experiment) else None
+    return [mixed_rows(experiment, place) for place in places(parts[number], number, secret)]
+
+
+def checks_blocks(experiment: Experiment) -> bool:
+    """Whether the parties check blocks: those of a dealer."""
+    return experiment.security.correlations == "dealer"
 
 
 def scoring(experiment: Experiment, count: int) -> Stretch:

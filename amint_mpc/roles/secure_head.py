@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 from amint_mpc.amint.schedule import ScoreSets, schedule, score_batches
+from amint_mpc.amint.scoring import drawn_from
+from amint_mpc.amint.sealing import MixedRows, mixed_rows, rounded
 from amint_mpc.amint.stopping import Stopper
 from amint_mpc.config import Experiment
+from amint_mpc.data.split import SETS
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Figure
 from amint_mpc.roles.meter import Meter
-from amint_mpc.roles.plans import epochs_with_figures, head_steps, targets
+from amint_mpc.roles.heads import secure_optimizer
+from amint_mpc.roles.plans import epochs_with_figures, sealed_rows, targets
 from amint_mpc.roles.told_figures import check_figures, check_values
 from amint_mpc.runlog.interface import NullRunLog, RunLog
 from amint_mpc.transport.channel import Channel
@@ -26,7 +30,11 @@ from amint_mpc.transport.channel import Channel
 class SecureMintHead:
     """The developer's view of the secure head (`amint_mpc.amint.plaintext_head.MintHead`), and the end of its run.
 
+    Args:
+        coin: the secret of the two parties (`roles.coin`).
+
     Attributes:
+        meter, sealed_meter: of joint and of sealed steps.
         steps: joint steps of the whole run: the experiment fixes them, and `step` is called just so often.
         order: in which the rows of a scoring go to the head.
         stopper: hears from the auditor whether to stop, where the experiment has `training.patience`.
@@ -38,13 +46,15 @@ class SecureMintHead:
         head: SharedHead,
         auditor: Channel,
         experiment: Experiment,
+        coin: bytes,
         stopper: Stopper | None = None,
         run_log: RunLog | None = None,
     ) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
+        self.order, self._sealed_rows = drawn_from(coin), sealed_rows(experiment, coin)
         self.stopper = stopper
         self.run_log: RunLog = run_log or NullRunLog(auditor)
-        self.meter = Meter(auditor, head.extra_traffic)
+        self.meter, self.sealed_meter = (Meter(auditor, head.extra_traffic) for _ in range(2))
         self.steps = experiment.training.epochs * experiment.steps_per_epoch
 
     def step(self, features: Tensor, members: int) -> Tensor:
@@ -58,8 +68,11 @@ class SecureMintHead:
 
     def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`: the developer learns nothing."""
-        with self.meter:
-            self._head.train_on_shared(rows, targets(rows.batch))
+        chosen = self._sealed_rows[rows.number]
+        with self.sealed_meter:
+            self._head.train_on_shared(chosen, targets(chosen.batch))
+        if self.sealed_meter.steps == len(self._sealed_rows):
+            self.run_log.sealed()
 
     def _step(self, features: Tensor, members: int) -> Tensor:
         agreed = self._experiment.training.batch

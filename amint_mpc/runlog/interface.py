@@ -20,6 +20,9 @@ class RunLog(Protocol):
     def step(self) -> None:
         """The head has taken its next training step."""
 
+    def sealed(self) -> None:
+        """All sealed steps have been taken."""
+
     def scored(self) -> None:
         """The sets that the schedule names next have been scored."""
 
@@ -51,6 +54,9 @@ class NullRunLog:
         self.channel = channel
 
     def step(self) -> None:
+        """See `RunLog`."""
+
+    def sealed(self) -> None:
         """See `RunLog`."""
 
     def scored(self) -> None:

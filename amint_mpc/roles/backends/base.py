@@ -25,7 +25,7 @@ class Connected:
 
     Args:
         peer: the link to the other party. links: of this party; a backend adds its own.
-        listener: the auditor's, still open.
+        coin: the secret of the two parties. listener: the auditor's, still open.
     """
 
     experiment: Experiment
@@ -34,6 +34,7 @@ class Connected:
     links: Links
     peer: FramedChannel
     on_notice: Callable[[str], None]
+    coin: bytes
     listener: Listener | None = None
 
     def to_dealer(self, idle_timeout_s: float | None, prefetch_bytes: int) -> FramedChannel:

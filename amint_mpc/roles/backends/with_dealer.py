@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -11,12 +11,14 @@ from amint_mpc.config import Party
 from amint_mpc.errors import IdentityError, PeerError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.checking import Block, Stretch, blocks
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.mpc.two_party.engine import INSTALL
 from amint_mpc.roles.backends.base import Connected, MakeHead
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.links import name_lost_third_party
+from amint_mpc.roles.plans import stretches
 from amint_mpc.roles.seeds import check_same_session, receive_seed
 from amint_mpc.transport.channel import FramedChannel
 
@@ -43,41 +45,47 @@ class WithDealer:
     @contextmanager
     def developer(self, at: Connected) -> Iterator[MakeHead]:
         """See `Backend.developer`."""
-        supply = developers_supply(at)
+        supply = developers_supply(at, stretches(at.experiment))
         with name_lost_third_party("developer"):
             yield lambda channel: shared_head(at.experiment, channel, DEVELOPER, supply)
 
     @contextmanager
     def auditor(self, at: Connected) -> Iterator[MakeHead]:
         """See `Backend.auditor`."""
-        supply = auditors_supply(at)
+        supply = auditors_supply(at, stretches(at.experiment))
         with name_lost_third_party("auditor"):
             yield lambda channel: shared_head(at.experiment, channel, AUDITOR, supply)
 
 
-def developers_supply(at: Connected) -> Supply:
-    """Connect to the dealer. Returns this session's masks of the developer."""
+def developers_supply(at: Connected, needed: Iterable[Stretch]) -> Supply:
+    """Connect to the dealer. Returns this session's masks of the developer.
+
+    Args:
+        needed: of the whole session.
+    """
     with hint_without_dealer():
         dealer = at.to_dealer(at.party.idle_timeout_s, int(at.party.dealer_memory_mb * 2**20))
     number, stream = receive_seed(dealer)
     check_same_session(at.peer, number)
-    return Supply(stream, DEVELOPER, dealer)
+    return Supply(stream, DEVELOPER, dealer, blocks(needed, at.coin), at.peer)
 
 
-def auditors_supply(at: Connected) -> Supply:
-    """Connect to the dealer. Returns this session's masks of the auditor."""
+def auditors_supply(at: Connected, needed: Iterable[Stretch]) -> Supply:
+    """Connect to the dealer. Returns this session's masks of the auditor. Args: as `developers_supply`."""
     with hint_without_dealer():
         dealer = at.to_dealer(None, WATCHED_BYTES)
     number, stream = receive_seed(dealer)
     check_same_session(at.peer, number)
-    return WatchedSupply(stream, dealer)
+    return WatchedSupply(stream, dealer, blocks(needed, at.coin), at.peer)
 
 
 class WatchedSupply(Supply):
     """The auditor's masks. Nothing comes from the dealer's link after the seed; a loss of it ends the run."""
 
-    def __init__(self, stream: SecretStream, dealer: FramedChannel) -> None:
-        super().__init__(stream, AUDITOR)
+    def __init__(
+        self, stream: SecretStream, dealer: FramedChannel, order: Iterator[Block], developer: FramedChannel
+    ) -> None:
+        super().__init__(stream, AUDITOR, None, order, developer)
         self._dealer = dealer
 
     def take(self, step: int, plan: Plan) -> dict[str, dict[str, Tensor]]:
