@@ -23,6 +23,7 @@ from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice
+from amint_mpc.evidence.canonical import record_digest, tensors_digest
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome, Summary
@@ -84,7 +85,8 @@ def take_part(
         developer: the link. head: at this party, without weights. log: of this run.
     """
     kind, labels = head_kind(experiment), targets(experiment.training.batch)
-    folder.save_tensors(FIRST_HEAD, kind.stored(draw_and_share(head, kind)))
+    first = kind.stored(draw_and_share(head, kind))
+    folder.save_tensors(FIRST_HEAD, first)
     events = AuditorEvents(experiment, developer, head, on_event)
     stopper, cursor = stopping.auditors(head, developer, experiment), ScheduleCursor(experiment)
     stopped: int | None = None
@@ -110,7 +112,7 @@ def take_part(
             log.checkpoint(None, known, stop=stopped is not None)
             known |= stopper.figures
         events.scored(stopped or item.epoch, known)
-    return _open(experiment, folder, developer, head, log, scores, events, stopped)
+    return _open(experiment, folder, developer, head, log, first, scores, events, stopped)
 
 
 def _open(
@@ -119,11 +121,12 @@ def _open(
     developer: Channel,
     head: SharedHead,
     log: RunLog,
+    first: dict[str, Tensor],
     scores: dict[str, Tensor],
     events: AuditorEvents,
     stopped: int | None,
 ) -> Summary:
-    """Step 4. Args: scores: of the five sets at the end."""
+    """Step 4. Args: first: head, as it was saved. scores: of the five sets at the end."""
     opened = head.open_weights()
     assert opened is not None
     found = Outcome(seconds=events.seconds(), head_engine=experiment.head_engine) | told(experiment, stopped)
@@ -133,8 +136,14 @@ def _open(
     membership = membership_figures(scores, experiment.seed)
     if experiment.disclosure.final_figures:
         developer.send_json("figures", {name: figure.as_json() for name, figure in membership.figures.items()})
-    log.end(stored, membership.figures)
-    return folder.finish(found | events.summary() | Outcome(threshold=membership.threshold, figures=membership.figures))
+    outcome = found | events.summary() | Outcome(threshold=membership.threshold, figures=membership.figures)
+    files = {
+        "scores.safetensors": tensors_digest(scores),
+        FIRST_HEAD: tensors_digest(first),
+        "summary.json": record_digest(folder.summary_record(outcome)),
+    }
+    log.end(stored, membership.figures, files=files)
+    return folder.finish(outcome)
 
 
 def draw_and_share(head: SharedHead, kind: HeadKind) -> dict[str, Tensor]:

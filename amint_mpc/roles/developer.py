@@ -25,6 +25,7 @@ from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import SplitImages, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.evidence.canonical import record_digest
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
 from amint_mpc.evidence.files import SECRET, write_new
 from amint_mpc.mpc.shared_head import SharedHead
@@ -170,14 +171,16 @@ def take_part(
     head.run_log.scored()
     told = head.finish()
     last = None if tape is None else tape.keep(experiment.last_epoch, None)
-    head.run_log.end(trainer.backbone.weights(), told, last)
     found = Outcome(
         seconds=time.perf_counter() - start,
         head_engine=experiment.head_engine,
         figures=told | {"task_accuracy": trainer.task_accuracy()},
     )
     costs = joint_steps(joint) | head.meter.summary()
-    return folder.finish(found | costs | images.summary() | stop_told(experiment, trainer.stopped))
+    outcome = found | costs | images.summary() | stop_told(experiment, trainer.stopped)
+    files = {"summary.json": record_digest(folder.summary_record(outcome))}
+    head.run_log.end(trainer.backbone.weights(), told, last, files)
+    return folder.finish(outcome)
 
 
 def _commitment(images: SplitImages, folder: RunFolder) -> DataCommitment:
