@@ -126,12 +126,16 @@ class RunFolder:
 
     def finish(self, outcome: Outcome) -> Summary:
         """Write summary.json and close. Who runs, what was agreed and whether it was secure is added here."""
-        agreed = {"role": self.role, "name": self.experiment.name, "method": self.experiment.method}
-        record = self._marked({**agreed, "digest": self.experiment.digest(), **outcome.as_json()})
+        record = self.summary_record(outcome)
         summary = Summary.model_validate(record)
         self._write("summary.json", json_line(record) + "\n")
         self.close()
         return summary
+
+    def summary_record(self, outcome: Outcome) -> dict[str, Any]:
+        """What `finish` will write into summary.json, for whoever commits to it beforehand."""
+        agreed = {"role": self.role, "name": self.experiment.name, "method": self.experiment.method}
+        return self._marked({**agreed, "digest": self.experiment.digest(), **outcome.as_json()})
 
     def close(self) -> None:
         """Close every file; can be called twice."""

@@ -87,6 +87,8 @@ class QuerySide:
                 "session": self.session.hex(),
                 "images": len(pixels),
                 "digest": images_digest(pixels),
+                "canaries": [],
+                "decoders": {"developer": None, "auditor": None},
             }
             log.append("query", record)
             countersign(log, self.own, self.certificate, self.peer, self.link, 0, before)

@@ -17,6 +17,7 @@ from torch import Tensor
 from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
 from amint_mpc.bench.inprocess import parties, together, zeros
 from amint_mpc.config import ROLES, Experiment
+from amint_mpc.evidence import entries
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.roles import handshake, seeds, stopping
 from amint_mpc.roles.heads import head_kind, secure_optimizer
@@ -74,16 +75,20 @@ STOP = Transcript(developer=[RECEIVED], auditor=[_frame(stopping.TAG, stopping.S
 """The auditor's bit after an evaluation: stop, or go on."""
 _DIGEST = _frame(run_log.DIGEST, countersigning.DIGEST_SPEC)
 _SIGNED = _frame(countersigning.SIGNED, *countersigning.SIGNED_SPECS)
+_FILES = {
+    role: len(frames.encode_json(run_log.FILES_TOLD, 1, dict.fromkeys(names, "0" * 64)))
+    for role, names in entries.FILES.items()
+}
 _SIGNATURE = _frame(run_log.SIGNATURE, countersigning.SIGNATURE_SPEC)
 CHECKPOINT = Transcript(developer=[_DIGEST, _SIGNED, RECEIVED], auditor=[RECEIVED, _SIGNED, RECEIVED])
 """Of the log: the classifier's digest, then both sign (`runlog.recorder`)."""
 REPLAY = Transcript(developer=[_DIGEST], auditor=[RECEIVED])
 """Of the log with `evidence.replay`: the digest of what the developer keeps."""
 LOG_END = Transcript(
-    developer=[_DIGEST, RECEIVED, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
-    auditor=[RECEIVED, _DIGEST, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
+    developer=[_DIGEST, RECEIVED, _FILES["developer"], RECEIVED, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
+    auditor=[RECEIVED, _DIGEST, _FILES["auditor"], RECEIVED, _SIGNED, RECEIVED, _SIGNATURE, RECEIVED],
 )
-"""Both digests, the signed head, the signed statement."""
+"""Both digests, those of both parties' files, the signed head, the signed statement."""
 
 
 @dataclass(frozen=True)

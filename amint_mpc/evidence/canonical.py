@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -30,6 +31,15 @@ def encode(value: Value) -> bytes:
 def figure(value: float) -> str:
     """A number as text: its shortest decimal form, from which the same float64 comes back."""
     return repr(float(value))
+
+
+def record_digest(record: Mapping[str, object]) -> str:
+    """SHA-256 (hex) of a JSON object that may hold finite floating point numbers, which are written as `figure` does.
+
+    Raises:
+        TypeError, ValueError: it holds what JSON has not, or a number that is not finite.
+    """
+    return sha256(b"amint-mpc record 1\0", encode({key: _plain(value) for key, value in record.items()}))
 
 
 def sha256(*parts: bytes) -> str:
@@ -63,6 +73,21 @@ def pixels_digest(image: Tensor) -> str:
         raise TypeError("an image is uint8 [C, H, W]")
     shape = b"".join(int(size).to_bytes(4, "little") for size in image.shape)
     return sha256(b"amint-mpc pixels 1\0", shape, image.contiguous().numpy().tobytes())
+
+
+def _plain(value: object) -> Value:
+    """Without floating point numbers: each becomes an object, so that it is no text either."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a record has finite numbers")
+        return {"number": figure(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"a record cannot hold a {type(value).__name__}")
 
 
 def _check(value: object) -> None:

@@ -10,12 +10,24 @@ from typing import Any, NoReturn
 from cryptography import x509
 from pydantic import BaseModel, ValidationError
 
+from amint_mpc import identity
 from amint_mpc.config import PARTIES, Role
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value
-from amint_mpc.evidence.entries import AFTER, HEAD_TYPE, KINDS, ExpectedEntry, ExpectedLog, Signed, signed_payload
-from amint_mpc.evidence.log import VERSION, Entry, TreeHead, read
+from amint_mpc.evidence.entries import (
+    AFTER,
+    DEALT_TYPE,
+    HEAD_TYPE,
+    ExpectedEntry,
+    ExpectedLog,
+    Query,
+    Signed,
+    dealt_payload,
+    model_of,
+    signed_payload,
+)
+from amint_mpc.evidence.log import Entry, TreeHead, read
 from amint_mpc.evidence.merkle import EMPTY, GrowingRoot
 from amint_mpc.printable import excerpt
 
@@ -30,10 +42,12 @@ class Walked:
         begin, end: those entries as plain records.
         finished: the head with everything up to the countersigned end; the statement names it.
         head: of the whole log.
-        steps: steps of the head. signed: heads that both have signed.
+        steps: steps of the head; sealed: how many of them in one entry. signed: heads that both have signed.
+        dealt: that entry, where a dealer has signed one.
         stopped: the epoch after which training stopped early, if it did.
         checkpoints: those entries, in order.
-        queried: images that were queried after the end. queries: how many times.
+        queried: images that were queried after the end. queries: how many times; answered: how many of these have
+            an entry that says so (in a log of version 1, and of a query that was broken off, there is none).
     """
 
     begin: dict[str, Any] = field(default_factory=dict)
@@ -41,36 +55,41 @@ class Walked:
     finished: TreeHead = NOTHING
     head: TreeHead = NOTHING
     steps: int = 0
+    sealed: int = 0
     signed: int = 0
     stopped: int | None = None
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     queried: int = 0
     queries: int = 0
+    answered: int = 0
+    dealt: dict[str, Any] | None = None
 
 
 class Walker:
     """Reads a log once, from its first entry to its last.
 
     Args:
-        path: of the log.
+        path: of the log. version: of its entries (`log.version_of`).
         plan: what the experiment says it must hold. begin: what the first entry must say beside that.
-        certificates: of both who sign.
+        certificates: of both who sign, and the dealer's where there is one.
         anchors: heads that were published: the log must have had each of them.
     """
 
     def __init__(
         self,
         path: Path,
+        version: int,
         plan: ExpectedLog,
         begin: Mapping[str, Value],
         certificates: Mapping[Role, x509.Certificate],
         anchors: tuple[TreeHead, ...] = (),
     ) -> None:
         self._entries, self._plan, self._begin = read(path), plan, begin
-        self._certificates = certificates
+        self._version, self._certificates = version, certificates
         self._anchors = {anchor.size: anchor.root for anchor in anchors}
         self._tree = GrowingRoot()
         self._agreed = 0  # entries under the last good signed head, that one included
+        self._asked = False  # the last entry but signed heads is a query that may be answered
         self._found = Walked()
 
     def walk(self) -> Walked:
@@ -103,8 +122,6 @@ class Walker:
                 f"log: it ends after {self._tree.size} entries, where {expected.place} should follow",
                 "The run was not finished, or the log was cut",
             )
-        if entry.index == 0:
-            _check_version(entry)
         model = self._model(entry, expected)
         if entry.kind != expected.kind or _number(entry) not in (None, expected.fields.get("step")):
             self._wrong(
@@ -117,10 +134,11 @@ class Walker:
 
     def _model(self, entry: Entry, expected: ExpectedEntry | None) -> BaseModel:
         place = f", {expected.place}" if expected and expected.kind == entry.kind else ""
-        if entry.kind not in KINDS:
+        kind = model_of(self._version, entry.kind, entry.record)
+        if kind is None:
             self._wrong(entry, f"{place[2:] or 'it'} is of the unknown kind {entry.kind!r}", "Use a newer amint-mpc")
         try:
-            return KINDS[entry.kind].model_validate(entry.record)
+            return kind.model_validate(entry.record)
         except ValidationError as error:
             key = excerpt(".".join(str(part) for part in error.errors(include_url=False)[0]["loc"]))
             self._wrong(entry, f"{place[2:] or 'a ' + entry.kind}: {key} is not as such an entry has it")
@@ -131,8 +149,17 @@ class Walker:
             self._check_signed(entry, model, place)
         elif entry.kind == "begin":
             self._found.begin = entry.record
+            if entry.record.get("dealer") is not None:
+                self._check_dealer(entry, place)
+                self._plan.dealer()
         elif entry.kind == "step":
             self._found.steps += 1
+        elif entry.kind == "sealed":
+            self._found.steps += entry.record["steps"]
+            self._found.sealed = entry.record["steps"]
+        elif entry.kind == "dealt":
+            self._check_dealt(entry, place)
+            self._found.dealt = entry.record
         elif entry.kind == "checkpoint":
             self._found.checkpoints.append(entry.record)
             if entry.record["stop"]:
@@ -140,8 +167,14 @@ class Walker:
         elif entry.kind == "end":
             self._found.end = entry.record
         elif entry.kind == "query":
+            self._check_query(entry, model, place)
             self._found.queries += 1
             self._found.queried += entry.record["images"]
+        elif entry.kind == "answer":
+            if not self._asked or self._agreed != self._tree.size:
+                self._wrong(entry, f"{place} follows no signed query")
+            self._asked = False
+            self._found.answered += 1
         self._tree.append(entry.leaf)
         published = self._anchors.pop(self._tree.size, None)
         if published not in (None, self._head().root):
@@ -164,6 +197,39 @@ class Walker:
             self._wrong(entry, f"{place}: the signature of the {role} is not by its certificate", hint)
         self._found.signed += 1
 
+    def _check_query(self, entry: Entry, model: BaseModel, place: str) -> None:
+        self._asked = isinstance(model, Query)
+        if not isinstance(model, Query):
+            return
+        if self._agreed != self._tree.size:
+            self._wrong(entry, f"{place} follows an entry that is not signed")
+        members = self._found.begin["data"]["members"]["size"]
+        if not all(position < members for position in model.canaries):
+            self._wrong(entry, f"{place}: its canaries are not numbers of members")
+
+    def _check_dealer(self, entry: Entry, place: str) -> None:
+        """The certificate that lies in the folder is the one that the first entry names."""
+        certificate = self._certificates.get("dealer")
+        if certificate is None:
+            self._wrong(entry, f"{place}: it names a dealer, and its certificate is missing", "Copy the whole folder")
+        if identity.fingerprint(certificate) != entry.record["dealer"]["certificate"]:
+            self._wrong(entry, f"{place}: the certificate of its dealer is not the one in the folder")
+
+    def _check_dealt(self, entry: Entry, place: str) -> None:
+        record, dealer = entry.record, self._found.begin["dealer"]
+        if not record["checked"] <= record["blocks"]:
+            self._wrong(entry, f"{place}: more blocks were checked than dealt")
+        payload = dealt_payload(
+            dealer["session"], self._found.begin["experiment"], dealer["seeds"], record["blocks"], record["chain"]
+        )
+        signature = bytes.fromhex(record["signature"])
+        if not signing.verify(self._certificates["dealer"], DEALT_TYPE, payload, signature):
+            self._wrong(
+                entry,
+                f"{place}: the signature of the dealer is not by its certificate",
+                "Another key, or what was dealt was changed",
+            )
+
     def _after(self) -> None:
         """What follows the end of the run."""
         for entry in self._entries:
@@ -181,16 +247,6 @@ class Walker:
         raise EvidenceError(f"log: entry {entry.index}, {what}", hint)
 
 
-def _check_version(first: Entry) -> None:
-    """Before anything else is read: entries of another version may look different."""
-    version = first.record.get("version")
-    if first.kind == "begin" and type(version) is int and version > VERSION:
-        raise EvidenceError(
-            f"log: it is of version {str(version)[:9]}, this program reads {VERSION}",
-            "Verify it with a newer version of amint-mpc",
-        )
-
-
 def _number(entry: Entry) -> int | None:
     step = entry.record.get("step")
     return step if entry.kind == "step" and type(step) is int else None
@@ -199,6 +255,7 @@ def _number(entry: Entry) -> int | None:
 def _place(entry: Entry) -> str:
     """What an entry says it is."""
     shown = {"step": "step", "checkpoint": "a checkpoint", "score": "a scoring", "signed": "a signed head"}
+    shown |= {"answer": "an answer", "query": "a query", "sealed": "the sealed phase", "dealt": "what was dealt"}
     number, epoch = _number(entry), entry.record.get("epoch")
     where = f" (epoch {epoch})" if type(epoch) is int else ""
     return f"{shown.get(entry.kind, 'the ' + entry.kind)}{'' if number is None else f' {number}'}{where}"

@@ -1,6 +1,7 @@
 """What others need to verify a run, in a folder of its own: no weights, no scores, no secret.
 
-experiment.yaml, evidence/log.jsonl, evidence/statement.json, evidence/certificates/{developer,auditor}.pem
+experiment.yaml, evidence/log.jsonl, evidence/statement.json, evidence/certificates/{developer,auditor}.pem, and
+dealer.pem where a dealer signs
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def export(run: Path, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True)
-        for file in FILES:
+        dealers = CERTIFICATES / "dealer.pem"
+        for file in (*FILES, *((dealers,) if (run / dealers).is_file() else ())):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run / file, folder / file)
     except FileExistsError:

@@ -2,8 +2,9 @@
 
 evidence/log.jsonl            the same at developer and auditor
 evidence/statement.json       the same at both, once the run is finished
-evidence/certificates/        of both, whose keys have signed
+evidence/certificates/        of both, whose keys have signed; the dealer's, where it signs what it dealt
 evidence/commitment.key       the developer's alone: opens its commitment to the images; never part of a bundle
+evidence/files.salt           of each party, its own: opens what the log's end says of its files; never part of a bundle
 head.salt                     the auditor's alone, beside its head: opens its commitment; never part of a bundle
 """
 
@@ -20,6 +21,7 @@ STATEMENT = EVIDENCE / "statement.json"
 CERTIFICATES = EVIDENCE / "certificates"
 SECRET = EVIDENCE / "commitment.key"
 SALT = Path("head.salt")
+FILES_SALT = EVIDENCE / "files.salt"
 EXPERIMENT = Path("experiment.yaml")
 
 

@@ -29,8 +29,8 @@ from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence.canonical import Value, encode
 from amint_mpc.evidence.merkle import EMPTY, GrowingRoot, leaf_hash
 
-VERSION = 1
-"""Of the entries; a `begin` entry carries it."""
+VERSION = 2
+"""Of the entries; a `begin` entry carries it. Logs of earlier versions are read as well."""
 MAX_LINE = 1 << 18
 MAX_ENTRIES = 50_000_000
 
@@ -154,6 +154,25 @@ def read(path: Path) -> Iterator[Entry]:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", "Is this the folder of a run with a log?") from None
     raise EvidenceError(f"the log has more than {MAX_ENTRIES} entries")
+
+
+def version_of(path: Path) -> int:
+    """Which version a log says that it is of; today's where its first entry does not say.
+
+    Raises:
+        EvidenceError: the first entry is malformed, or of a newer version.
+        UsageError: the file cannot be read.
+    """
+    first = next(read(path), None)
+    version = first.record.get("version") if first is not None and first.kind == "begin" else None
+    if type(version) is not int or version < 1:
+        return VERSION  # whoever checks the entry says what is wrong with it
+    if version > VERSION:
+        raise EvidenceError(
+            f"log: it is of version {str(version)[:9]}, this program reads {VERSION}",
+            "Verify it with a newer version of amint-mpc",
+        )
+    return version
 
 
 def _entry(line: bytes, index: int, previous: bytes) -> Entry:

@@ -20,7 +20,8 @@ from amint_mpc.printable import excerpt
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:amint-mpc:run:"
-PREDICATE_VERSION = 1
+PREDICATE_VERSION = 2
+"""The same number as that of the log's entries: a statement about a log of version 1 is of version 1, too."""
 TENSORS = "amintMpcTensors1"
 """The digest algorithm of named tensors (`canonical.tensors_digest`): no file's SHA-256, so it is not called sha256."""
 COMMITMENT = "amintMpcHeadCommitment1"
@@ -39,12 +40,14 @@ def statement(begin: Mapping[str, Any], end: Mapping[str, Any], head: TreeHead) 
     ]
     predicate: dict[str, Value] = {key: value for key, value in begin.items() if key != "version"}
     predicate |= {"backbone": end["backbone"], "head": end["head"], "figures": end["figures"]}
+    if "files" in end:
+        predicate["files"] = end["files"]
     predicate["log"] = {"root": head.root, "size": head.size}
     return encode(
         {
             "_type": STATEMENT_TYPE,
             "predicate": predicate,
-            "predicateType": f"{PREDICATE}{PREDICATE_VERSION}",
+            "predicateType": f"{PREDICATE}{begin['version']}",
             "subject": subject,
         }
     )

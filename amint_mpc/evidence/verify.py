@@ -31,7 +31,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.config import PARTIES, Experiment, Role, load_experiment
+from amint_mpc.config import PARTIES, ROLES, Experiment, Role, load_experiment
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value, tensors_digest
@@ -39,7 +39,7 @@ from amint_mpc.evidence.chain import Walked, Walker
 from amint_mpc.evidence.commitments import DataCommitment
 from amint_mpc.evidence.entries import SALT_BYTES, ExpectedLog, head_commitment
 from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT, check_regular, read_bounded
-from amint_mpc.evidence.log import MAX_LINE, TreeHead
+from amint_mpc.evidence.log import MAX_LINE, TreeHead, version_of
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, compare, statement
 from amint_mpc.reading import read_mapping
 
@@ -53,7 +53,8 @@ class Verified:
 
     Args:
         log: what the log says.
-        fingerprints: of the certificates whose keys signed. pinned: the roles whose certificate was compared.
+        fingerprints: of the certificates whose keys signed, the dealer's too where it did.
+        pinned: the roles whose certificate was compared.
         weights: files of the folder that belong to the log's end.
     """
 
@@ -66,14 +67,14 @@ class Verified:
 
 def verify(
     run: Path,
-    plan: Callable[[Experiment], ExpectedLog],
+    plan: Callable[[Experiment, int], ExpectedLog],
     pinned: Mapping[Role, x509.Certificate] | None = None,
     anchors: tuple[TreeHead, ...] = (),
 ) -> Verified:
     """Check a run folder, either party's, or what was exported from one.
 
     Args:
-        plan: what the log of an experiment must hold (`amint_mpc.runlog.expected`).
+        plan: what the log of an experiment must hold in a version (`amint_mpc.runlog.expected`).
         pinned: certificates that are trusted already.
         anchors: heads that were published.
 
@@ -86,18 +87,22 @@ def verify(
             f"there is no log in {run}", f"A run with a log has {LOG} in its folder; dealer's runs have none"
         )
     experiment, digest = _experiment(run / EXPERIMENT)
-    certificates = _certificates(run / CERTIFICATES, pinned or {})
+    version = version_of(run / LOG)
+    certificates = _certificates(run / CERTIFICATES, pinned or {}, version)
     fingerprints = {role: identity.fingerprint(certificate) for role, certificate in certificates.items()}
-    marks: dict[str, Value] = dict(fingerprints.items())
+    marks: dict[str, Value] = {role: fingerprints[role] for role in PARTIES}
     begin: dict[str, Value] = {"experiment": digest, "certificates": marks}
-    found = Walker(run / LOG, plan(experiment), begin, certificates, anchors).walk()
+    found = Walker(run / LOG, version, plan(experiment, version), begin, certificates, anchors).walk()
+    if "dealer" in certificates and found.begin["dealer"] is None:
+        raise EvidenceError("certificates: there is a dealer's, and the log names no dealer")
     DataCommitment.model_validate(found.begin["data"]).check_sizes(experiment.data)
     if found.queried > experiment.evidence.max_queries:
         limit = experiment.evidence.max_queries
         raise EvidenceError(f"log: {found.queried} images were queried, the experiment allows {limit}")
     _check_classifier(experiment, found)
     _check_statement(run / STATEMENT, found, certificates)
-    return Verified(experiment, found, fingerprints, tuple(pinned or ()), tuple(_check_weights(run, found)))
+    compared = tuple(role for role in fingerprints if role in (pinned or ()))
+    return Verified(experiment, found, fingerprints, compared, tuple(_check_weights(run, found)))
 
 
 def compare_logs(mine: Path, other: Path) -> None:
@@ -124,7 +129,7 @@ def compare_logs(mine: Path, other: Path) -> None:
 
 
 def pinned_in(folder: Path, run: Path) -> dict[Role, x509.Certificate]:
-    """Certificates of both parties from a folder of keys, or from one with developer.pem and auditor.pem.
+    """Certificates of both parties, and of a dealer where there is one, from a folder of keys or of certificates.
 
     Args:
         run: whose evidence is to be checked: what lies in it cannot vouch for it.
@@ -138,12 +143,12 @@ def pinned_in(folder: Path, run: Path) -> dict[Role, x509.Certificate]:
             "Name your own folder of keys, with certificates whose fingerprints you have compared",
         )
     found: dict[Role, x509.Certificate] = {}
-    for role in PARTIES:
+    for role in ROLES:
         files = (folder / "trusted" / f"{role}.pem", folder / f"{role}.pem")
         file = next((file for file in files if file.is_file()), None)
         if file is not None:
             found[role] = identity.read_certificate(file, role)
-    if not found:
+    if not found.keys() & set(PARTIES):
         raise UsageError(
             f"there are no certificates in {folder}", "Name a folder of keys, as `amint-mpc keys` makes it"
         )
@@ -161,9 +166,9 @@ def _experiment(path: Path) -> tuple[Experiment, str]:
     return experiment, hashlib.sha256(text.encode()).hexdigest()
 
 
-def _certificates(folder: Path, pinned: Mapping[Role, x509.Certificate]) -> dict[Role, x509.Certificate]:
-    found = {}
-    for role in PARTIES:
+def _certificates(folder: Path, pinned: Mapping[Role, x509.Certificate], version: int) -> dict[Role, x509.Certificate]:
+    found: dict[Role, x509.Certificate] = {}
+    for role in ROLES if version > 1 and (folder / "dealer.pem").exists() else PARTIES:
         check_regular(folder / f"{role}.pem")
         try:
             found[role] = identity.read_certificate(folder / f"{role}.pem", role)

@@ -35,7 +35,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.config import PARTIES, Experiment, Party, Role
+from amint_mpc.config import PARTIES, ROLES, Experiment, Party, Role
 from amint_mpc.errors import PeerError, UsageError
 from amint_mpc.eventlines import epoch_line
 from amint_mpc.events import EpochEvent, Event, Notice
@@ -47,7 +47,7 @@ from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import BlockChain, Supply, serve
 from amint_mpc.printable import shown
 from amint_mpc.results import Figure, Summary, figures_table
-from amint_mpc.roles import auditor, coin, developer
+from amint_mpc.roles import auditor, coin, developer, seeds
 from amint_mpc.roles.developer import receive_head
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import check_experiment, head_kind, shared_head
@@ -142,10 +142,10 @@ def run_in_process(
 
 @contextmanager
 def throw_away_keys() -> Iterator[Path]:
-    """A folder with a folder of keys for each of both roles, gone afterwards."""
+    """A folder with a folder of keys for each role, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="amint-mpc-keys-") as made:
         folder = Path(made)
-        identity.create_for_one_machine({"developer": folder / "developer", "auditor": folder / "auditor"})
+        identity.create_for_one_machine({role: folder / role for role in ROLES})
         yield folder
 
 
@@ -167,8 +167,13 @@ class _Run:
         ahead = int(party.dealer_memory_mb * 2**20)
         self._to_auditor, self._to_developer = memory_pair(idle_timeout_s=None)
         self._from_dealer, self._dealers = memory_pair("developer", "dealer", idle_timeout_s=None, prefetch_bytes=ahead)
-        self._ends = self._to_auditor, self._to_developer, self._from_dealer, self._dealers
+        self._auditors_dealer, self._dealers_auditor = memory_pair("auditor", "dealer", idle_timeout_s=None)
+        self._ends = (
+            *(self._to_auditor, self._to_developer, self._from_dealer),
+            *(self._dealers, self._auditors_dealer, self._dealers_auditor),
+        )
         self._seeds, self._coin = both_seeds(), os.urandom(coin.SIZE)  # both parties are here: nothing to be tossed
+        self._session, self._dealer_certificate = seeds.new_session(self._seeds), identity.trusted(keys / "developer", "dealer")
         self._failed: list[BaseException] = []
         self._failing, self._telling = threading.Lock(), threading.Lock()
 
@@ -212,28 +217,38 @@ class _Run:
         experiment, party, link = self._experiment, self._party, self._to_auditor
         order = blocks(stretches(self._experiment), self._coin)
         supply = Supply(self._stream(DEVELOPER), DEVELOPER, self._from_dealer, order, self._to_auditor)
+        finish = self._signed_off(self._from_dealer, supply)
         with self._folder("developer") as folder:
             on_event = self._told("developer", folder)
             images, committed = developer.prepare(experiment, party, folder, on_event)
             with self._log("developer", "auditor", link, folder, committed) as log:
                 made = shared_head(experiment, log.channel, DEVELOPER, supply)
                 head = receive_head(made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin)
-                return developer.take_part(experiment, party, folder, on_event, images, head)
+                return developer.take_part(experiment, party, folder, on_event, images, head, finish)
 
     def _auditor(self) -> Summary:
         order = blocks(stretches(self._experiment), self._coin)
         supply = Supply(self._stream(AUDITOR), AUDITOR, None, order, self._to_developer)
+        finish = self._signed_off(self._auditors_dealer, supply)
         with (
             self._folder("auditor") as folder,
             self._log("auditor", "developer", self._to_developer, folder) as log,
         ):
             head = shared_head(self._experiment, log.channel, AUDITOR, supply)
             on_event = self._told("auditor", folder)
-            return auditor.take_part(self._experiment, folder, on_event, self._to_developer, head, log, self._coin)
+            link = self._to_developer
+            return auditor.take_part(self._experiment, folder, on_event, link, head, log, self._coin, finish)
 
     def _dealer(self) -> BlockChain:
         plans = dealt(stretches(self._experiment))
-        return serve(self._dealers, (self._stream(DEVELOPER), self._stream(AUDITOR)), plans)
+        chain = serve(self._dealers, (self._stream(DEVELOPER), self._stream(AUDITOR)), plans)
+        own, links = identity.load(self._keys / "dealer", "dealer"), (self._dealers, self._dealers_auditor)
+        seeds.sign_off(own, self._experiment, self._session, chain, links)
+        return chain
+
+    def _signed_off(self, link: Channel, supply: Supply) -> developer.Finish:
+        """What a party calls after its last step."""
+        return lambda: seeds.receive_sign_off(link, self._experiment, self._session, self._dealer_certificate, supply)
 
     def _stream(self, party: int) -> SecretStream:
         return SecretStream(self._seeds[party], DEALT)
@@ -245,7 +260,8 @@ class _Run:
         self, role: Role, peer: Role, link: Channel, folder: RunFolder | None, data: DataCommitment | None = None
     ) -> AbstractContextManager[RunLog]:
         session, keys = handshake(link, role, peer, self._experiment, self._software), self._keys / role
-        return keep_log(self._experiment, identity.load(keys, role), keys, session, link, folder, data)
+        dealer = seeds.named(self._session, self._dealer_certificate)
+        return keep_log(self._experiment, identity.load(keys, role), keys, session, link, folder, data, dealer)
 
     def _told(self, role: Role, folder: RunFolder) -> Callable[[Event], None]:
         """What a party's events go to: its folder, the caller, the screen."""

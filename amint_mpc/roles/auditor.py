@@ -24,6 +24,7 @@ from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.events import Event, Notice
+from amint_mpc.evidence.canonical import record_digest, tensors_digest
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome, Summary
@@ -34,6 +35,7 @@ from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import HeadKind, head_kind, secure_optimizer
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.plans import sealed_rows, targets
+from amint_mpc.roles.seeds import Dealt
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
@@ -41,7 +43,7 @@ from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.listener import Listener
 
 FIRST_HEAD = "first-head.safetensors"
-"""In the auditor's folder beside the final head: a secret of the same kind, from which the training can be redone."""
+"""In the auditor's folder beside the final head, which began with it: a secret of the same kind, from which the training can be redone."""
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
@@ -66,10 +68,11 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
         developer = links.add(listener.accept("developer", party.connect_timeout_s, more=more, **limits))
         session, coin = links.sessions["developer"], toss(developer, "auditor")
         with (
-            backend.auditor(Connected(experiment, party, own, links, developer, on_notice, coin, listener)) as make_head,
-            keep_log(experiment, own, party.keys, session, developer, folder) as log,
+            backend.auditor(Connected(experiment, party, own, links, developer, on_notice, coin, listener)) as backing,
+            keep_log(experiment, own, party.keys, session, developer, folder, dealer=backing.dealer) as log,
         ):
-            return take_part(experiment, folder, on_event, developer, make_head(log.channel), log, coin)
+            head = backing.make_head(log.channel)
+            return take_part(experiment, folder, on_event, developer, head, log, coin, backing.finish)
 
 
 def take_part(
@@ -80,15 +83,18 @@ def take_part(
     head: SharedHead,
     log: RunLog,
     coin: bytes,
+    finish: Callable[[], Dealt | None],
 ) -> Summary:
     """Steps 2 to 4, once connected.
 
     Args:
         developer: the link. head: at this party, without weights. log: of this run. coin: the two parties' secret.
+        finish: of the backend (`roles.backends`), after the last step.
     """
     kind, labels, order = head_kind(experiment), targets(experiment.training.batch), drawn_from(coin)
     rows_of_sealed = sealed_rows(experiment, coin)
-    folder.save_tensors(FIRST_HEAD, kind.stored(draw_and_share(head, kind)))
+    first = kind.stored(draw_and_share(head, kind))
+    folder.save_tensors(FIRST_HEAD, first)
     events = AuditorEvents(experiment, developer, head, on_event)
     stopper, cursor = stopping.auditors(head, developer, experiment), ScheduleCursor(experiment)
     stopped: int | None = None
@@ -107,7 +113,8 @@ def take_part(
                 log.sealed()
             continue
         if isinstance(item, ShareFeatures):
-            draw_and_share(head, kind)
+            first = kind.stored(draw_and_share(head, kind))
+            folder.save_tensors(FIRST_HEAD, first)
             head.share_features(None, item.rows, secure_optimizer(experiment, sealed=True))
             continue
         scores = score(head, item, order)
@@ -122,7 +129,7 @@ def take_part(
             log.checkpoint(None, known, stop=stopped is not None)
             known |= stopper.figures
         events.scored(stopped or item.epoch, known)
-    return _open(experiment, folder, developer, head, log, scores, events, stopped)
+    return _open(experiment, folder, developer, head, log, first, scores, events, stopped, finish())
 
 
 def _open(
@@ -131,11 +138,13 @@ def _open(
     developer: Channel,
     head: SharedHead,
     log: RunLog,
+    first: dict[str, Tensor],
     scores: dict[str, Tensor],
     events: AuditorEvents,
     stopped: int | None,
+    dealt: Dealt | None,
 ) -> Summary:
-    """Step 4. Args: scores: of the five sets at the end."""
+    """Step 4. Args: first: head, as it was saved. scores: of the five sets at the end."""
     opened = head.open_weights()
     assert opened is not None
     found = Outcome(seconds=events.seconds(), head_engine=experiment.head_engine) | told(experiment, stopped)
@@ -145,8 +154,16 @@ def _open(
     membership = membership_figures(scores, experiment.seed)
     if experiment.disclosure.final_figures:
         developer.send_json("figures", {name: figure.as_json() for name, figure in membership.figures.items()})
-    log.end(stored, membership.figures)
-    return folder.finish(found | events.summary() | Outcome(threshold=membership.threshold, figures=membership.figures))
+    outcome = found | events.summary() | Outcome(threshold=membership.threshold, figures=membership.figures)
+    files = {
+        "scores.safetensors": tensors_digest(scores),
+        FIRST_HEAD: tensors_digest(first),
+        "summary.json": record_digest(folder.summary_record(outcome)),
+    }
+    if dealt is not None:
+        log.dealt(*dealt)
+    log.end(stored, membership.figures, files=files)
+    return folder.finish(outcome)
 
 
 def draw_and_share(head: SharedHead, kind: HeadKind) -> dict[str, Tensor]:

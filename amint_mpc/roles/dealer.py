@@ -4,6 +4,7 @@
 2. Each is sent a seed of its own and the number of this session; the two compare the number between themselves.
 3. For every step of the agreed schedule, and some more: draw what both will draw, send the corrections to the developer.
    The two use some of these blocks and check the others (`mpc.correlations.checking`).
+4. Sign what was dealt, for both.
 Nothing but signs of life is read from the links after the handshake. Rounds between developer and auditor never wait
 for the dealer, which runs ahead as far as the developer's memory for it allows.
 """
@@ -25,7 +26,7 @@ from amint_mpc.mpc.correlations.supply import serve
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.links import Links, name_lost_third_party
 from amint_mpc.roles.plans import correction_bytes, head_steps, stretches
-from amint_mpc.roles.seeds import hand_out_seeds
+from amint_mpc.roles.seeds import hand_out_seeds, sign_off
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.listener import Listener
@@ -51,11 +52,12 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
         options: dict[str, Any] = {"idle_timeout_s": party.idle_timeout_s, "prefetch_bytes": 4096}
         auditor = links.add(listener.accept("auditor", wait, **options))
         developer = links.add(listener.accept("developer", wait, **options))
-        streams = hand_out_seeds(developer, auditor)
+        session, streams = hand_out_seeds(developer, auditor)
         on_notice("dealing")
         start = time.perf_counter()
         with name_lost_third_party("dealer"):
             chain = serve(developer, streams, _told(experiment, developer, on_event))
+            sign_off(own, experiment, session, chain, (developer, auditor))
         return folder.finish(
             Outcome(
                 steps=head_steps(experiment),

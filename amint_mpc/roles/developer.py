@@ -25,6 +25,7 @@ from amint_mpc.config import Experiment, Party
 from amint_mpc.data.split import SplitImages, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
+from amint_mpc.evidence.canonical import record_digest
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
 from amint_mpc.evidence.files import SECRET, write_new
 from amint_mpc.mpc.shared_head import SharedHead
@@ -36,12 +37,16 @@ from amint_mpc.roles.links import Links
 from amint_mpc.roles.meter import joint_steps
 from amint_mpc.roles.plans import epochs_with_figures
 from amint_mpc.roles.secure_head import SecureMintHead
+from amint_mpc.roles.seeds import Dealt
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.runlog.replay_tape import Tape
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.connect import connect
+
+
+Finish = Callable[[], Dealt | None]
 
 
 @contextmanager
@@ -61,7 +66,7 @@ def joined(
     """
     if experiment.evidence.log:
         raise UsageError("the experiment keeps a log, a training loop of your own cannot", "Set evidence.log to false")
-    with _joined(experiment, party, on_notice, None, None) as head:
+    with _joined(experiment, party, on_notice, None, None) as (head, _):
         yield head
 
 
@@ -72,8 +77,8 @@ def _joined(
     on_notice: Callable[[str], None],
     folder: RunFolder | None,
     committed: DataCommitment | None,
-) -> Iterator[SecureMintHead]:
-    """The same. Args: folder: where the log goes. committed: to the images, for the log."""
+) -> Iterator[tuple[SecureMintHead, Finish]]:
+    """The same, and what ends the dealing. Args: folder: where the log goes. committed: to the images, for the log."""
     backend, address, own = backend_of(experiment), party.auditor, identity.load(party.keys, "developer")
     check_installed(experiment)
     backend.check(party)
@@ -85,10 +90,10 @@ def _joined(
         auditor = links.add(connect(address, own, "auditor", party.connect_timeout_s, on_notice, **limits))
         session, coin = links.sessions["auditor"], toss(auditor, "developer")
         with (
-            backend.developer(Connected(experiment, party, own, links, auditor, on_notice, coin)) as make_head,
-            keep_log(experiment, own, party.keys, session, auditor, folder, committed) as log,
+            backend.developer(Connected(experiment, party, own, links, auditor, on_notice, coin)) as backing,
+            keep_log(experiment, own, party.keys, session, auditor, folder, committed, backing.dealer) as log,
         ):
-            yield receive_head(make_head(log.channel), auditor, experiment, on_notice, log, coin)
+            yield receive_head(backing.make_head(log.channel), auditor, experiment, on_notice, log, coin), backing.finish
 
 
 def receive_head(
@@ -112,8 +117,8 @@ def receive_head(
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
     """Take part in one run. Returns the summary."""
     images, committed = prepare(experiment, party, folder, on_event)
-    with _joined(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as head:
-        return take_part(experiment, party, folder, on_event, images, head)
+    with _joined(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as (head, finish):
+        return take_part(experiment, party, folder, on_event, images, head, finish)
 
 
 def prepare(
@@ -141,11 +146,12 @@ def take_part(
     on_event: Callable[[Event], None],
     images: SplitImages,
     head: SecureMintHead,
+    finish: Finish,
 ) -> Summary:
     """Steps 3 and 4, once connected.
 
     Args:
-        images: of `prepare`. head: of `receive_head`.
+        images: of `prepare`. head: of `receive_head`. finish: of the backend (`roles.backends`), after the last step.
     """
     warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
     tape = Tape(head, folder.path) if experiment.evidence.replay else None
@@ -176,16 +182,21 @@ def take_part(
                 event = replace(event, figures=shared | event.figures)
         on_event(event)
     head.run_log.scored()
+    dealt = finish()
     told = head.finish()
     last = None if tape is None else tape.keep(experiment.last_epoch, None)
-    head.run_log.end(trainer.backbone.weights(), told, last)
     found = Outcome(
         seconds=time.perf_counter() - start,
         head_engine=experiment.head_engine,
         figures=told | {"task_accuracy": trainer.task_accuracy()},
     )
     costs = joint_steps(joint) | head.meter.summary()
-    return folder.finish(found | costs | images.summary() | stop_told(experiment, trainer.stopped))
+    outcome = found | costs | images.summary() | stop_told(experiment, trainer.stopped)
+    files = {"summary.json": record_digest(folder.summary_record(outcome))}
+    if dealt is not None:
+        head.run_log.dealt(*dealt)
+    head.run_log.end(trainer.backbone.weights(), told, last, files)
+    return folder.finish(outcome)
 
 
 def _commitment(images: SplitImages, folder: RunFolder) -> DataCommitment:

@@ -5,8 +5,10 @@
                write it down, and each sends the other its signature over the log so far (RFC 6962 head).
 3. step        Each of the two works out alone which images the batch has, and hashes the frames of the step in a
                thread beside it; no message.
-4. end         The developer sends the digest of the last classifier, the auditor its commitment to the head. Both sign
-               the log, and then the statement.
+4. sealed      The same for all steps of the sealed phase at once.
+5. dealt       Both write down what the dealer has signed.
+6. end         The developer sends the digest of the last classifier, the auditor its commitment to the head, each the
+               salted digests of its files. Both sign the log, and then the statement.
 
 Who learns what: the auditor learns digests of the classifier, the developer a salted hash of the head; no value.
 Rounds: two or three a checkpoint, none in a step. Bytes: a few hundred a checkpoint.
@@ -22,6 +24,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cryptography import x509
@@ -35,8 +38,17 @@ from amint_mpc.errors import EvidenceError, ProtocolError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value, figure, tensors_digest
 from amint_mpc.evidence.commitments import DataCommitment
-from amint_mpc.evidence.entries import SALT_BYTES, ExpectedEntry, head_commitment
-from amint_mpc.evidence.files import CERTIFICATES, LOG, SALT, STATEMENT, write_new
+from amint_mpc.evidence.entries import (
+    DEALT_TYPE,
+    FILES,
+    SALT_BYTES,
+    ExpectedEntry,
+    FilesOfBoth,
+    dealt_payload,
+    file_digest,
+    head_commitment,
+)
+from amint_mpc.evidence.files import CERTIFICATES, FILES_SALT, LOG, SALT, STATEMENT, write_new
 from amint_mpc.evidence.log import VERSION, Log
 from amint_mpc.evidence.session import AgreedSession
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
@@ -50,12 +62,13 @@ from amint_mpc.runlog.countersigning import (
     countersign,
 )
 from amint_mpc.runlog.expected import ExpectedEntries
-from amint_mpc.runlog.interface import NullRunLog, RunLog
+from amint_mpc.runlog.interface import NamedDealer, NullRunLog, RunLog
 from amint_mpc.transport.channel import Channel
-from amint_mpc.transport.frames import as_bytes, as_tensor
+from amint_mpc.transport.frames import JsonValue, as_bytes, as_tensor
 from amint_mpc.transport.hashing import Digests, HashingChannel
 
-BEGIN, DIGEST, SIGNATURE = "log-begin", "log-digest", "log-statement"
+BEGIN, DIGEST, SIGNATURE, FILES_TOLD = "log-begin", "log-digest", "log-statement", "log-files"
+FILES_LIMIT = 4096
 
 
 @contextmanager
@@ -67,6 +80,7 @@ def keep_log(
     link: Channel,
     folder: RunFolder | None,
     data: DataCommitment | None = None,
+    dealer: NamedDealer | None = None,
 ) -> Iterator[RunLog]:
     """The log of a run for as long as the context lasts; `NullRunLog` where the experiment wants none.
 
@@ -75,6 +89,7 @@ def keep_log(
         link: to the other party.
         folder: of this party's run; gets evidence/ and, at the auditor, the salt of its commitment. None: no log.
         data: at the developer, its commitment to its images.
+        dealer: who deals, where that is somebody with a key of its own.
     """
     if not experiment.evidence.log or folder is None:
         yield NullRunLog(link)
@@ -84,7 +99,7 @@ def keep_log(
     try:
         with Log.create(folder.path / LOG) as log:
             recorder = LogRecorder(experiment, own, peer, session, link, hashing, log, folder.path)
-            recorder.begin(data)
+            recorder.begin(data, dealer)
             yield recorder
     finally:
         hashing.end()
@@ -113,24 +128,37 @@ class LogRecorder:
         self._experiment, self._own, self._session = experiment, own, session
         self._link, self._hashing, self._log, self._folder = link, hashing, log, folder
         self._certificates: dict[Role, x509.Certificate] = {own.role: own.certificate, session.peer: peer}
-        self._plan = ExpectedEntries(experiment)
+        self._plan = ExpectedEntries(experiment, VERSION)
+        self._dealer: NamedDealer | None = None
         self._agreed = 0  # entries under the last head that both signed
         self._digests = 0  # messages with one, so far
         self._begin: dict[str, Value] = {}
 
-    def begin(self, data: DataCommitment | None) -> None:
-        """Write the first entry."""
+    def begin(self, data: DataCommitment | None, dealer: NamedDealer | None = None) -> None:
+        """Write the first entry. Args: as `keep_log`."""
         if self._own.role == "developer":
             if data is None:
                 raise ValueError("the developer commits to its images")
             self._link.send_json(BEGIN, data.model_dump())
         else:
             data = self._commitment(self._link.receive_json(BEGIN))
-        for role in PARTIES:
-            pem = self._certificates[role].public_bytes(Encoding.PEM)
-            write_new(self._folder / CERTIFICATES / f"{role}.pem", pem)
+        named: dict[str, Value] | None = None
+        if dealer is not None:
+            if "dealer" not in self._experiment.roles:
+                raise ValueError("nobody deals in this experiment")
+            self._dealer = dealer
+            self._certificates["dealer"] = dealer.certificate
+            self._plan.dealer()
+            named = {
+                "certificate": identity.fingerprint(dealer.certificate),
+                "session": dealer.session.hex(),
+                "seeds": {role: dealer.seeds[role] for role in PARTIES},
+            }
+        for role, certificate in self._certificates.items():
+            write_new(self._folder / CERTIFICATES / f"{role}.pem", certificate.public_bytes(Encoding.PEM))
         self._begin = {
             **self._next("begin").fields,
+            "dealer": named,
             "version": VERSION,
             "experiment": self._experiment.digest(),
             "session": self._session.id.hex(),
@@ -143,6 +171,26 @@ class LogRecorder:
     def step(self) -> None:
         """See `RunLog`."""
         self._append_with_frames(self._next("step"))
+
+    def sealed(self) -> None:
+        """See `RunLog`."""
+        self._append_with_frames(self._next("sealed"))
+
+    def dealt(self, blocks: int, chain: str, checked: int, signature: bytes) -> None:
+        """See `RunLog`.
+
+        Raises:
+            ProtocolError: the signature is not the dealer's over this.
+        """
+        if self._dealer is None:
+            return
+        told = self._dealer.session.hex(), self._experiment.digest(), self._dealer.seeds
+        payload = dealt_payload(*told, blocks, chain)
+        check_signature(self._dealer.certificate, "dealer", DEALT_TYPE, payload, signature, "what it dealt")
+        self._hashing.drain()  # entries before this one are written by another thread
+        self._next("dealt")
+        record: dict[str, Value] = {"blocks": blocks, "chain": chain, "checked": checked, "signature": signature.hex()}
+        self._log.append("dealt", record)
 
     def scored(self) -> None:
         """See `RunLog`."""
@@ -176,11 +224,17 @@ class LogRecorder:
         if stop:
             self._plan.stop()
 
-    def end(self, tensors: Mapping[str, Tensor], figures: Mapping[str, Figure], replay: str | None = None) -> None:
+    def end(
+        self,
+        tensors: Mapping[str, Tensor],
+        figures: Mapping[str, Figure],
+        replay: str | None = None,
+        files: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """See `RunLog`; writes the statement.
 
         Raises:
-            ProtocolError: as `checkpoint`.
+            ProtocolError: as `checkpoint`, or what came of the other party's files is malformed.
         """
         shown = {name: {key: figure(value) for key, value in each.as_json().items()} for name, each in figures.items()}
         backbone = self._developers_digest(tensors if self._own.role == "developer" else None)
@@ -190,6 +244,7 @@ class LogRecorder:
             "head": head,
             "figures": shown if self._experiment.disclosure.final_figures else None,
             "replay": self._developers_word(replay),
+            "files": self._files_of_both(files),
         }
         expected_end = self._next("end")
         self._append_with_frames(ExpectedEntry("end", record, expected_end.place))
@@ -252,6 +307,23 @@ class LogRecorder:
         salt = os.urandom(SALT_BYTES)
         write_new(self._folder / SALT, salt.hex().encode() + b"\n", mode=0o600)
         return self._send_digest(head_commitment(salt, head))
+
+    def _files_of_both(self, files: Mapping[str, str]) -> dict[str, Value]:
+        """Salted digests of the files of both, by role. Args: files: as `RunLog.end`."""
+        own, peer = self._own.role, self._session.peer
+        if files.keys() != set(FILES[own]):
+            raise ValueError(f"the {own} says what {', '.join(FILES[own])} hold, and nothing else")
+        salt = os.urandom(SALT_BYTES)
+        write_new(self._folder / FILES_SALT, salt.hex().encode() + b"\n", mode=0o600)
+        mine: dict[str, JsonValue] = {name: file_digest(salt, name, files[name]) for name in FILES[own]}
+        self._link.send_json(FILES_TOLD, mine)
+        theirs = self._link.receive_json(FILES_TOLD, FILES_LIMIT)
+        try:
+            return FilesOfBoth.model_validate({own: mine, peer: theirs}).model_dump()
+        except ValidationError:
+            raise ProtocolError(
+                f"what the {peer} says of its files is malformed", "Use the same version on both sides"
+            ) from None
 
     def _send_digest(self, digest: str) -> str:
         self._link.send(DIGEST, self._digests, as_tensor(bytes.fromhex(digest)))

@@ -27,7 +27,7 @@ def make(folder: Path) -> None:
         return good.copy(ASSETS / "bad" / name)
 
     bad("changed-byte").edit(8, lambda entry: entry.update(batch=flipped(entry["batch"])))
-    bad("newer-version").edit(0, lambda entry: entry.update(version=2))
+    bad("newer-version").edit(0, lambda entry: entry.update(version=3))
     for name, change in {
         "missing-step": lambda x: x[:8] + x[9:],
         "repeated-step": lambda x: x[:9] + x[8:],

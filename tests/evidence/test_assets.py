@@ -14,7 +14,7 @@ ASSETS = Path(__file__).parent / "assets"
 BAD = {
     "changed-byte": r"log: entry 8, step 2 \(epoch 3\): its batch is not the one of this run",
     "missing-step": r"log: entry 8, should be step 2 \(epoch 3\), and is step 3 \(epoch 3\)",
-    "newer-version": "log: it is of version 2, this program reads 1",
+    "newer-version": "log: it is of version 3, this program reads 2",
     "one-party-alone": "log: entry 7, the signed head .*: the signature of the auditor is not by its certificate",
     "repeated-step": r"log: entry 9, should be step 3 \(epoch 3\), and is step 2 \(epoch 3\)",
     "statement-of-another-run": "statement: predicate.log.root is not what the log says",
@@ -27,6 +27,23 @@ BAD = {
 def test_the_good_one() -> None:
     found = Bundle(ASSETS / "good", ASSETS).verify()
     assert (found.log.head.size, found.log.steps, found.log.signed, found.weights) == (18, 6, 4, ())
+
+
+@pytest.mark.parametrize(("name", "steps", "queried"), [("sealed", 10, 0), ("queried", 6, 26)])
+def test_logs_of_version_1_hold_for_ever(name: str, steps: int, queried: int) -> None:
+    """One has sealed epochs, whose steps are steps; one has queries, which say how many images and which."""
+    bundle = Bundle(ASSETS / "version-1" / name, ASSETS)
+    assert bundle.entries[0]["version"] == 1
+    found = bundle.verify()
+    assert (found.log.steps, found.log.sealed, found.log.queried, found.log.answered) == (steps, 0, queried, 0)
+    assert found.log.dealt is None
+
+
+@pytest.mark.parametrize("kind", ["sealed", "dealt"])
+def test_a_log_of_version_1_has_no_entry_of_version_2(kind: str, tmp_path: Path) -> None:
+    bundle = Bundle(ASSETS / "version-1" / "sealed", ASSETS).copy(tmp_path / "x")
+    bundle.edit(bundle.at("step"), lambda entry: entry.update(kind=kind))
+    bundle.refused(f"is of the unknown kind '{kind}'")
 
 
 def test_the_good_one_has_an_old_name_and_new_logs_have_todays(folders: dict[str, Bundle]) -> None:

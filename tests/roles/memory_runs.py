@@ -12,12 +12,12 @@ import pytest
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.config import Evidence, Experiment
+from amint_mpc.config import ROLES, Evidence, Experiment
 from amint_mpc.events import Event
 from amint_mpc.host import in_process
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.mpc.correlations.supply import BlockChain, Supply
 from amint_mpc.results import Summary
 from amint_mpc.roles.heads import head_kind
 from tests.device import DEVICE
@@ -72,7 +72,7 @@ def secure_run(
     @contextmanager
     def kept_keys() -> Iterator[Path]:
         keys = root / "keys"
-        identity.create_for_one_machine({"developer": keys / "developer", "auditor": keys / "auditor"})
+        identity.create_for_one_machine({role: keys / role for role in ROLES})
         yield keys
 
     def noted(stream: Any, party: int, *source: Any) -> Noted:
@@ -80,9 +80,10 @@ def secure_run(
         found.supplies["developer" if party == DEVELOPER else "auditor"] = supply
         return supply
 
-    def counted(*args: Any) -> int:
-        found.blocks = serve(*args)
-        return found.blocks
+    def counted(*args: Any) -> BlockChain:
+        chain = serve(*args)
+        found.blocks = chain.blocks
+        return chain
 
     received, serve = in_process.receive_head, in_process.serve
     with pytest.MonkeyPatch.context() as patch:

@@ -116,6 +116,11 @@ class Supply:
         """
         self._to_the_next_used(self._check)
 
+    @property
+    def blocks(self) -> int | None:
+        """How many came; None at the auditor, who gets none."""
+        return None if self._source is None else self.chain.blocks
+
     def _advance(self, step: int) -> None:
         if step != self._next:
             raise ProtocolError(

@@ -7,7 +7,7 @@
     embedded.py      INSECURE: the auditor deals
 
 A run asks for its backend, lets it check what can be checked before a peer is asked, and enters it once the two
-parties are connected; what it gets is a function that makes the head.
+parties are connected; what it gets makes the head.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import importlib.util
 
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
-from amint_mpc.roles.backends.base import Backend, Connected, MakeHead
+from amint_mpc.roles.backends.base import Backend, Backing, Connected
 from amint_mpc.roles.backends.embedded import Embedded
 from amint_mpc.roles.backends.two_party import TwoParty
 from amint_mpc.roles.backends.with_dealer import WithDealer, auditors_supply, developers_supply
 
 __all__ = [
     "Backend",
+    "Backing",
     "Connected",
-    "MakeHead",
     "auditors_supply",
     "backend_of",
     "check_installed",

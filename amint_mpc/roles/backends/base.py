@@ -11,12 +11,28 @@ from amint_mpc.config import Experiment, Party
 from amint_mpc.identity import Identity
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.links import Links
+from amint_mpc.roles.seeds import Dealt
+from amint_mpc.runlog.interface import NamedDealer
 from amint_mpc.transport.channel import Channel, FramedChannel
 from amint_mpc.transport.connect import connect
 from amint_mpc.transport.listener import Listener
 
 MakeHead = Callable[[Channel], SharedHead]
 """The head at one party, without weights yet, on its link to the other one."""
+
+
+@dataclass(frozen=True)
+class Backing:
+    """What a backend gives to a party.
+
+    Args:
+        dealer: who deals, if that is somebody with a key. finish: called after the last step of a run; returns what the
+            dealer signed.
+    """
+
+    make_head: MakeHead
+    dealer: NamedDealer | None = None
+    finish: Callable[[], Dealt | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -65,8 +81,8 @@ class Backend(Protocol):
             UsageError: an address or a package is missing.
         """
 
-    def developer(self, at: Connected) -> AbstractContextManager[MakeHead]:
+    def developer(self, at: Connected) -> AbstractContextManager[Backing]:
         """At the developer, for as long as the head is used."""
 
-    def auditor(self, at: Connected) -> AbstractContextManager[MakeHead]:
+    def auditor(self, at: Connected) -> AbstractContextManager[Backing]:
         """At the auditor, for as long as the head is used."""

@@ -17,7 +17,7 @@ from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Memory, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve_step
-from amint_mpc.roles.backends.base import Connected, MakeHead
+from amint_mpc.roles.backends.base import Backing, Connected
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.seeds import DEALT, both_seeds
 from amint_mpc.transport.channel import Channel
@@ -35,16 +35,16 @@ class Embedded:
         """See `Backend.check`."""
 
     @contextmanager
-    def developer(self, at: Connected) -> Iterator[MakeHead]:
+    def developer(self, at: Connected) -> Iterator[Backing]:
         """See `Backend.developer`."""
         supply = developers_supply(at.peer)
-        yield lambda channel: shared_head(at.experiment, channel, DEVELOPER, supply)
+        yield Backing(lambda channel: shared_head(at.experiment, channel, DEVELOPER, supply))
 
     @contextmanager
-    def auditor(self, at: Connected) -> Iterator[MakeHead]:
+    def auditor(self, at: Connected) -> Iterator[Backing]:
         """See `Backend.auditor`."""
         supply = auditors_supply(at.peer)
-        yield lambda channel: shared_head(at.experiment, channel, AUDITOR, supply)
+        yield Backing(lambda channel: shared_head(at.experiment, channel, AUDITOR, supply))
 
 
 class EmbeddedDealer(Supply):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from amint_mpc.config import Party
+from amint_mpc import identity
+from amint_mpc.config import PARTIES, Party
 from amint_mpc.errors import IdentityError, PeerError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
@@ -15,11 +17,11 @@ from amint_mpc.mpc.correlations.checking import Block, Stretch, blocks
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.mpc.two_party.engine import INSTALL
-from amint_mpc.roles.backends.base import Connected, MakeHead
+from amint_mpc.roles.backends.base import Backing, Connected
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.links import name_lost_third_party
 from amint_mpc.roles.plans import stretches
-from amint_mpc.roles.seeds import check_same_session, receive_seed
+from amint_mpc.roles.seeds import Session, check_same_session, named, receive_seed, receive_sign_off
 from amint_mpc.transport.channel import FramedChannel
 
 WATCHED_BYTES = 4096
@@ -43,40 +45,59 @@ class WithDealer:
             )
 
     @contextmanager
-    def developer(self, at: Connected) -> Iterator[MakeHead]:
+    def developer(self, at: Connected) -> Iterator[Backing]:
         """See `Backend.developer`."""
-        supply = developers_supply(at, stretches(at.experiment))
-        with name_lost_third_party("developer"):
-            yield lambda channel: shared_head(at.experiment, channel, DEVELOPER, supply)
+        with _backing(at, developers_supply(at, stretches(at.experiment))) as backing:
+            yield backing
 
     @contextmanager
-    def auditor(self, at: Connected) -> Iterator[MakeHead]:
+    def auditor(self, at: Connected) -> Iterator[Backing]:
         """See `Backend.auditor`."""
-        supply = auditors_supply(at, stretches(at.experiment))
-        with name_lost_third_party("auditor"):
-            yield lambda channel: shared_head(at.experiment, channel, AUDITOR, supply)
+        with _backing(at, auditors_supply(at, stretches(at.experiment))) as backing:
+            yield backing
 
 
-def developers_supply(at: Connected, needed: Iterable[Stretch]) -> Supply:
-    """Connect to the dealer. Returns this session's masks of the developer.
+@dataclass(frozen=True)
+class Dealing:
+    """One session with a dealer. Args: link: to it. supply: of this party."""
+
+    link: FramedChannel
+    session: Session
+    supply: Supply
+
+
+@contextmanager
+def _backing(at: Connected, dealing: Dealing) -> Iterator[Backing]:
+    role, certificate = at.own.role, identity.trusted(at.party.keys, "dealer")
+    party = PARTIES.index(role)
+    with name_lost_third_party(role):
+        yield Backing(
+            lambda channel: shared_head(at.experiment, channel, party, dealing.supply),
+            named(dealing.session, certificate),
+            lambda: receive_sign_off(dealing.link, at.experiment, dealing.session, certificate, dealing.supply),
+        )
+
+
+def developers_supply(at: Connected, needed: Iterable[Stretch]) -> Dealing:
+    """Connect to the dealer: the developer's part of a session.
 
     Args:
         needed: of the whole session.
     """
     with hint_without_dealer():
         dealer = at.to_dealer(at.party.idle_timeout_s, int(at.party.dealer_memory_mb * 2**20))
-    number, stream = receive_seed(dealer)
-    check_same_session(at.peer, number)
-    return Supply(stream, DEVELOPER, dealer, blocks(needed, at.coin), at.peer)
+    session, stream = receive_seed(dealer, DEVELOPER)
+    check_same_session(at.peer, session)
+    return Dealing(dealer, session, Supply(stream, DEVELOPER, dealer, blocks(needed, at.coin), at.peer))
 
 
-def auditors_supply(at: Connected, needed: Iterable[Stretch]) -> Supply:
-    """Connect to the dealer. Returns this session's masks of the auditor. Args: as `developers_supply`."""
+def auditors_supply(at: Connected, needed: Iterable[Stretch]) -> Dealing:
+    """Connect to the dealer: the auditor's part of a session. Args: as `developers_supply`."""
     with hint_without_dealer():
         dealer = at.to_dealer(None, WATCHED_BYTES)
-    number, stream = receive_seed(dealer)
-    check_same_session(at.peer, number)
-    return WatchedSupply(stream, dealer, blocks(needed, at.coin), at.peer)
+    session, stream = receive_seed(dealer, AUDITOR)
+    check_same_session(at.peer, session)
+    return Dealing(dealer, session, WatchedSupply(stream, dealer, blocks(needed, at.coin), at.peer))
 
 
 class WatchedSupply(Supply):
