@@ -7,7 +7,6 @@ tells the experiment.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,14 @@ from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.memory import keep_freed
 from amint_mpc.models.classifier import Classifier, build_classifier
 from amint_mpc.models.head_weights import seeded_normal
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.correlations.supply import serve
 from amint_mpc.printable import excerpt
 from amint_mpc.roles.backends import Connected, auditors_supply, developers_supply
+from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links, name_lost_third_party
+from amint_mpc.roles.plans import scoring
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.transport.connect import connect
@@ -66,7 +68,9 @@ def auditor(
     ):
         on_notice(f"waiting for the developer at {listener.address}")
         developer = links.add(listener.accept("developer", wait, idle_timeout_s=party.idle_timeout_s))
-        supply = auditors_supply(Connected(found.experiment, party, own, links, developer, on_notice, listener))
+        coin = toss(developer, "auditor")
+        at = Connected(found.experiment, party, own, links, developer, on_notice, coin, listener)
+        supply = auditors_supply(at, [scoring(found.experiment, len(images) + canaries)]).supply
         agreed, certificate = links.sessions["developer"].id, identity.trusted(party.keys, "developer")
         side = QuerySide(run, found, own, certificate, agreed, developer, supply, on_progress)
         query.tell_count(links.to["dealer"], len(images) + canaries)
@@ -87,11 +91,18 @@ def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], No
         on_notice(f"connecting to the auditor at {party.auditor}")
         limits = {"idle_timeout_s": party.idle_timeout_s}
         auditor = links.add(connect(party.auditor, own, "auditor", wait, on_notice, **limits))
-        supply = developers_supply(Connected(found.experiment, party, own, links, auditor, on_notice))
+        at = Connected(found.experiment, party, own, links, auditor, on_notice, toss(auditor, "developer"))
+        asked: list[int] = []  # how many images, once the auditor has said so; read with the first block
+        supply = developers_supply(at, (scoring(found.experiment, count) for count in asked)).supply
         agreed, certificate = links.sessions["auditor"].id, identity.trusted(party.keys, "auditor")
         side = QuerySide(run, found, own, certificate, agreed, auditor, supply, on_progress)
+
+        def tell_dealer(images: int) -> None:
+            asked.append(images)
+            query.tell_count(links.to["dealer"], images)
+
         with name_lost_third_party("developer"):
-            return query.answer(side, model, prover, opens, partial(query.tell_count, links.to["dealer"]))
+            return query.answer(side, model, prover, opens, tell_dealer)
 
 
 def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
@@ -109,11 +120,11 @@ def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
         limits: dict[str, Any] = {"idle_timeout_s": party.idle_timeout_s}
         auditor = links.add(listener.accept("auditor", wait, **limits))
         developer = links.add(listener.accept("developer", wait, **limits))
-        streams = hand_out_seeds(developer, auditor)
+        _, streams = hand_out_seeds(developer, auditor)
         with name_lost_third_party("dealer"):
             count = query.agreed_count(experiment, {"auditor": auditor, "developer": developer})
             on_notice(f"dealing for {count} images")
-            serve(developer, streams, query.plans(experiment, count))
+            serve(developer, streams, dealt([scoring(experiment, count)]))
         return count
 
 

@@ -27,7 +27,7 @@ Edge cases
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,15 +38,15 @@ from torch import Tensor
 from amint_mpc.afterwards.canaries import check_canaries, open_members, prove_external, proven_external, show_members
 from amint_mpc.afterwards.common import QuerySide, digests, read
 from amint_mpc.afterwards.proving import Prover
-from amint_mpc.amint.schedule import SCORE_BATCH, score_batches
+from amint_mpc.amint.schedule import SCORE_BATCH
 from amint_mpc.config import Experiment, Role
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.models.classifier import Classifier, to_unit_range
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.printable import excerpt
-from amint_mpc.roles.heads import head_kind, shared_head
+from amint_mpc.roles.heads import shared_head
+from amint_mpc.roles.scoring import scored
 from amint_mpc.transport.channel import Channel
 
 ASK, ANSWER, PIXELS, COUNT = "query", "query-answer", "query-pixels", "query-count"
@@ -151,26 +151,23 @@ def answer(
     if asked.canaries:
         show_members(side, prover, asked.canaries)
     batches = []
-    for number, rows in enumerate(score_batches(asked.images)):
+    for number, rows in enumerate(frame_rows(asked.images)):
         batches += side.link.receive(PIXELS, number, (torch.uint8, (rows, *side.shape)))
     images = torch.cat(batches)
     pixels = digests(images)
     side.write_down(pixels)
     head = shared_head(side.experiment, side.link, DEVELOPER, side.supply)
     head.share_weights(None, None)
-    done = 0
-    for batch in batches:
-        head.logits(features_of(classifier, batch).double(), len(batch))
-        done += len(batch)
-        side.on_progress("images", done, asked.images)
+    features = torch.cat([features_of(classifier, batch) for batch in batches])
+    scored(head, features, asked.images, lambda done: side.on_progress("images", done, asked.images))
     prove_external(side, prover, pixels)
     side.link.flush()
     return asked.images
 
 
-def plans(experiment: Experiment, images: int) -> Iterator[Plan]:
-    """What the dealer deals for a query: nothing but scorings."""
-    return (head_kind(experiment).score_plan(rows) for rows in score_batches(images))
+def frame_rows(images: int) -> list[int]:
+    """How many images come in each message."""
+    return [min(SCORE_BATCH, images - start) for start in range(0, images, SCORE_BATCH)]
 
 
 def agreed_count(experiment: Experiment, links: Mapping[Role, Channel]) -> int:
@@ -207,15 +204,10 @@ def _score(side: QuerySide, weights: Mapping[str, Tensor], total: int) -> tuple[
     stats = side.link.stats
     before = stats.rounds, stats.bytes_sent, stats.bytes_received
     head.share_weights(weights, dict(zip(head.shapes, drawn, strict=True)))
-    logits, done = [], 0
-    for rows in score_batches(total):
-        found = head.logits(None, rows)
-        assert found is not None
-        logits.append(found)
-        done += rows
-        side.on_progress("images", done, total)
+    logits = scored(head, None, total, lambda done: side.on_progress("images", done, total))
+    assert logits is not None
     return (
-        torch.cat(logits),
+        logits,
         stats.rounds - before[0],
         stats.bytes_sent - before[1],
         stats.bytes_received - before[2],

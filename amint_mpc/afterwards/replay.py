@@ -29,6 +29,7 @@ from torch import Tensor
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.plaintext_head import MintHead
 from amint_mpc.amint.schedule import TrainStep, schedule
+from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.amint.snapshot import backbone_of
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.errors import EvidenceError, UsageError
@@ -91,10 +92,10 @@ class KeptGradients:
             raise EvidenceError("replay: a kept gradient has another shape than the features of its step")
         return gradient
 
-    def restart(self) -> None:
-        """See `MintHead.restart`."""
+    def seal(self, features: Tensor) -> None:
+        """See `MintHead.seal`."""
 
-    def fit(self, features: Tensor, members: int) -> None:
+    def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`."""
 
     def score(self, features: Tensor) -> Tensor | None:

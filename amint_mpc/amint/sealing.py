@@ -70,5 +70,5 @@ def mixed_rows(experiment: Experiment, number: int) -> MixedRows:
 
 def rounded(features: Tensor) -> Tensor:
     """Features [n, F] as they are shared for sealed steps: multiples of 2^-FRACTION_BITS within the limits."""
-    steps: Tensor = (features.double() * 2**FRACTION_BITS).round()
-    return (steps / 2**FRACTION_BITS).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
+    nearest: Tensor = (features.double() * 2**FRACTION_BITS).round() / 2**FRACTION_BITS
+    return nearest.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)

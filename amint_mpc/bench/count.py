@@ -14,14 +14,17 @@ from dataclasses import astuple, dataclass, field
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.schedule import ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.schedule import Item, ScoreSets, TrainStep, schedule, score_batches
+from amint_mpc.amint.sealing import mixed_rows
 from amint_mpc.bench.inprocess import parties, together, zeros
 from amint_mpc.config import ROLES, Experiment
 from amint_mpc.evidence import entries
 from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.supply import CHECK, KEY_SPEC
 from amint_mpc.roles import handshake, seeds, stopping
+from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import head_kind, secure_optimizer
-from amint_mpc.roles.plans import targets
+from amint_mpc.roles.plans import checks_blocks, stretches, targets
 from amint_mpc.runlog import countersigning
 from amint_mpc.runlog import recorder as run_log
 from amint_mpc.transport import frames
@@ -34,7 +37,9 @@ Moves = list[int]
 TRAIN = 0
 """A training step among the kinds of steps; the others are scoring batches, named by their rows."""
 SEALED = -1
-"""A training step of which the developer learns no gradient."""
+"""A training step on shared rows."""
+SHARED = -2
+"""A fresh head, and the rows that its steps are on."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,10 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Transcripts:
-    """Args: start: from the handshake to the shares of the head. end: the head's opening. step: by kind.
-    restart: the shares of the sealed epochs' fresh head."""
+    """Args: start: from the handshake to the shares of the head. end: the head's opening. step: by kind."""
 
     start: Transcript
     step: dict[int, Transcript]
-    restart: Transcript
     end: Transcript
 
 
@@ -73,6 +76,8 @@ FIGURES = Transcript(developer=[RECEIVED], auditor=[0])
 """The auditor tells figures: a round; the bytes (JSON, some hundred) depend on the digits and are not counted."""
 STOP = Transcript(developer=[RECEIVED], auditor=[_frame(stopping.TAG, stopping.SPEC)])
 """The auditor's bit after an evaluation: stop, or go on."""
+CHECKED = _frame(CHECK, KEY_SPEC)
+"""The auditor's message about a block that is checked."""
 _DIGEST = _frame(run_log.DIGEST, countersigning.DIGEST_SPEC)
 _SIGNED = _frame(countersigning.SIGNED, *countersigning.SIGNED_SPECS)
 _FILES = {
@@ -110,7 +115,7 @@ def record(experiment: Experiment) -> Transcripts:
     """Run each part of a run once, on zeros."""
     kind_of_head = head_kind(experiment)
     inputs = kind_of_head.inputs
-    labels = targets(experiment.training.batch)
+    labels, sealed = targets(experiment.training.batch), mixed_rows(experiment, 0)
     transcribed: list[_TranscribedChannel] = []
 
     def wrap(channel: Channel) -> Channel:
@@ -127,20 +132,20 @@ def record(experiment: Experiment) -> Transcripts:
     with parties(kind_of_head, secure_optimizer(experiment), wrap) as three:
         start += take()
         step = {}
-        for kind in sorted(set(kinds(experiment))):
+        for kind in dict.fromkeys(kinds(experiment)):  # in the order of the run: rows are shared before they are used
             if kind == TRAIN:
                 three.train(zeros(len(labels), inputs), labels)
+            elif kind == SHARED:
+                three.restart()
+                rows = zeros(experiment.data.members + experiment.data.external, inputs)
+                three.share_features(rows, secure_optimizer(experiment, sealed=True))
             elif kind == SEALED:
-                three.train(zeros(len(labels), inputs), labels, open_gradient=False)
+                three.train_on_shared(sealed, targets(sealed.batch))
             else:
                 three.score(zeros(kind, inputs))
             step[kind] = take()
-        restart = Transcript()
-        if experiment.training.sealed_epochs:
-            three.restart()
-            restart = take()
         three.together(three.developer.open_weights, three.auditor.open_weights)
-        return Transcripts(start, step, restart, take())
+        return Transcripts(start, step, take())
 
 
 def whole_run(experiment: Experiment, transcripts: Transcripts) -> Traffic:
@@ -188,9 +193,8 @@ def _parts(experiment: Experiment, transcripts: Transcripts) -> Iterator[Transcr
     yield transcripts.start
     if logged:
         yield _checkpoint(experiment)
+    yield from (_checked(kind, transcripts) for kind in _kinds_checked(experiment))
     for item in schedule(experiment):
-        if isinstance(item, TrainStep) and item.fresh_head:
-            yield transcripts.restart
         yield from (transcripts.step[kind] for kind in _kinds_of(item))
         if isinstance(item, ScoreSets) and not item.final:
             if experiment.training.patience:
@@ -210,10 +214,21 @@ def _checkpoint(experiment: Experiment) -> Transcript:
     return (REPLAY if experiment.evidence.replay else Transcript()) + CHECKPOINT
 
 
-def _kinds_of(item: TrainStep | ScoreSets) -> list[int]:
+def _kinds_of(item: Item) -> list[int]:
     if isinstance(item, TrainStep):
         return [SEALED if item.sealed else TRAIN]
-    return [rows for _, count in item.sets for rows in score_batches(count)]
+    return score_batches(item.count) if isinstance(item, ScoreSets) else [SHARED]
+
+
+def _kinds_checked(experiment: Experiment) -> Iterator[int]:
+    """Of every block that is checked and not used."""
+    if checks_blocks(experiment):
+        for part, items in stretches(experiment):
+            yield from _kinds_of(items[0])[:1] * (part.dealt - part.used)
+
+
+def _checked(kind: int, transcripts: Transcripts) -> Transcript:
+    return Transcript(developer=[RECEIVED], auditor=[CHECKED], dealer=transcripts.step[kind].dealer)
 
 
 def _commitment(experiment: Experiment) -> dict[str, JsonValue]:
@@ -229,12 +244,14 @@ def _commitment(experiment: Experiment) -> dict[str, JsonValue]:
 def _agreement(experiment: Experiment) -> Transcript:
     """What developer and auditor say to each other before the head is shared."""
     ends = [_TranscribedChannel(channel) for channel in memory_pair()]
-    number = bytes(seeds.SESSION_BYTES)
+    session = seeds.new_session(seeds.both_seeds())
 
     def agree(end: _TranscribedChannel, own: int) -> None:
         roles = ROLES[own], ROLES[1 - own]
         handshake.handshake(end, *roles, experiment)
-        seeds.check_same_session(end, number)
+        toss(end, roles[0])
+        if "dealer" in experiment.roles:
+            seeds.check_same_session(end, session)
         if experiment.evidence.log:
             if own == DEVELOPER:
                 end.send_json(run_log.BEGIN, _commitment(experiment))

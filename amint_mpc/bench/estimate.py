@@ -14,6 +14,7 @@ import torch
 
 from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
+from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.bench.count import SEALED, TRAIN, Traffic
@@ -172,10 +173,10 @@ class _NoHead:
     def step(self, features: torch.Tensor, members: int) -> torch.Tensor:
         return torch.zeros_like(features)
 
-    def restart(self) -> None:
-        """See `MintHead.restart`."""
+    def seal(self, features: torch.Tensor) -> None:
+        """See `MintHead.seal`."""
 
-    def fit(self, features: torch.Tensor, members: int) -> None:
+    def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`."""
 
     def score(self, features: torch.Tensor) -> torch.Tensor | None:

@@ -18,6 +18,7 @@ from amint_mpc.mpc.correlations.base import Memory, Plan
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve_step
 from amint_mpc.mpc.dense.step import Optimizer
+from amint_mpc.mpc.protocols.linear import Combination
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.auditor import draw_and_share
 from amint_mpc.roles.heads import HeadKind
@@ -52,6 +53,26 @@ class Parties:
         """Share a fresh head."""
         self.together(lambda: self.developer.share_weights(None, None), lambda: draw_and_share(self.auditor, self.kind))
         self._trained = 0
+
+    def share_features(self, x: Tensor, optimizer: Optimizer) -> None:
+        """Share rows for later steps. x: [N, f]."""
+        self.optimizer, self._trained, rows = optimizer, 0, len(x)
+        work = (
+            lambda: self.developer.share_features(x, rows, optimizer),
+            lambda: self.auditor.share_features(None, rows, optimizer),
+        )
+        plan = self.kind.table_plan(rows)
+        self.together(*work) if plan is None else self._step(plan, *work)
+
+    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+        """One step of all three on shared rows."""
+        plan = self.kind.train_plan(len(targets), self.optimizer, self._trained, rows)
+        self._trained += 1
+        self._step(
+            plan,
+            lambda: self.developer.train_on_shared(rows, targets),
+            lambda: self.auditor.train_on_shared(rows, targets),
+        )
 
     def train(self, x: Tensor, targets: Tensor, open_gradient: bool = True) -> Tensor | None:
         """One training step of all three. x: [n, f]. Returns the gradient of the sum by x, [n, f], if it is opened."""

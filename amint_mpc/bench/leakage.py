@@ -33,10 +33,10 @@ import torch
 from torch import Tensor
 
 from amint_mpc.afterwards.query import features_of
-from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.metrics import best_threshold, membership_figures
 from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_head import HeadWrapper, PlaintextHead
+from amint_mpc.amint.sealing import mixed_rows, rounded
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.config import Experiment
 from amint_mpc.data.order import epoch_orders
@@ -78,10 +78,10 @@ class ObservedHead(HeadWrapper):
         self.seen.append(OpenedStep(features.float(), gradients, members))
         return gradients
 
-    def restart(self) -> None:
-        """See `MintHead.restart`."""
+    def seal(self, features: Tensor) -> None:
+        """See `MintHead.seal`."""
         self.joint = self.head.weights.clone()
-        self.head.restart()
+        self.head.seal(features)
 
 
 def measure(
@@ -143,12 +143,18 @@ def own_head(experiment: Experiment, features: Mapping[str, Tensor], seed: int, 
     members = torch.cat([features["members_calibration"], features["members_report"]])
     first = init_head(members.shape[1], experiment.head.hidden, seeded_normal(seed))
     head = PlaintextHead(first, plaintext_optimizer(experiment.head))
-    training, own = experiment.training, experiment.model_copy(update={"seed": seed % 2**31})
-    orders, mixing = epoch_orders(own), FeatureMixup(own)
-    for _ in range(training.epochs if like == "joint" else training.sealed_epochs):
+    own = experiment.model_copy(update={"seed": seed % 2**31})
+    if like == "sealed":
+        head.fresh = lambda: head
+        head.seal(rounded(torch.cat([members, features["external"]])))
+        for number in range(own.sealed_steps):
+            head.fit(mixed_rows(own, number))
+        return head.weights
+    orders = epoch_orders(own)
+    for _ in range(experiment.training.epochs):
         for inside, outside in zip(*next(orders), strict=True):
             batch = torch.cat([members[torch.from_numpy(inside)], features["external"][torch.from_numpy(outside)]])
-            head.step(batch if like == "joint" else mixing(batch, len(inside)), len(inside))
+            head.step(batch, len(inside))
     return head.weights
 
 

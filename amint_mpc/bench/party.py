@@ -31,13 +31,14 @@ from amint_mpc.events import StepEvent
 from amint_mpc.limits import FEATURE_LIMIT
 from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.correlations.base import Memory
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.correlations.supply import serve_step
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.roles import auditor
+from amint_mpc.roles import auditor, coin
 from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.plans import plans, targets
+from amint_mpc.roles.plans import stretches_of, targets
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.transport.channel import Channel, ChannelStats
@@ -79,13 +80,14 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
     own, wait = identity.load(party.keys, "developer"), party.connect_timeout_s
     with Links(experiment, "developer", _say_nothing) as links, ExitStack() as inside:
         to_auditor = links.add(connect(party.auditor, own, "auditor", wait))
-        at = Connected(experiment, party, own, links, to_auditor, _say_nothing)
-        make_head = inside.enter_context(backend_of(experiment).developer(at))
+        secret = coin.toss(to_auditor, "developer")
+        at = Connected(experiment, party, own, links, to_auditor, _say_nothing, secret)
+        make_head = inside.enter_context(backend_of(experiment).developer(at)).make_head
         from_dealer = links.to["dealer"].stats if "dealer" in links.to else ChannelStats()
         run_log = inside.enter_context(logging_cost.opened(experiment, to_auditor, folder))
         head = make_head(run_log.channel)
         head.share_weights(None, None)
-        mint = TimedHead(SecureMintHead(head, to_auditor, experiment), run_log)
+        mint = TimedHead(SecureMintHead(head, to_auditor, experiment, secret), run_log)
         step = head_alone(mint, experiment) if kind == "head" else JointSteps(mint, experiment, party, kind)
         wire = slow_down(to_auditor) if delayed else None
 
@@ -120,8 +122,9 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
     ):
         backend = backend_of(experiment)
         to_developer = links.add(listener.accept("developer", wait, more=backend.links_to_peer > 1))
-        at = Connected(experiment, party, own, links, to_developer, _say_nothing, listener)
-        make_head = inside.enter_context(backend.auditor(at))
+        secret = coin.toss(to_developer, "auditor")
+        at = Connected(experiment, party, own, links, to_developer, _say_nothing, secret, listener)
+        make_head = inside.enter_context(backend.auditor(at)).make_head
         run_log = inside.enter_context(logging_cost.opened(experiment, to_developer, folder))
         head = make_head(run_log.channel)
         auditor.draw_and_share(head, head_kind(experiment))
@@ -156,13 +159,13 @@ def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
     ):
         to_auditor = links.add(listener.accept("auditor", wait, send_timeout_s=None))
         to_developer = links.add(listener.accept("developer", wait, send_timeout_s=None))
-        streams = hand_out_seeds(to_developer, to_auditor)
-        dealt, memory = enumerate(plans(experiment)), Memory()
+        _, streams = hand_out_seeds(to_developer, to_auditor)
+        plans, memory = enumerate(dealt(stretches_of(experiment))), Memory()
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             sent = to_developer.stats.bytes_sent
             for _ in range(command["steps"]):
-                number, plan = next(dealt)
+                number, plan = next(plans)
                 serve_step(to_developer, streams, number, plan, memory)
             to_developer.flush()
             return {"bytes_sent": to_developer.stats.bytes_sent - sent}

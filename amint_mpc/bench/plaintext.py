@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.bench import party
 from amint_mpc.bench.worker import Handler, work
 from amint_mpc.config import Experiment, load_experiment, load_party
@@ -62,11 +63,11 @@ class TorchHead:
         assert x.grad is not None
         return x.grad / members
 
-    def restart(self) -> None:
-        """See `MintHead.restart`; not measured."""
+    def seal(self, features: Tensor) -> None:
+        """See `MintHead.seal`."""
 
-    def fit(self, features: Tensor, members: int) -> None:
-        """See `MintHead.fit`; not measured."""
+    def fit(self, rows: MixedRows) -> None:
+        """See `MintHead.fit`."""
 
     def score(self, features: Tensor) -> Tensor:
         """See `MintHead.score`."""

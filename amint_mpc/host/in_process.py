@@ -51,7 +51,7 @@ from amint_mpc.roles import auditor, coin, developer, seeds
 from amint_mpc.roles.developer import receive_head
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import check_experiment, head_kind, shared_head
-from amint_mpc.roles.plans import stretches
+from amint_mpc.roles.plans import stretches_of
 from amint_mpc.roles.seeds import DEALT, both_seeds
 from amint_mpc.runfolder import RunFolder, make_new_folder
 from amint_mpc.runlog.interface import RunLog
@@ -173,7 +173,10 @@ class _Run:
             *(self._dealers, self._auditors_dealer, self._dealers_auditor),
         )
         self._seeds, self._coin = both_seeds(), os.urandom(coin.SIZE)  # both parties are here: nothing to be tossed
-        self._session, self._dealer_certificate = seeds.new_session(self._seeds), identity.trusted(keys / "developer", "dealer")
+        self._session, self._dealer_certificate = (
+            seeds.new_session(self._seeds),
+            identity.trusted(keys / "developer", "dealer"),
+        )
         self._failed: list[BaseException] = []
         self._failing, self._telling = threading.Lock(), threading.Lock()
 
@@ -215,7 +218,7 @@ class _Run:
 
     def _developer(self) -> Summary:
         experiment, party, link = self._experiment, self._party, self._to_auditor
-        order = blocks(stretches(self._experiment), self._coin)
+        order = blocks(stretches_of(self._experiment), self._coin)
         supply = Supply(self._stream(DEVELOPER), DEVELOPER, self._from_dealer, order, self._to_auditor)
         finish = self._signed_off(self._from_dealer, supply)
         with self._folder("developer") as folder:
@@ -227,7 +230,7 @@ class _Run:
                 return developer.take_part(experiment, party, folder, on_event, images, head, finish)
 
     def _auditor(self) -> Summary:
-        order = blocks(stretches(self._experiment), self._coin)
+        order = blocks(stretches_of(self._experiment), self._coin)
         supply = Supply(self._stream(AUDITOR), AUDITOR, None, order, self._to_developer)
         finish = self._signed_off(self._auditors_dealer, supply)
         with (
@@ -240,7 +243,7 @@ class _Run:
             return auditor.take_part(self._experiment, folder, on_event, link, head, log, self._coin, finish)
 
     def _dealer(self) -> BlockChain:
-        plans = dealt(stretches(self._experiment))
+        plans = dealt(stretches_of(self._experiment))
         chain = serve(self._dealers, (self._stream(DEVELOPER), self._stream(AUDITOR)), plans)
         own, links = identity.load(self._keys / "dealer", "dealer"), (self._dealers, self._dealers_auditor)
         seeds.sign_off(own, self._experiment, self._session, chain, links)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.amint.metrics import calibration_figures, membership_figures
-from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, ShareFeatures, TrainStep, score_batches
+from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, ShareFeatures, TrainStep
 from amint_mpc.amint.scoring import ScoringOrder, drawn_from, sets_of
 from amint_mpc.amint.stopping import told
 from amint_mpc.config import Experiment, Party
@@ -35,6 +35,7 @@ from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import HeadKind, head_kind, secure_optimizer
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.plans import sealed_rows, targets
+from amint_mpc.roles.scoring import scored
 from amint_mpc.roles.seeds import Dealt
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
@@ -181,6 +182,6 @@ def draw_and_share(head: SharedHead, kind: HeadKind) -> dict[str, Tensor]:
 
 def score(head: SharedHead, item: ScoreSets, order: ScoringOrder) -> dict[str, Tensor]:
     """Membership probabilities of whole sets, float64 [count] each."""
-    logits = [head.logits(None, rows) for rows in score_batches(item.count)]
-    found = torch.cat([part for part in logits if part is not None])[: item.count].sigmoid()
-    return sets_of(item, order(item), found)
+    logits = scored(head, None, item.count)
+    assert logits is not None
+    return sets_of(item, order(item), logits.sigmoid())

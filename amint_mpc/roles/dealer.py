@@ -25,7 +25,7 @@ from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.correlations.supply import serve
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.links import Links, name_lost_third_party
-from amint_mpc.roles.plans import correction_bytes, head_steps, stretches
+from amint_mpc.roles.plans import correction_bytes, head_steps, stretches_of
 from amint_mpc.roles.seeds import hand_out_seeds, sign_off
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.transport.channel import Channel
@@ -70,8 +70,8 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
 
 def _told(experiment: Experiment, channel: Channel, on_event: Callable[[Event], None]) -> Iterator[Plan]:
     """The plans of all blocks. Each is reported when it has been dealt; which of them are used the dealer cannot know."""
-    total = sum(part.dealt for part in stretches(experiment))
-    for number, plan in enumerate(dealt(stretches(experiment)), start=1):
+    total = sum(part.dealt for part in stretches_of(experiment))
+    for number, plan in enumerate(dealt(stretches_of(experiment)), start=1):
         start, sent = time.perf_counter(), channel.stats.bytes_sent
         yield plan
         seconds = time.perf_counter() - start

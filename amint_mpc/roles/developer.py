@@ -45,7 +45,6 @@ from amint_mpc.runlog.replay_tape import Tape
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.connect import connect
 
-
 Finish = Callable[[], Dealt | None]
 
 
@@ -93,7 +92,10 @@ def _joined(
             backend.developer(Connected(experiment, party, own, links, auditor, on_notice, coin)) as backing,
             keep_log(experiment, own, party.keys, session, auditor, folder, committed, backing.dealer) as log,
         ):
-            yield receive_head(backing.make_head(log.channel), auditor, experiment, on_notice, log, coin), backing.finish
+            yield (
+                receive_head(backing.make_head(log.channel), auditor, experiment, on_notice, log, coin),
+                backing.finish,
+            )
 
 
 def receive_head(

@@ -55,9 +55,7 @@ class HeadKind(Protocol):
     def inputs(self) -> int:
         """Features of an image."""
 
-    def train_plan(
-        self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None
-    ) -> Plan:
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None) -> Plan:
         """What training step `number`, counted from 0, needs from the dealer. standing: on shared rows, and which."""
 
     def table_plan(self, rows: int) -> Plan | None:
@@ -86,9 +84,7 @@ class Dense:
     inputs: int
     hidden: int
 
-    def train_plan(
-        self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None
-    ) -> Plan:
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None) -> Plan:
         return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number, standing)
 
     def table_plan(self, rows: int) -> Plan | None:
@@ -127,9 +123,7 @@ class Convolutional:
     def inputs(self) -> int:
         return self.design.inputs
 
-    def train_plan(
-        self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None
-    ) -> Plan:
+    def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None) -> Plan:
         return self.design.train_plan(rows, _rate(optimizer))
 
     def table_plan(self, rows: int) -> Plan | None:

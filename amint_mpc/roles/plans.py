@@ -22,18 +22,22 @@ def targets(members: int) -> Tensor:
     return torch.cat([torch.ones(members), torch.zeros(members)])
 
 
-def stretches(experiment: Experiment) -> Iterator[Stretch]:
-    """What the whole run needs from the dealer, in the order of the schedule (`mpc.correlations.checking`)."""
-    for alike, items in groupby(schedule(experiment), key=_alike):
-        part = list(items)
-        if alike == "shared":
-            table = head_kind(experiment).table_plan(experiment.data.members + experiment.data.external)
-            yield from () if table is None else (stretch(1, 0, lambda _, plan=table: plan),)
-        elif alike[:5] == "score":
-            yield scoring(experiment, sum(item.count for item in part if isinstance(item, ScoreSets)))
-        else:
-            steps = [item for item in part if isinstance(item, TrainStep)]
-            yield stretch(len(steps), experiment.security.checked_blocks, partial(_step_plan, experiment, steps[0]))
+def stretches(experiment: Experiment) -> Iterator[tuple[Stretch, list[Item]]]:
+    """What the whole run needs from the dealer, in the order of the schedule, and for which items of it."""
+    share = experiment.security.checked_blocks
+    for _, group in groupby(schedule(experiment), key=_alike):
+        items = list(group)
+        if isinstance(first := items[0], TrainStep):
+            yield stretch(len(items), share, partial(_step_plan, experiment, first)), items
+        elif isinstance(first, ScoreSets):
+            yield scoring(experiment, first.count), items
+        elif (table := head_kind(experiment).table_plan(first.rows)) is not None:
+            yield stretch(1, 0, partial(_same, table)), items
+
+
+def stretches_of(experiment: Experiment) -> list[Stretch]:
+    """The same without the items."""
+    return [part for part, _ in stretches(experiment)]
 
 
 def sealed_rows(experiment: Experiment, coin: bytes) -> list[MixedRows]:
@@ -44,7 +48,7 @@ def sealed_rows(experiment: Experiment, coin: bytes) -> list[MixedRows]:
     """
     if not experiment.training.sealed_epochs:
         return []
-    parts = list(stretches(experiment))
+    parts = stretches_of(experiment)
     number = len(parts) - 2  # only the final scoring comes after it
     secret = coin if checks_blocks(experiment) else None
     return [mixed_rows(experiment, place) for place in places(parts[number], number, secret)]
@@ -68,6 +72,10 @@ def used_plans(experiment: Experiment, items: Iterable[Item]) -> Iterator[Plan]:
             yield _step_plan(experiment, item, 0)
         elif isinstance(item, ScoreSets):
             yield from (head_kind(experiment).score_plan(rows) for rows in score_batches(item.count))
+
+
+def _same(plan: Plan, place: int) -> Plan:
+    return plan
 
 
 def _alike(item: Item) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.schedule import ScoreSets, schedule, score_batches
+from amint_mpc.amint.schedule import ScoreSets, schedule
 from amint_mpc.amint.scoring import drawn_from
 from amint_mpc.amint.sealing import MixedRows, mixed_rows, rounded
 from amint_mpc.amint.stopping import Stopper
@@ -19,9 +19,10 @@ from amint_mpc.data.split import SETS
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Figure
-from amint_mpc.roles.meter import Meter
 from amint_mpc.roles.heads import secure_optimizer
+from amint_mpc.roles.meter import Meter
 from amint_mpc.roles.plans import epochs_with_figures, sealed_rows, targets
+from amint_mpc.roles.scoring import scored
 from amint_mpc.roles.told_figures import check_figures, check_values
 from amint_mpc.runlog.interface import NullRunLog, RunLog
 from amint_mpc.transport.channel import Channel
@@ -91,14 +92,7 @@ class SecureMintHead:
 
     def score(self, features: Tensor) -> Tensor | None:
         """The auditor alone learns the scores. All rows of a scoring, in its order."""
-        done = 0
-        for rows in score_batches(len(features)):
-            batch = torch.zeros(rows, features.shape[1], dtype=torch.float64)
-            here = features[done : done + rows]
-            batch[: len(here)] = here
-            self._head.logits(batch, rows)
-            done += rows
-        return None
+        return scored(self._head, features, len(features))
 
     def score_sets(self, features: Mapping[str, Tensor]) -> None:
         """Score the five sets at the end of a loop of one's own: set name -> features [count, F].

@@ -61,7 +61,6 @@ class ExpectedEntries(Iterator[ExpectedEntry]):
         yield ExpectedEntry("end", {}, "the end")
         yield ExpectedEntry("signed", {}, "the signed head of the end")
 
-
     def _sealed(self, item: ShareFeatures, batches: Iterator[str]) -> Iterator[ExpectedEntry]:
         experiment, training = self._experiment, self._experiment.training
         first = training.epochs * experiment.steps_per_epoch

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+from amint_mpc.amint.feature_mixup import FeatureMixup
 from click.testing import CliRunner
 
-from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.bench import leakage
 from amint_mpc.bench.leakage import OpenedStep, fit_to_gradients, nearness

@@ -165,8 +165,8 @@ def expand_key(plan: Plan, key: bytes, party: int) -> dict[str, dict[str, Tensor
     wanted = _seeded(plan, party)
     drawn = keystream(key, [field.spec for _, _, field in wanted])
     material: dict[str, dict[str, Tensor]] = {name: {} for name in plan}
-    for (name, key, _), tensor in zip(wanted, drawn, strict=True):
-        material[name][key] = tensor
+    for (name, field_key, _), tensor in zip(wanted, drawn, strict=True):
+        material[name][field_key] = tensor
     return material
 
 

@@ -20,7 +20,7 @@ from amint_mpc.mpc.two_party.engine import INSTALL
 from amint_mpc.roles.backends.base import Backing, Connected
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.links import name_lost_third_party
-from amint_mpc.roles.plans import stretches
+from amint_mpc.roles.plans import stretches_of
 from amint_mpc.roles.seeds import Session, check_same_session, named, receive_seed, receive_sign_off
 from amint_mpc.transport.channel import FramedChannel
 
@@ -47,13 +47,13 @@ class WithDealer:
     @contextmanager
     def developer(self, at: Connected) -> Iterator[Backing]:
         """See `Backend.developer`."""
-        with _backing(at, developers_supply(at, stretches(at.experiment))) as backing:
+        with _backing(at, developers_supply(at, stretches_of(at.experiment))) as backing:
             yield backing
 
     @contextmanager
     def auditor(self, at: Connected) -> Iterator[Backing]:
         """See `Backend.auditor`."""
-        with _backing(at, auditors_supply(at, stretches(at.experiment))) as backing:
+        with _backing(at, auditors_supply(at, stretches_of(at.experiment))) as backing:
             yield backing
 
 
