@@ -23,10 +23,11 @@ from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.layers import train_plan
 from amint_mpc.plaintext_run import head_stopping
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import embedded
 from amint_mpc.roles.heads import head_kind
-from amint_mpc.roles.plans import plans
+from amint_mpc.roles.plans import stretches_of
 from amint_mpc.transport.channel import memory_pair
 from tests.device import DEVICE
 from tests.mpc.local_dealer import local_supplies
@@ -149,7 +150,7 @@ def test_the_files_of_a_stopped_run_are_complete(run: Stopped) -> None:
 
 
 def test_the_dealer_deals_it_all_and_masks_between_are_never_used(run: Stopped) -> None:
-    total = sum(1 for _ in plans(run.experiment))
+    total = sum(1 for _ in dealt(stretches_of(run.experiment)))
     assert run.secure.blocks == total
     steps = [
         len(score_batches(n))

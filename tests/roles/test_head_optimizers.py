@@ -24,9 +24,10 @@ from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles.backends import embedded
 from amint_mpc.roles.heads import Dense, secure_optimizer
-from amint_mpc.roles.plans import head_steps, plans, targets
+from amint_mpc.roles.plans import head_steps, stretches_of, targets
 from amint_mpc.transport.channel import Channel, memory_pair
 from tests.mpc.local_dealer import local_supplies
 
@@ -103,7 +104,7 @@ def both(settings: list[str], dealer: str = "in place") -> Run:
     channels, optimizer, sizes = memory_pair(), secure_optimizer(experiment), (FEATURES, experiment.head.hidden)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("amint_mpc.roles.plans.head_kind", lambda _: Dense(*sizes))
-        needed = list(plans(experiment))
+        needed = list(dealt(stretches_of(experiment)))
     supplies = supplies_of(dealer, needed, channels)
 
     def party(index: int, channel: Channel) -> None:

@@ -23,9 +23,10 @@ from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles import auditor, developer, heads
 from amint_mpc.roles.heads import head_kind, secure_optimizer
-from amint_mpc.roles.plans import head_steps, plans
+from amint_mpc.roles.plans import head_steps, stretches_of
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import NullRunLog
@@ -116,7 +117,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("runs")
     folders = {role: RunFolder.create(root, experiment, role, role) for role in ("developer", "auditor")}
     channels = memory_pair()
-    supplies, optimizer = local_supplies(plans(experiment)), secure_optimizer(experiment)
+    supplies, optimizer = local_supplies(dealt(stretches_of(experiment))), secure_optimizer(experiment)
     events: dict[str, list[Event]] = {role: [] for role in folders}
     made: list[Watched] = []
 
@@ -263,7 +264,7 @@ def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
 
 def test_a_value_out_of_range_ends_the_step() -> None:
     experiment = load_experiment("smoke", TINY)
-    channels, supplies = memory_pair(), local_supplies(plans(experiment))
+    channels, supplies = memory_pair(), local_supplies(dealt(stretches_of(experiment)))
     secure = SecureHead(channels[0], DEVELOPER, supplies[0], 96, 8, secure_optimizer(experiment))
     giver = threading.Thread(
         target=channels[1].send,

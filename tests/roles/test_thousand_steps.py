@@ -16,8 +16,9 @@ from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles.heads import head_kind, secure_optimizer
-from amint_mpc.roles.plans import plans, targets
+from amint_mpc.roles.plans import stretches_of, targets
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.transport.channel import memory_pair
 from tests.device import DEVICE
@@ -48,7 +49,7 @@ def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
     torch.set_num_threads(1)
     experiment = load_experiment("quickstart", ["training.epochs=44", "training.evaluate_every=0"])
     inputs, hidden = head_kind(experiment).inputs, experiment.head.hidden
-    channels, supplies = memory_pair(), local_supplies(plans(experiment))
+    channels, supplies = memory_pair(), local_supplies(dealt(stretches_of(experiment)))
     optimizer = secure_optimizer(experiment)
     heads = [Watched(channels[p], p, supplies[p], inputs, hidden, optimizer) for p in (DEVELOPER, AUDITOR)]
     seen: dict[int, tuple[Tensor, Tensor]] = {}
