@@ -26,7 +26,7 @@ BAD = {
 
 def test_the_good_one() -> None:
     found = Bundle(ASSETS / "good", ASSETS).verify()
-    assert (found.log.head.size, found.log.steps, found.log.signed, found.weights) == (18, 6, 4, ())
+    assert (found.log.head.size, found.log.steps, found.log.signed, found.covered) == (18, 6, 4, ("experiment.yaml",))
 
 
 @pytest.mark.parametrize(("name", "steps", "queried"), [("sealed", 10, 0), ("queried", 6, 26)])
