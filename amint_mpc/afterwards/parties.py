@@ -67,7 +67,7 @@ def auditor(
         on_notice(f"waiting for the developer at {listener.address}")
         developer = links.add(listener.accept("developer", wait, idle_timeout_s=party.idle_timeout_s))
         supply = auditors_supply(Connected(found.experiment, party, own, links, developer, on_notice, listener))
-        agreed, certificate = links.sessions["developer"].id, identity.trusted(party.keys, "developer")
+        agreed, certificate = links.sessions["developer"], identity.trusted(party.keys, "developer")
         side = QuerySide(run, found, own, certificate, agreed, developer, supply, on_progress)
         query.tell_count(links.to["dealer"], len(images) + canaries)
         with name_lost_third_party("auditor"):
@@ -88,7 +88,7 @@ def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], No
         limits = {"idle_timeout_s": party.idle_timeout_s}
         auditor = links.add(connect(party.auditor, own, "auditor", wait, on_notice, **limits))
         supply = developers_supply(Connected(found.experiment, party, own, links, auditor, on_notice))
-        agreed, certificate = links.sessions["auditor"].id, identity.trusted(party.keys, "auditor")
+        agreed, certificate = links.sessions["auditor"], identity.trusted(party.keys, "auditor")
         side = QuerySide(run, found, own, certificate, agreed, auditor, supply, on_progress)
         with name_lost_third_party("developer"):
             return query.answer(side, model, prover, opens, partial(query.tell_count, links.to["dealer"]))
