@@ -178,6 +178,8 @@ def tensors(file: Path) -> dict[str, Tensor]:
     Raises:
         DataError: it is missing or damaged.
     """
+    if file.exists() and not file.is_file():
+        raise DataError(f"{file} is not a file", "Name the folder of a finished run")
     try:
         return load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
@@ -194,7 +196,10 @@ def head_of(experiment: Experiment, run: Path) -> dict[str, Tensor]:
     """
     file = run / "head.safetensors"
     wanted, found = head_kind(experiment).first_weights(seeded_normal(0)), tensors(file)
-    if any(name not in found or found[name].shape != value.shape for name, value in wanted.items()):
+    if any(
+        name not in found or found[name].shape != value.shape or not bool(found[name].isfinite().all())
+        for name, value in wanted.items()
+    ):
         raise DataError(f"{file} is not a head of this experiment", "Name an auditor's run folder")
     return {name: found[name].double() for name in wanted}
 

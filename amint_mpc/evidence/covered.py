@@ -25,7 +25,17 @@ from amint_mpc.config import PARTIES, ROLES
 from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence.canonical import record_digest, tensors_digest
 from amint_mpc.evidence.entries import FILES, SALT_BYTES, file_digest, head_commitment
-from amint_mpc.evidence.files import CERTIFICATES, EVIDENCE, EXPERIMENT, FILES_SALT, LOG, SALT, STATEMENT, read_bounded
+from amint_mpc.evidence.files import (
+    CERTIFICATES,
+    EVIDENCE,
+    EXPERIMENT,
+    FILES_SALT,
+    LOG,
+    SALT,
+    STATEMENT,
+    check_regular,
+    read_bounded,
+)
 
 BACKBONE, HEAD, SUMMARY = "backbone.safetensors", "head.safetensors", "summary.json"
 MAX_SUMMARY = 1 << 20
@@ -41,6 +51,8 @@ def check_files(run: Path, end: Mapping[str, Any]) -> Iterator[str]:
     Raises:
         EvidenceError: a file is not the one of the log's end; names it.
     """
+    for name in (BACKBONE, HEAD, *FILES["auditor"]):
+        check_regular(run / name)
     yield str(EXPERIMENT)
     if (run / BACKBONE).is_file():
         if tensors_digest(_tensors(run / BACKBONE)) != end["backbone"]:
