@@ -39,6 +39,13 @@ def test_logs_of_version_1_hold_for_ever(name: str, steps: int, queried: int) ->
     assert found.log.dealt is None
 
 
+def test_logs_of_version_2_hold_for_ever() -> None:
+    sealed = Bundle(ASSETS / "version-2" / "dealt-and-sealed", ASSETS).verify().log
+    assert (sealed.steps, sealed.sealed, sealed.dealt["blocks"], sealed.queries) == (10, 6, 40, 0)
+    queried = Bundle(ASSETS / "version-2" / "queried", ASSETS).verify().log
+    assert (queried.queries, queried.queried, queried.answered, queried.dealt) == (2, 30, 1, None)
+
+
 @pytest.mark.parametrize("kind", ["sealed", "dealt"])
 def test_a_log_of_version_1_has_no_entry_of_version_2(kind: str, tmp_path: Path) -> None:
     bundle = Bundle(ASSETS / "version-1" / "sealed", ASSETS).copy(tmp_path / "x")
