@@ -135,6 +135,7 @@ class Bundle:
         self.edit(0, lambda entry: without(entry, "dealer"))
         self.edit(0, lambda entry: entry.update(version=1))
         self.edit(self.at("end"), lambda entry: without(entry, "files"))
+        self.entries = [entry for entry in self.entries if entry["kind"] != "dealt"]
         (self.path / FILES_SALT).unlink()
         self.resign("developer", "auditor")
 

@@ -43,7 +43,8 @@ def test_logs_of_version_2_hold_for_ever() -> None:
     sealed = Bundle(ASSETS / "version-2" / "dealt-and-sealed", ASSETS).verify().log
     assert (sealed.steps, sealed.sealed, sealed.dealt["blocks"], sealed.queries) == (10, 6, 40, 0)
     queried = Bundle(ASSETS / "version-2" / "queried", ASSETS).verify().log
-    assert (queried.queries, queried.queried, queried.answered, queried.dealt) == (2, 30, 1, None)
+    assert (queried.queries, queried.queried, queried.answered) == (2, 30, 1)
+    assert queried.dealt["checked"] > 0
 
 
 @pytest.mark.parametrize("kind", ["sealed", "dealt"])

@@ -25,7 +25,7 @@ from amint_mpc.transport.channel import Channel, memory_pair
 from tests.evidence.bundles import Bundle
 
 SMALL = ["data.members=24", "data.external=24", "data.unseen=16", "training.batch=12", "training.epochs=2"]
-SEALED = [*SMALL, "training.sealed_epochs=3", "training.evaluate_every=1"]
+SEALED = [*SMALL, "training.sealed_epochs=3", "training.sealed_batch=12", "training.evaluate_every=1"]
 BLOCKS, CHAIN, CHECKED = 40, "c" * 64, 7
 WEIGHTS = {"w": torch.ones(2)}
 
@@ -41,7 +41,6 @@ class BothLogs:
 
     Args:
         settings: of the experiment `smoke`. dealer: whether one is named.
-        each_step: sealed steps are told one by one, as a loop does that knows no phase.
         dealt: what each party does at that place.
     """
 
@@ -50,11 +49,10 @@ class BothLogs:
         root: Path,
         settings: list[str],
         dealer: bool = True,
-        each_step: bool = False,
         dealt: Dealt = says_what_it_dealt,
     ) -> None:
         self.root, self.experiment = root, load_experiment("smoke", settings)
-        self.keys, self._each_step, self._dealt = root / "keys", each_step, dealt
+        self.keys, self._dealt = root / "keys", dealt
         roles: tuple[Role, ...] = ("developer", "auditor", "dealer")
         identity.create_for_one_machine({role: self.keys / role for role in roles})
         self.dealer = self.named_dealer() if dealer else None
@@ -97,12 +95,7 @@ class BothLogs:
             if expected.kind == "step":
                 log.step()
             elif expected.kind == "sealed":
-                steps = expected.fields["steps"]
-                assert isinstance(steps, int)
-                for _ in range(steps if self._each_step else 0):
-                    log.step()
-                if not self._each_step:
-                    log.sealed()
+                log.sealed()
             elif expected.kind == "score":
                 log.scored()
             elif expected.kind == "checkpoint":

@@ -50,13 +50,6 @@ def test_both_write_the_same_and_it_holds(written: BothLogs) -> None:
     assert [salt.stat().st_mode & 0o777 for salt in salts] == [0o600] * 2
 
 
-def test_a_loop_that_tells_of_each_sealed_step_writes_the_same_entry(written: BothLogs, tmp_path: Path) -> None:
-    one, other = written.folders["auditor"], BothLogs(tmp_path, SEALED, each_step=True).folders["auditor"]
-    other.verify()
-    assert [entry["kind"] for entry in one.entries] == [entry["kind"] for entry in other.entries]
-    assert Bundle.plain(one.entries[one.at("sealed")]) == Bundle.plain(other.entries[other.at("sealed")])
-
-
 def test_without_a_dealer_nothing_is_dealt(tmp_path: Path) -> None:
     bundle = BothLogs(tmp_path, SMALL, dealer=False).folders["developer"]
     found = bundle.verify()
