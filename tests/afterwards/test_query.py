@@ -60,7 +60,7 @@ def test_a_changed_query_is_found(pair: Pair, field: str) -> None:
     pair.ask(mixed(pair.images))
     bundle = pair.folders["auditor"]
     bundle.edit(bundle.at("query"), lambda entry: entry.update({field: 1 if field == "images" else "0" * 64}))
-    bundle.refused("entry 19 does not follow entry 18")
+    bundle.refused("entry 20 does not follow entry 19")
     bundle.rechain()
     bundle.refused("what was signed is not the log before it")
 
@@ -70,9 +70,9 @@ def test_an_unsigned_or_unlimited_query_is_found(pair: Pair) -> None:
     bundle = pair.folders["auditor"]
     whole = bundle.lines
     bundle.lines = whole[:-1]
-    bundle.refused("entries 20 to 20 at its end are not signed")
+    bundle.refused("entries 21 to 21 at its end are not signed")
     bundle.lines = whole[:-3]
-    bundle.refused("entries 18 to 18 at its end are not signed")
+    bundle.refused("entries 19 to 19 at its end are not signed")
     bundle.lines = whole
     bundle.edit(bundle.at("query"), lambda entry: entry.update(images=10**6))
     bundle.resign("developer", "auditor")

@@ -54,7 +54,7 @@ class Between:
 
 def kinds(pair: Pair) -> list[list[str]]:
     """Of what each party's log has after the run."""
-    return [[entry["kind"] for entry in bundle.entries[18:]] for bundle in pair.folders.values()]
+    return [[entry["kind"] for entry in bundle.entries[19:]] for bundle in pair.folders.values()]
 
 
 def logs(pair: Pair) -> list[bytes]:
@@ -91,7 +91,7 @@ def test_no_member_is_opened_before_the_query_is_signed(pair: Pair, monkeypatch:
     for bundle in pair.folders.values():
         found = bundle.verify().log
         assert (found.queried, found.answered) == (11, 0)
-    opened = pair.folders["developer"].entries[18]["canaries"]
+    opened = pair.folders["developer"].entries[19]["canaries"]
     assert torch.equal(seen[0], pair.images.members[opened])
 
 
