@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc.afterwards.replay import beside
-from amint_mpc.config import load_experiment
+from amint_mpc.evidence.verify import verify
 from amint_mpc.roles.auditor import FIRST_HEAD
 from amint_mpc.roles.heads import head_kind
+from amint_mpc.runlog.expected import ExpectedEntries
 
 EXTERNAL = ("external",)
 MEMBERS = ("members_calibration", "members_report")
@@ -42,15 +43,15 @@ def compare(auditor: Path, developer: Path, data: Path | None) -> Agreement:
     Raises:
         EvidenceError, UsageError: as `replay`.
     """
-    experiment = load_experiment(developer / "experiment.yaml")
+    experiment = verify(auditor, ExpectedEntries).experiment
     first, last = load_file(auditor / FIRST_HEAD), load_file(auditor / "head.safetensors")
     plain = head_kind(experiment).plaintext(first, experiment.head)
     wanted, found = beside(developer, data, plain), load_file(auditor / "scores.safetensors")
     weights = plain.weights.tensors()
     layers = ("w1", "w2")
     return Agreement(
-        weights=max(_relative(last[name], weights[name]) for name in layers),
-        moved=max(_relative(last[name] - first[name], weights[name] - first[name]) for name in layers),
+        weights=_worst(_relative(last[name], weights[name]) for name in layers),
+        moved=_worst(_relative(last[name] - first[name], weights[name] - first[name]) for name in layers),
         scores=_relative(*(torch.cat([scores[name] for name in sorted(wanted)]) for scores in (found, wanted))),
         loss=membership_loss(found),
     )
@@ -60,6 +61,11 @@ def membership_loss(scores: Mapping[str, Tensor]) -> float:
     """L_mint: mean cross-entropy over members plus that over external images, from probabilities."""
     members, external = (torch.cat([scores[name] for name in names]).double() for names in (MEMBERS, EXTERNAL))
     return float(-members.log().mean() - (1 - external).log().mean())
+
+
+def _worst(found: Iterable[float]) -> float:
+    """The largest; NaN where one is."""
+    return float(torch.tensor(list(found), dtype=torch.float64).max())
 
 
 def _relative(found: Tensor, wanted: Tensor) -> float:
