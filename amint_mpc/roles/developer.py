@@ -37,16 +37,13 @@ from amint_mpc.roles.links import Links
 from amint_mpc.roles.meter import joint_steps
 from amint_mpc.roles.plans import epochs_with_figures
 from amint_mpc.roles.secure_head import SecureMintHead
-from amint_mpc.roles.seeds import Dealt
+from amint_mpc.roles.seeds import Dealt, nothing_dealt
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.runlog.replay_tape import Tape
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.connect import connect
-
-Finish = Callable[[], Dealt | None]
-
 
 @contextmanager
 def joined(
@@ -65,7 +62,7 @@ def joined(
     """
     if experiment.evidence.log:
         raise UsageError("the experiment keeps a log, a training loop of your own cannot", "Set evidence.log to false")
-    with _joined(experiment, party, on_notice, None, None) as (head, _):
+    with _joined(experiment, party, on_notice, None, None) as head:
         yield head
 
 
@@ -76,8 +73,8 @@ def _joined(
     on_notice: Callable[[str], None],
     folder: RunFolder | None,
     committed: DataCommitment | None,
-) -> Iterator[tuple[SecureMintHead, Finish]]:
-    """The same, and what ends the dealing. Args: folder: where the log goes. committed: to the images, for the log."""
+) -> Iterator[SecureMintHead]:
+    """The same. Args: folder: where the log goes. committed: to the images, for the log."""
     backend, address, own = backend_of(experiment), party.auditor, identity.load(party.keys, "developer")
     check_installed(experiment)
     backend.check(party)
@@ -105,22 +102,24 @@ def receive_head(
     on_notice: Callable[[str], None],
     log: RunLog,
     coin: bytes,
+    finish: Callable[[], Dealt | None] = nothing_dealt,
 ) -> SecureMintHead:
     """Step 2, once connected.
 
     Args:
         head: at this party, without weights. auditor: the link. log: of this run. coin: the two parties' secret.
+        finish: of the backend (`roles.backends`).
     """
     head.share_weights(None, None)
     stopper = stopping.developers(head, auditor, experiment, on_notice)
-    return SecureMintHead(head, auditor, experiment, coin, stopper, log)
+    return SecureMintHead(head, auditor, experiment, coin, stopper, log, finish)
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
     """Take part in one run. Returns the summary."""
     images, committed = prepare(experiment, party, folder, on_event)
-    with _joined(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as (head, finish):
-        return take_part(experiment, party, folder, on_event, images, head, finish)
+    with _joined(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as head:
+        return take_part(experiment, party, folder, on_event, images, head)
 
 
 def prepare(
@@ -148,12 +147,11 @@ def take_part(
     on_event: Callable[[Event], None],
     images: SplitImages,
     head: SecureMintHead,
-    finish: Finish,
 ) -> Summary:
     """Steps 3 and 4, once connected.
 
     Args:
-        images: of `prepare`. head: of `receive_head`. finish: of the backend (`roles.backends`), after the last step.
+        images: of `prepare`. head: of `receive_head`.
     """
     warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
     tape = Tape(head, folder.path) if experiment.evidence.replay else None
@@ -184,7 +182,6 @@ def take_part(
                 event = replace(event, figures=shared | event.figures)
         on_event(event)
     head.run_log.scored()
-    dealt = finish()
     told = head.finish()
     last = None if tape is None else tape.keep(experiment.last_epoch, None)
     found = Outcome(
@@ -195,8 +192,8 @@ def take_part(
     costs = joint_steps(joint) | head.meter.summary()
     outcome = found | costs | images.summary() | stop_told(experiment, trainer.stopped)
     files = {"summary.json": record_digest(folder.summary_record(outcome))}
-    if dealt is not None:
-        head.run_log.dealt(*dealt)
+    if head.dealt is not None:
+        head.run_log.dealt(*head.dealt)
     head.run_log.end(trainer.backbone.weights(), told, last, files)
     return folder.finish(outcome)
 

@@ -57,6 +57,10 @@ class Dealt(NamedTuple):
     signature: bytes
 
 
+def nothing_dealt() -> None:
+    """Where nobody deals who would sign it."""
+
+
 def both_seeds() -> tuple[bytes, bytes]:
     """Fresh seeds of developer and auditor."""
     return os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)

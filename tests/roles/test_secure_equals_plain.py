@@ -53,7 +53,7 @@ class Watched:
     def __init__(self, head: SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
         self.head, self.secure, self.twin = head, secure, twin
         self.meter, self.epoch_figures, self.finish = head.meter, head.epoch_figures, head.finish
-        self.stopper, self.run_log, self.order = head.stopper, head.run_log, head.order
+        self.stopper, self.run_log, self.order, self.dealt = head.stopper, head.run_log, head.order, None
         self.cosines: list[float] = []
         self.seen: list[Tensor] = []
         self.closest_share = float("inf")
@@ -130,7 +130,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         secure.share_weights(None, None)
         head = SecureMintHead(secure, channels[0], experiment, COIN)
         made.append(Watched(head, secure, PlaintextHead(first, experiment.head.learning_rate)))
-        return developer.take_part(experiment, party, folders["developer"], told, images, made[0], lambda: None)
+        return developer.take_part(experiment, party, folders["developer"], told, images, made[0])
 
     def one(role: str, body: Callable[[], Any], channel: Channel) -> Any:
         try:
