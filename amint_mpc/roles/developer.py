@@ -89,10 +89,8 @@ def _joined(
             backend.developer(Connected(experiment, party, own, links, auditor, on_notice, coin)) as backing,
             keep_log(experiment, own, party.keys, session, auditor, folder, committed, backing.dealer) as log,
         ):
-            yield (
-                receive_head(backing.make_head(log.channel), auditor, experiment, on_notice, log, coin),
-                backing.finish,
-            )
+            head = backing.make_head(log.channel)
+            yield receive_head(head, auditor, experiment, on_notice, log, coin, backing.finish)
 
 
 def receive_head(
