@@ -80,7 +80,9 @@ class Setup:
 
     def without_dealer(self, steps: int) -> Experiment:
         """The same between the two parties alone."""
-        return self.experiment(steps).model_copy(update={"security": Security(correlations="two-party", checked_blocks=0)})
+        return self.experiment(steps).model_copy(
+            update={"security": Security(correlations="two-party", checked_blocks=0)}
+        )
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def measure(
 def shortened(experiment: Experiment, steps: int) -> Experiment:
     """The same experiment with just enough epochs for so many joint steps, and nothing scored before the last.
 
-    No block is checked: a check costs what a step does, and is none. A warm-up epoch stays only where distillation needs a teacher.
+    No block is checked: a check costs what a step does, and is none. A warm-up epoch stays only where distillation
+    needs a teacher.
     """
     changes = {
         "epochs": -(-steps // experiment.steps_per_epoch),

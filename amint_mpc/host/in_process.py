@@ -226,7 +226,9 @@ class _Run:
             images, committed = developer.prepare(experiment, party, folder, on_event)
             with self._log("developer", "auditor", link, folder, committed) as log:
                 made = shared_head(experiment, log.channel, DEVELOPER, supply)
-                head = receive_head(made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin, finish)
+                head = receive_head(
+                    made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin, finish
+                )
                 return developer.take_part(experiment, party, folder, on_event, images, head)
 
     def _auditor(self) -> Summary:

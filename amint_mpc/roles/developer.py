@@ -45,6 +45,7 @@ from amint_mpc.runlog.replay_tape import Tape
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.connect import connect
 
+
 @contextmanager
 def joined(
     experiment: Experiment, party: Party, on_notice: Callable[[str], None] = lambda _: None

@@ -21,9 +21,9 @@ from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import EpochEvent, Event
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles import auditor, developer, heads
 from amint_mpc.roles.heads import head_kind, secure_optimizer
 from amint_mpc.roles.plans import head_steps, stretches_of
