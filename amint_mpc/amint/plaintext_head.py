@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from amint_mpc.amint.opened_gradient import Opening
 from amint_mpc.amint.optimizers import Descent, HeadOptimizer
 from amint_mpc.errors import ProtocolError
 from amint_mpc.limits import FEATURE_LIMIT, GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, W2_GRADIENT_LIMIT
@@ -76,12 +77,17 @@ class PlaintextHead:
         weights: first weights; not changed.
         optimizer: how they move, or the learning rate of plain gradient descent.
         fresh: draws the head of the sealed epochs.
+        opening: what a gradient goes through before the classifier gets it; None: it is told exactly.
     """
 
     def __init__(
-        self, weights: HeadWeights, optimizer: HeadOptimizer | float, fresh: Callable[[], PlaintextHead] | None = None
+        self,
+        weights: HeadWeights,
+        optimizer: HeadOptimizer | float,
+        fresh: Callable[[], PlaintextHead] | None = None,
+        opening: Opening | None = None,
     ) -> None:
-        self.fresh = fresh
+        self.fresh, self._opening = fresh, opening
         self.weights = weights.clone()
         self._optimizer = Descent(optimizer) if isinstance(optimizer, float) else optimizer
         self.loss = float("nan")  # L_mint of the last step; the secure head never computes it
@@ -112,6 +118,8 @@ class PlaintextHead:
 
         gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
         self.weights = self._optimizer.step(w, gradients, members)
+        if self._opening is not None:
+            gx = self._opening(gx * rows[:, None]) / rows[:, None]
         return gx.to(torch.float32)
 
     def restart(self) -> None:
