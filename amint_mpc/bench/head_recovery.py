@@ -26,6 +26,7 @@ Nothing is proved: what it finds is a lower bound of what is there to be found.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ from amint_mpc.models.head_weights import HeadWeights
 
 Array = NDArray[np.float64]
 
-FIT_STEPS, FIT_RATE = 1500, 2e-3
+FIT_STEPS, FIT_RATE, FIT_ROWS = 1500, 2e-3, 1024
 NEIGHBOURS = 3
 PLANES = 12_000
 """At most so many pairs of rows are compared with each other, those with the smallest change first."""
@@ -118,7 +119,8 @@ class RowSpace:
         directions = u / np.maximum(np.linalg.norm(u, axis=1, keepdims=True), 1e-300)
         variances, vectors = np.linalg.eigh(directions.T @ directions / len(u))
         self._basis = vectors[:, ::-1][:, :hidden]
-        self._scale = 1 / np.sqrt(variances[::-1][:hidden].clip(0) + WHITENING)
+        noise = 4 * max(variances[::-1][min(hidden, len(variances) - 1)], 0.0) if len(variances) > hidden else 0.0
+        self._scale = 1 / np.sqrt(variances[::-1][:hidden].clip(0) + max(WHITENING, noise))
         rows = directions @ self._basis * self._scale
         self.rows: Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -316,8 +318,11 @@ def assemble(x: Array, u: Array, members: NDArray[np.bool_], gates: Gates, hidde
         gates = Gates(normals, np.array([_threshold(x @ n, on[:, j], weights)[0] for j, n in enumerate(normals)]))
     factor, b2 = _scale(np.maximum(x @ normals.T - gates.thresholds, 0) @ (sides * lengths), amount, members)
     w1, b1, w2 = np.zeros((x.shape[1], hidden)), np.zeros(hidden), np.zeros(hidden)
-    root, found = np.sqrt(lengths * factor), len(gates)
-    w1[:, :found], b1[:found], w2[:found] = normals.T * root, -gates.thresholds * root, sides * root
+    # only the product of a unit's two layers shows; gradient descent keeps |w1|^2 - w2^2 where the first weights had it
+    products, found = lengths * factor, len(gates)
+    upper = np.sqrt(np.sqrt(1 + products**2) - 1)
+    lower = products / np.maximum(upper, 1e-300)
+    w1[:, :found], b1[:found], w2[:found] = normals.T * lower, -gates.thresholds * lower, sides * upper
     return HeadWeights(*(torch.from_numpy(part) for part in (w1, b1, w2)), torch.tensor(b2, dtype=torch.float64))
 
 
@@ -387,3 +392,48 @@ def _scale(z: Array, amount: Array, members: NDArray[np.bool_]) -> tuple[float, 
         error = float(np.median(np.abs(wanted - factor * z[use] - b2)))
         best = min(best, (error, float(factor), b2))
     return best[1], best[2]
+
+
+# ------------------------------------------------------------------------------------------------ gradient descent
+
+
+def fit(start: HeadWeights, rows: OpenedRows, seed: int = 0) -> HeadWeights:
+    """Stage 4. Weights near `start` whose gradients by the features are those that were opened, row by row.
+
+    Adam on batches of rows. A row counts by the square of its error over the square of its length, so that rows of
+    which the head is sure say as much as others; nothing can count more than a thousand times what the average does.
+    """
+    x, u, labels = rows.features.float(), rows.gradients.float(), rows.members.float()
+    weights = [value.float().clone().requires_grad_() for value in start.tensors().values()]
+    optimizer = torch.optim.Adam(weights, lr=FIT_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
+    random = torch.Generator().manual_seed(seed)
+    sizes = _sizes(u)
+    for _ in range(FIT_STEPS):
+        batch = torch.randint(len(x), (FIT_ROWS,), generator=random)
+        optimizer.zero_grad()
+        missed = _gradients(weights, x[batch], labels[batch]) - u[batch]
+        (missed.square().sum(1) / sizes[batch]).mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return HeadWeights(*(value.detach().double() for value in weights))
+
+
+def fit_error(head: HeadWeights, rows: OpenedRows) -> float:
+    """Mean squared error of the rows' gradients, each relative to its own length; 1 is what a head that says nothing has."""
+    u = rows.gradients.float()
+    weights = [value.float() for value in head.tensors().values()]
+    missed = _gradients(weights, rows.features.float(), rows.members.float()) - u
+    return float((missed.square().sum(1) / _sizes(u)).mean())
+
+
+def _gradients(weights: Sequence[Tensor], x: Tensor, labels: Tensor) -> Tensor:
+    w1, b1, w2, b2 = weights
+    y = x @ w1 + b1
+    g = (y.relu() @ w2 + b2).sigmoid() - labels
+    return (g[:, None] * w2 * (y > 0)) @ w1.T
+
+
+def _sizes(u: Tensor) -> Tensor:
+    sizes = u.square().sum(1)
+    return sizes.clamp(min=1e-3 * float(sizes.mean()))
