@@ -78,7 +78,12 @@ class PlaintextHead:
         optimizer: how they move, or the learning rate of plain gradient descent.
         fresh: draws the head of the sealed epochs.
         opening: what a gradient goes through before the classifier gets it; None: it is told exactly.
+
+    Attributes:
+        told: the last step's gradient of the sum over rows as the classifier's side got it, float64 [n, F].
     """
+
+    told: Tensor
 
     def __init__(
         self,
@@ -118,9 +123,8 @@ class PlaintextHead:
 
         gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
         self.weights = self._optimizer.step(w, gradients, members)
-        if self._opening is not None:
-            gx = self._opening(gx * rows[:, None]) / rows[:, None]
-        return gx.to(torch.float32)
+        self.told = gx * rows[:, None] if self._opening is None else self._opening(gx * rows[:, None])
+        return (self.told / rows[:, None]).to(torch.float32)
 
     def restart(self) -> None:
         """See `MintHead.restart`."""

@@ -4,7 +4,7 @@ The opened gradient of a row with features x and label y is
 
     u = g sum_j s_j v_j        g = sigmoid(z) - y,  s_j = [x . w_j + b_j > 0],  v_j = w2_j w_j
 
-so a unit's direction v_j is also the normal of the plane that switches it on and off. Four stages, each from the one
+so a unit's direction v_j is also the normal of the plane that switches it on and off. Three stages, each from the one
 before:
 
 1. Row space. The rows' directions span the v_j: a singular value decomposition leaves `hidden` dimensions, in which
@@ -18,27 +18,25 @@ before:
    Wright 2012), from random half spaces in which the unit may be off; where it is on then gives its plane.
 3. All of it. With the units' states known, g and v_j follow by alternating least squares, the thresholds from the
    states; one unknown factor and b2 by fitting g = sigmoid(z) - y.
-4. Gradient descent on the whole head (`fit`), which also improves a head from elsewhere.
 
-Nothing is proved: what it finds is a lower bound of what is there to be found.
+Gradient descent on the whole head goes on from there (`head_fit`). Nothing is proved: what it finds is a lower bound of
+what is there to be found.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from amint_mpc.bench.head_fit import OpenedRows, fit_error
 from amint_mpc.models.head_weights import HeadWeights
 
 Array = NDArray[np.float64]
 
-FIT_STEPS, FIT_RATE, FIT_ROWS = 1500, 2e-3, 1024
 NEIGHBOURS = 3
 PLANES = 12_000
 """At most so many pairs of rows are compared with each other, those with the smallest change first."""
@@ -53,15 +51,6 @@ ALIKE = 0.95
 ROUNDS = 3
 ENOUGH = 0.75
 """Share of units from which on isolation is not tried."""
-
-
-@dataclass(frozen=True)
-class OpenedRows:
-    """Rows of joint steps. features [n, F], gradients of the sum over rows [n, F], members [n] bool."""
-
-    features: Tensor
-    gradients: Tensor
-    members: Tensor
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,7 @@ class Recovered:
 
 
 def recover(rows: OpenedRows, hidden: int, budget_s: float, seed: int = 0) -> Recovered:
-    """Stages 1 to 3.
+    """Stages 1 to 3; of the two ways to units, and both together, the one whose head fits best.
 
     Args:
         hidden: units of the head, which is public. budget_s: for the isolation. seed: of its starts.
@@ -105,11 +94,18 @@ def recover(rows: OpenedRows, hidden: int, budget_s: float, seed: int = 0) -> Re
     clear = sizes > np.quantile(sizes, 0.1)  # of the others the rounding is too large a part
     x, u, members = x[clear], u[clear], members[clear]
     space = RowSpace(u, hidden)
-    gates = flips(x, space, members)
-    if len(gates) < ENOUGH * hidden:
-        gates = gates + isolated(x, space, budget_s, np.random.default_rng(seed))
-    gates = Gates(gates.normals[:hidden], gates.thresholds[:hidden])
-    return Recovered(assemble(x, u, members, gates, hidden), len(gates)) if len(gates) else Recovered(None, 0)
+    sets = [flips(x, space, members)]
+    if len(sets[0]) < ENOUGH * hidden:
+        alone = isolated(x, space, budget_s, np.random.default_rng(seed))
+        sets += [alone, alone + sets[0]]
+    best, least = Recovered(None, 0), np.inf
+    for gates in sets:
+        if len(gates):
+            gates = Gates(gates.normals[:hidden], gates.thresholds[:hidden])
+            weights = assemble(x, u, members, gates, hidden)
+            if (error := fit_error(weights, rows)) < least:
+                best, least = Recovered(weights, len(gates)), error
+    return best
 
 
 class RowSpace:
@@ -131,7 +127,8 @@ class RowSpace:
 
     def inside(self, x: Array) -> Array:
         """Coordinates of features in the row space, [n, hidden]."""
-        return x @ self._basis
+        coordinates: Array = x @ self._basis
+        return coordinates
 
     def outside(self, inner: Array) -> Array:
         """The direction in the features' space that has these coordinates, [F], of length 1."""
@@ -189,8 +186,9 @@ def _close_pairs(x: Array, members: NDArray[np.bool_]) -> NDArray[np.int64]:
         distances[here, here + start] = torch.inf
         near = distances.topk(min(NEIGHBOURS, len(x) - 1), largest=False).indices
         found.append(torch.stack([(here + start)[:, None].expand_as(near), near], dim=2).reshape(-1, 2))
-    pairs = np.unique(np.sort(torch.cat(found).numpy(), axis=1), axis=0)
-    return pairs[members[pairs[:, 0]] == members[pairs[:, 1]]]
+    pairs: NDArray[np.int64] = np.unique(np.sort(torch.cat(found).numpy(), axis=1), axis=0)
+    alike: NDArray[np.int64] = pairs[members[pairs[:, 0]] == members[pairs[:, 1]]]
+    return alike
 
 
 def _meetings(planes: Array) -> list[list[int]]:
@@ -236,18 +234,22 @@ def _plane_of(x: Array, space: RowSpace, pairs: NDArray[np.int64], v: Array) -> 
 
 def isolated(x: Array, space: RowSpace, budget_s: float, random: np.random.Generator) -> Gates:
     """Stage 2, by the sparsest directions of the row space, until time is up or nothing new comes."""
-    white = np.linalg.inv(np.linalg.cholesky(np.cov(space.rows.T) + 1e-12 * np.eye(space.rows.shape[1]))).T
+    white = np.linalg.inv(np.linalg.cholesky(space.rows.T @ space.rows / len(space.rows))).T
     c = space.rows @ white
     inner = space.inside(x)
     inner = inner - inner.mean(0)
     gram = inner.T @ inner
     gram += 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
     gates, tried, end = Gates(np.zeros((0, x.shape[1])), np.zeros(0)), 0, time.monotonic() + budget_s
-    while time.monotonic() < end and len(gates) < c.shape[1] and tried < 20 * c.shape[1]:
+    while time.monotonic() < end and len(gates) < c.shape[1]:
         tried += 1
-        score = inner @ random.standard_normal(inner.shape[1])
+        guess, most = random.standard_normal(inner.shape[1]), random.uniform(0.2, 0.5)
+        if tried % 2:  # away from the units that are known
+            known = np.linalg.qr(space.inside(gates.normals).T)[0]
+            guess = guess - known @ (known.T @ guess)
+        score = inner @ guess
         for turn in range(14):  # rows in which the unit is off, and a direction of their own: each from the other
-            off = np.argsort(score)[: int(min(0.45, 0.15 + 0.03 * turn) * len(score))]
+            off = np.argsort(score)[: int(min(most, 0.15 + 0.03 * turn) * len(score))]
             a = np.linalg.eigh(c[off].T @ c[off])[1][:, 0]
             size = np.minimum(np.abs(c @ a), 2.0)
             labels = (size > np.median(size)).astype(float) if turn > 8 else size
@@ -323,7 +325,7 @@ def assemble(x: Array, u: Array, members: NDArray[np.bool_], gates: Gates, hidde
     upper = np.sqrt(np.sqrt(1 + products**2) - 1)
     lower = products / np.maximum(upper, 1e-300)
     w1[:, :found], b1[:found], w2[:found] = normals.T * lower, -gates.thresholds * lower, sides * upper
-    return HeadWeights(*(torch.from_numpy(part) for part in (w1, b1, w2)), torch.tensor(b2, dtype=torch.float64))
+    return HeadWeights(*map(torch.from_numpy, (w1, b1, w2, np.array(b2))))
 
 
 def _oriented(x: Array, u: Array, gates: Gates, amount: Array) -> tuple[Gates, Array]:
@@ -392,48 +394,3 @@ def _scale(z: Array, amount: Array, members: NDArray[np.bool_]) -> tuple[float, 
         error = float(np.median(np.abs(wanted - factor * z[use] - b2)))
         best = min(best, (error, float(factor), b2))
     return best[1], best[2]
-
-
-# ------------------------------------------------------------------------------------------------ gradient descent
-
-
-def fit(start: HeadWeights, rows: OpenedRows, seed: int = 0) -> HeadWeights:
-    """Stage 4. Weights near `start` whose gradients by the features are those that were opened, row by row.
-
-    Adam on batches of rows. A row counts by the square of its error over the square of its length, so that rows of
-    which the head is sure say as much as others; nothing can count more than a thousand times what the average does.
-    """
-    x, u, labels = rows.features.float(), rows.gradients.float(), rows.members.float()
-    weights = [value.float().clone().requires_grad_() for value in start.tensors().values()]
-    optimizer = torch.optim.Adam(weights, lr=FIT_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
-    random = torch.Generator().manual_seed(seed)
-    sizes = _sizes(u)
-    for _ in range(FIT_STEPS):
-        batch = torch.randint(len(x), (FIT_ROWS,), generator=random)
-        optimizer.zero_grad()
-        missed = _gradients(weights, x[batch], labels[batch]) - u[batch]
-        (missed.square().sum(1) / sizes[batch]).mean().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-    return HeadWeights(*(value.detach().double() for value in weights))
-
-
-def fit_error(head: HeadWeights, rows: OpenedRows) -> float:
-    """Mean squared error of the rows' gradients, each relative to its own length; 1 is what a head that says nothing has."""
-    u = rows.gradients.float()
-    weights = [value.float() for value in head.tensors().values()]
-    missed = _gradients(weights, rows.features.float(), rows.members.float()) - u
-    return float((missed.square().sum(1) / _sizes(u)).mean())
-
-
-def _gradients(weights: Sequence[Tensor], x: Tensor, labels: Tensor) -> Tensor:
-    w1, b1, w2, b2 = weights
-    y = x @ w1 + b1
-    g = (y.relu() @ w2 + b2).sigmoid() - labels
-    return (g[:, None] * w2 * (y > 0)) @ w1.T
-
-
-def _sizes(u: Tensor) -> Tensor:
-    sizes = u.square().sum(1)
-    return sizes.clamp(min=1e-3 * float(sizes.mean()))
