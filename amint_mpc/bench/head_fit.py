@@ -1,7 +1,9 @@
-"""A head by gradient descent on the gradients that were opened: see `head_recovery`, whose result it improves.
+"""A head by gradient descent on the gradients that were opened.
 
-Alone, from a head that the developer trained by itself, it comes a little nearer; a unit's state has no gradient, so
-it finds no unit that the first head lacks.
+`fit` improves a head on rows of one time, as that which `head_recovery` finds. `follow` goes through the whole training
+with a head of the developer's own: at each step it moves a little towards what was opened, then takes the step that the
+secret head takes, which needs nothing but features, labels and the agreed optimizer. Both heads then see the same
+images in the same order and grow alike; noise in the gradients averages out over all of them.
 """
 
 from __future__ import annotations
@@ -12,9 +14,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from amint_mpc.amint.optimizers import HeadOptimizer
+from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.models.head_weights import HeadWeights
 
 FIT_STEPS, FIT_RATE, FIT_ROWS = 1500, 2e-3, 1024
+FOLLOW_MOVES, FOLLOW_RATE = 5, 5e-4
+"""Moves towards each step's gradients, and their rate (Adam)."""
+
+
+@dataclass(frozen=True)
+class OpenedStep:
+    """Of one joint step: features [n, F], opened gradients of the sum over rows [n, F], number of members."""
+
+    features: Tensor
+    gradients: Tensor
+    members: int
+
+    @property
+    def labels(self) -> Tensor:
+        """Members, [n] bool."""
+        return torch.arange(len(self.features)) < self.members
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,42 @@ class OpenedRows:
     features: Tensor
     gradients: Tensor
     members: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> OpenedRows:
+        """Args: chosen: [n] bool."""
+        return OpenedRows(self.features[chosen], self.gradients[chosen], self.members[chosen])
+
+
+def rows_of(steps: Sequence[OpenedStep]) -> OpenedRows:
+    """All rows of these steps."""
+    features, gradients = ([getattr(step, name) for step in steps] for name in ("features", "gradients"))
+    return OpenedRows(torch.cat(features), torch.cat(gradients), torch.cat([step.labels for step in steps]))
+
+
+def follow(start: HeadWeights, steps: Sequence[OpenedStep], optimizer: HeadOptimizer) -> HeadWeights:
+    """A head that goes the way of the secret one.
+
+    Args:
+        start: weights before the first step, as anybody may draw them.
+        steps: all joint steps, from the first one. optimizer: of the secret head, new.
+
+    Raises:
+        ProtocolError: it left the range that heads are held to.
+    """
+    weights = [value.float().clone().requires_grad_() for value in start.tensors().values()]
+    adam = torch.optim.Adam(weights, lr=FOLLOW_RATE, betas=(0.9, 0.99))
+    for step in steps:
+        x, u, labels = step.features.float(), step.gradients.float(), step.labels.float()
+        size = u.square().sum().clamp(min=1e-30)
+        for _ in range(FOLLOW_MOVES):
+            adam.zero_grad()
+            ((_gradients(weights, x, labels) - u).square().sum() / size).backward()  # type: ignore[no-untyped-call]
+            adam.step()
+        head = PlaintextHead(HeadWeights(*(value.detach().double() for value in weights)), optimizer)
+        head.step(step.features, step.members)
+        for value, moved in zip(weights, head.weights.tensors().values(), strict=True):
+            value.data.copy_(moved)
+    return HeadWeights(*(value.detach().double() for value in weights))
 
 
 def fit(start: HeadWeights, rows: OpenedRows, seed: int = 0) -> HeadWeights:

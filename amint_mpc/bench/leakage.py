@@ -6,8 +6,9 @@ that is trained on the frozen classifier afterwards (`training.sealed_epochs`), 
     own               A head of the developer's own, trained on its own features with its own knowledge of who is a
                       member, as the head that it is compared with was trained. Needs no gradient.
     gradients         The joint head, rebuilt from the gradients that were opened in the last joint epochs
-                      (`head_recovery`): units that were found, and heads fitted to the gradients from there and from
-                      the own head; of these the one whose gradients fit best, which the developer can see for itself.
+                      (`head_recovery`), or by an own head that followed it through all joint steps, with and without
+                      a fit to the last ones (`head_fit`); of these the one whose gradients fit best on rows that were
+                      set apart, which the developer can see for itself.
     gradients, noise  The same where the auditor adds noise to each gradient (`security.gradient_noise`).
     sealed            All that against the head that is kept: the rebuilt joint head as it is; an own head that starts
                       from it; an own head and the rebuilt one together. The candidate that comes nearest counts.
@@ -29,9 +30,8 @@ heads that differ by as much as the whole gradient of a step is long.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ from amint_mpc.amint.opened_gradient import Opening, opening_of, zero_concentrat
 from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_head import HeadWrapper, PlaintextHead
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.bench.head_fit import OpenedRows, fit, fit_error
+from amint_mpc.bench.head_fit import OpenedStep, fit, fit_error, follow, rows_of
 from amint_mpc.bench.head_recovery import recover
 from amint_mpc.config import Experiment
 from amint_mpc.data.order import epoch_orders
@@ -65,29 +65,21 @@ ATTACKER = 3 * 2**30
 SEALED = {"rebuilt": "rebuilt as it is", "continued": "rebuilt, trained on", "both": "own and rebuilt"}
 
 
-@dataclass(frozen=True)
-class OpenedStep:
-    """Of one joint step: features [n, F], opened gradients of the sum over rows [n, F], number of members."""
-
-    features: Tensor
-    gradients: Tensor
-    members: int
-
-
 class ObservedHead(HeadWrapper):
     """The head of a plaintext run, and what a developer sees of it.
 
     Args:
-        steps: how many of the last joint steps are kept. rounding: of gradients that the head itself tells exactly.
+        rounding: of gradients that the head itself tells exactly.
 
     Attributes:
+        seen: all joint steps, float32.
         squares: of each joint step, the squared length of its whole gradient.
     """
 
-    def __init__(self, head: PlaintextHead, steps: int, rounding: Opening | None = None) -> None:
+    def __init__(self, head: PlaintextHead, rounding: Opening | None = None) -> None:
         super().__init__(head)
         self.head = head
-        self.seen: deque[OpenedStep] = deque(maxlen=steps)
+        self.seen: list[OpenedStep] = []
         self.joint: HeadWeights | None = None
         self.squares: list[float] = []
         self._rounding = rounding
@@ -96,7 +88,7 @@ class ObservedHead(HeadWrapper):
         """See `MintHead.step`."""
         gradients = self.head.step(features, members)
         told = self.head.told if self._rounding is None else self._rounding(self.head.told)
-        self.seen.append(OpenedStep(features.float(), told, members))
+        self.seen.append(OpenedStep(features.float(), told.float(), members))
         self.squares.append(float(told.square().sum()))
         return gradients
 
@@ -109,12 +101,6 @@ class ObservedHead(HeadWrapper):
     def rms(self) -> float:
         """Of an entry of the opened gradients, over all joint steps."""
         return float(np.sqrt(np.mean(self.squares) / self.seen[-1].gradients.numel()))
-
-    def rows(self) -> OpenedRows:
-        """Of the steps that were kept."""
-        members = [torch.arange(len(step.features)) < step.members for step in self.seen]
-        columns = (torch.cat([step.features for step in self.seen]), torch.cat([step.gradients for step in self.seen]))
-        return OpenedRows(*columns, torch.cat(members))
 
 
 @dataclass
@@ -160,12 +146,13 @@ def measure(
     heads = {"joint": opened.joint, "sealed": opened.head.weights}
     numbers = range(attackers)
     own = {name: [own_head(experiment, features, ATTACKER + attacker, name) for attacker in numbers] for name in heads}
-    rows, deviation = opened.rows(), noise * opened.rms
-    noisy = OpenedRows(rows.features, Opening(32, deviation, experiment.seed)(rows.gradients), rows.members)
-    rebuilt = {}
-    for done, (arm, seen) in enumerate((("gradients", rows), ("gradients, noise", noisy))):
+    deviation, rebuilt = noise * opened.rms, {}
+    for done, arm in enumerate(("gradients", "gradients, noise")):
         on_progress("attacks", done, 2)
-        rebuilt[arm] = rebuild(seen, own["joint"], head.hidden, budget_s)
+        steps, noisy = opened.seen, Opening(32, deviation, experiment.seed)
+        if done:
+            steps = [replace(step, gradients=noisy(step.gradients.double()).float()) for step in steps]
+        rebuilt[arm] = rebuild(experiment, steps, attackers, budget_s)
     on_progress("attacks", 2, 2)
 
     compared: dict[str, list[tuple[HeadWeights, str]]] = {
@@ -212,14 +199,19 @@ def measure(
     }
 
 
-def rebuild(rows: OpenedRows, own: Sequence[HeadWeights], hidden: int, budget_s: float) -> Rebuilt:
-    """The joint head from what was opened, by each attacker; own: its head without gradients."""
-    units = recover(rows, hidden, budget_s)
-    common = [] if units.weights is None else [units.weights, fit(_completed(units.weights, own[0]), rows)]
-    rebuilt = Rebuilt(units=units.units)
-    for start in own:
-        candidates = [*common, fit(start, rows)]
-        errors = [fit_error(weights, rows) for weights in candidates]
+def rebuild(experiment: Experiment, steps: Sequence[OpenedStep], attackers: int, budget_s: float) -> Rebuilt:
+    """The joint head from all that was opened, by each attacker."""
+    rows = rows_of(steps[-SEEN_EPOCHS * experiment.steps_per_epoch :])
+    apart = torch.arange(len(rows.members)) % 4 == 0
+    units, rebuilt = recover(rows, experiment.head.hidden, budget_s), Rebuilt()
+    rebuilt.units = units.units
+    for attacker in range(attackers):
+        first = init_head(rows.features.shape[1], experiment.head.hidden, seeded_normal(ATTACKER + attacker))
+        followed = follow(first, steps, plaintext_optimizer(experiment.head))
+        candidates = [followed, fit(followed, rows[~apart])]
+        if units.weights is not None:
+            candidates += [units.weights, fit(_completed(units.weights, followed), rows[~apart])]
+        errors = [fit_error(weights, rows[apart]) for weights in candidates]
         rebuilt.heads.append(candidates[int(np.argmin(errors))])
         rebuilt.fits.append(min(errors))
     return rebuilt
@@ -353,7 +345,7 @@ def _trained(
 
     trainer = Trainer(experiment, images, None)
     rounding = None if opening is not None else Opening(32, 0.0, experiment.seed)
-    opened = ObservedHead(drawn(), SEEN_EPOCHS * experiment.steps_per_epoch, rounding)
+    opened = ObservedHead(drawn(), rounding)
     trainer.head = opened
     for event in trainer.run():
         if isinstance(event, EpochEvent):

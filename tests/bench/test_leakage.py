@@ -1,5 +1,5 @@
-"""The attack on the head: it rebuilds a head where gradients tell it, fails where noise hides it, and the kept head is no
-nearer to who saw the gradients than to who did not."""
+"""The attacks on the head: they rebuild a head of which gradients were opened; noise stops one and not the other; and the
+kept head is no nearer to who saw gradients of the joint one than to who did not."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.opened_gradient import Opening
+from amint_mpc.amint.optimizers import Descent
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.bench import head_fit, leakage
-from amint_mpc.bench.head_fit import OpenedRows, fit, fit_error
+from amint_mpc.bench.head_fit import OpenedRows, OpenedStep, fit, fit_error, follow
 from amint_mpc.bench.head_recovery import recover
 from amint_mpc.bench.leakage import ObservedHead, nearness, own_head, together
 from amint_mpc.cli import main
@@ -75,14 +76,37 @@ def test_noiseless_gradients_give_the_whole_head(recurring: bool) -> None:
     assert fit_error(found.weights, rows) < 0.1
 
 
-def test_noise_of_three_rms_hides_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_fit, "FIT_STEPS", 300)
+def test_noise_of_three_rms_hides_the_units() -> None:
+    """No unit can be told by itself any more: what comes out is no better than a head drawn by chance."""
     secret = drawn(1)
-    rows = opened(secret, noise=3.0)
-    found = recover(rows, HIDDEN, 1.0)
+    found = recover(opened(secret, noise=3.0), HIDDEN, 1.0)
     blind = max(abs(alike(drawn(seed), secret)) for seed in range(2, 8))
     assert found.weights is None or alike(found.weights, secret) < max(0.4, blind)
-    assert alike(fit(drawn(2), rows), secret) < 0.6
+
+
+def test_noise_averages_out_for_gradient_descent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why noise of the gradients' own size is no protection: a head that stands still is found through it."""
+    monkeypatch.setattr(head_fit, "FIT_STEPS", 600)
+    secret, start = drawn(1), drawn(2)
+    assert alike(start, secret) < 0.5
+    assert alike(fit(start, opened(secret, noise=1.0)), secret) > 0.8
+
+
+def test_a_head_that_follows_grows_like_the_secret_one() -> None:
+    random, members, rate = torch.Generator().manual_seed(3), 32, 0.3
+    mark = torch.randn(INPUTS, generator=random) / 2
+    secret = PlaintextHead(init_head(INPUTS, HIDDEN, seeded_normal(1)), rate)
+    steps, noise = [], Opening(32, 0.02, 1)
+    for _ in range(150):
+        x = torch.randn((64, INPUTS), generator=random)
+        x[:members] += mark
+        secret.step(x, members)
+        steps.append(OpenedStep(x, noise(secret.told), members))
+    blind = PlaintextHead(init_head(INPUTS, HIDDEN, seeded_normal(2)), rate)
+    for step in steps:
+        blind.step(step.features, members)
+    followed = follow(init_head(INPUTS, HIDDEN, seeded_normal(2)), steps, Descent(rate))
+    assert 1 - alike(followed, secret.weights) < (1 - alike(blind.weights, secret.weights)) / 2
 
 
 def test_gradients_lead_to_the_head_they_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +116,7 @@ def test_gradients_lead_to_the_head_they_came_from(monkeypatch: pytest.MonkeyPat
     start = HeadWeights(*(0.7 * one + 0.3 * another for one, another in pairs))
     rows = opened(secret)
     fitted = fit(start, rows)
-    assert fit_error(fitted, rows) < fit_error(start, rows) / 3
+    assert fit_error(fitted, rows) < fit_error(start, rows) / 2
     assert 1 - alike(fitted, secret) < (1 - alike(start, secret)) / 2
     assert nearness(secret, secret, features(5))["agreement"] == 1.0
 
@@ -128,10 +152,12 @@ def small_run(kept_is_joint: bool) -> Callable[..., tuple[ObservedHead, dict[str
         for name in known:
             known[name] = (known[name] + mark * name.startswith("members")).clamp(-8, 8)
         first = init_head(INPUTS, HIDDEN, seeded_normal(7))
-        seen = ObservedHead(PlaintextHead(first, 0.3, lambda: PlaintextHead(first, 0.3)), 64)
+        seen = ObservedHead(PlaintextHead(first, 0.3, lambda: PlaintextHead(first, 0.3)))
         members = torch.cat([known["members_calibration"], known["members_report"]])
         batches = np.random.default_rng(1)
-        for _ in range(600):
+        for step in range(600):
+            if step == 500:  # as after a cooldown
+                seen.head._optimizer = Descent(1e-3)
             inside, outside = batches.integers(0, len(members), 30), batches.integers(0, 300, 30)
             x = torch.cat([members[inside], known["external"][outside]])
             seen.step((x + 0.04 * torch.randn(x.shape, generator=random)).clamp(-8, 8), 30)
@@ -145,6 +171,7 @@ def small_run(kept_is_joint: bool) -> Callable[..., tuple[ObservedHead, dict[str
 
 def measured(monkeypatch: pytest.MonkeyPatch, kept_is_joint: bool) -> dict[str, Any]:
     monkeypatch.setattr(head_fit, "FIT_STEPS", 50)
+    monkeypatch.setattr(leakage, "SEEN_EPOCHS", 25)
     monkeypatch.setattr(leakage, "_trained", small_run(kept_is_joint))
     experiment = load_experiment("smoke", [*SMALL, "data.members=120", "data.external=300", "training.batch=30"])
     return leakage.measure(experiment, 6, attackers=2, budget_s=3.0)
