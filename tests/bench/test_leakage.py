@@ -1,5 +1,5 @@
-"""The attacks on the head: they rebuild a head of which gradients were opened; noise stops one and not the other; and the
-kept head is no nearer to who saw gradients of the joint one than to who did not."""
+"""The attacks on the head: they rebuild one whose gradients were opened, noise stops one attack and not the other, and the
+kept head is no nearer to who saw gradients of the joint one."""
 
 from __future__ import annotations
 
