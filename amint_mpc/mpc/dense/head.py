@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
+from amint_mpc.limits import GRADIENT_LIMIT, LOGIT_LIMIT
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Material, Plan
 from amint_mpc.mpc.crypten_compat import crypten
@@ -31,8 +32,10 @@ from amint_mpc.mpc.dense.layers import (
     shared,
     train_plan,
 )
+from amint_mpc.mpc.dense.ranges import DW2_NAME, Pending, pending, watch
 from amint_mpc.mpc.dense.step import Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols.linear import REVEALED_BITS
+from amint_mpc.mpc.protocols.ranges import beyond
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
@@ -92,6 +95,7 @@ class SecureHead:
         self._rounds = Rounds(channel, party)
         self._step, self._trained = 0, 0
         self._module: HeadModule | None = None
+        self._pending: Pending | None = None  # the last test of the last training step
 
     def __repr__(self) -> str:
         return f"SecureHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
@@ -123,6 +127,7 @@ class SecureHead:
 
     def open_weights(self) -> dict[str, Tensor] | None:
         """Open the head to the auditor alone, float64, within 2^-OPENED_BITS. None at the developer."""
+        self._settle()
         dropped = {name: max(WEIGHT_BITS[name] - OPENED_BITS, 0) for name in self.shapes}
         mine = {name: getattr(self._ready(), name).share >> bits for name, bits in dropped.items()}
         sums = open_to(self._channel, self.party, AUDITOR, "open", 0, mine)
@@ -150,15 +155,20 @@ class SecureHead:
         plan = train_plan(len(targets), self.inputs + 1, self.hidden, self._optimizer, self._trained)
         step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient)
         features = self._features(x, len(targets))
+        self._watch(step)
         self._updates.begin(step)
         module.train()
         z = module(features, step)
         z.backward(binary_cross_entropy_gradient(z, targets, step))
         module.update(step)
         self._trained += 1
+        self._pending = pending(step, step.dw2.value)
         if self.party == AUDITOR or not open_gradient:
             return None
-        return fp.decode(features.grad.share, DX_REVEALED_BITS)
+        gradient = fp.decode(features.grad.share, DX_REVEALED_BITS)
+        if not bool((gradient.abs() < GRADIENT_LIMIT).all()):
+            raise beyond(f"gradient row (limit {GRADIENT_LIMIT:g})")
+        return gradient
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """Score a batch; the logits go to the auditor alone.
@@ -174,9 +184,16 @@ class SecureHead:
         plan = score_plan(rows, self.inputs + 1, self.hidden)
         step = Step(self._rounds, plan, self._begin(plan))
         module.eval()
-        z = module(self._features(x, rows), step).share
+        features = self._features(x, rows)
+        self._watch(step)
+        z = module(features, step).share
         top = self._rounds.run(opened_logits(self._rounds, z))
-        return None if top is None else fp.decode(top.long(), LOGIT_BITS)
+        if top is None:
+            return None
+        logits = fp.decode(top.long(), LOGIT_BITS)
+        if not bool((logits.abs() < LOGIT_LIMIT).all()):
+            raise beyond(f"logit (limit {LOGIT_LIMIT:g})")
+        return logits
 
     def snapshot(self) -> dict[str, Tensor]:
         """This party's shares of the parameters as they are now."""
@@ -211,6 +228,22 @@ class SecureHead:
         self._rounds.begin(self._step)
         self._step += 1
         return material
+
+    def _watch(self, step: Step) -> None:
+        """Start what tests, beside the layers, that everything is in its range."""
+        if self._pending is not None:
+            self._rounds.start(self._pending.watch(step))
+            self._pending = None
+        self._rounds.start(watch(step, self._ready().b2.share))
+
+    def _settle(self) -> None:
+        """The auditor looks at a test that no step has taken along, before it opens weights."""
+        if self._pending is None:
+            return
+        sums = open_to(self._channel, self.party, AUDITOR, "range", 0, {"dw2": self._pending.sums()})
+        self._pending = None
+        if sums is not None and bool(sums[0].any()):
+            raise beyond(DW2_NAME)
 
     def _features(self, x: Tensor | None, rows: int) -> Any:
         """X with its column of ones, as a shared tensor: X itself at the developer, nothing at the auditor."""

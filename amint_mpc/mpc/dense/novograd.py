@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from amint_mpc.errors import UsageError
-from amint_mpc.limits import MAX_BETA, MAX_STEP, MIN_BETA, MIN_STEP
+from amint_mpc.limits import MAX_BETA, MAX_STEP, MIN_BETA, MIN_STEP, blocks
 from amint_mpc.mpc.correlations.base import Correlation, Slot
 from amint_mpc.mpc.dense.descent import DY
+from amint_mpc.mpc.dense.ranges import DW2_IN_RANGE, dw2_masks
 from amint_mpc.mpc.dense.step import LINEAR, W1_MASK, W2_MASK, TrainingStep, Updates
 from amint_mpc.mpc.protocols import novograd, truncate
 from amint_mpc.mpc.protocols.novograd import RATE_BITS, RateMasks
@@ -73,11 +74,16 @@ class NovoGrad:
         return {
             RATES.name: RateMasks(self.learning_rate, beta, (W1_MASK, W2_MASK)),
             SCALE_DY.name: ScalingMasks((rows, hidden), FACTORS, 0, LINEAR.mask("s")),
-            SCALE_DW2.name: ScaledTruncationMasks((hidden,), fp.DW2_BITS - OUTPUT_BITS, FACTORS, 1),
+            SCALE_DW2.name: ScaledTruncationMasks((blocks(rows), hidden), fp.DW2_BITS - OUTPUT_BITS, FACTORS, 1),
+            DW2_IN_RANGE.name: dw2_masks(rows, hidden, SCALE_DW2.mask("r")),
             SCALE_DB2.name: ScalingMasks((), FACTORS, 1),
             DY.name: TruncationMasks((rows, hidden), fp.DY_BITS + RATE_BITS - fp.UPDATE_BITS),
-            W2_STEP.name: TruncationMasks((hidden,), STEP_BITS - fp.W2_BITS),
+            W2_STEP.name: TruncationMasks((blocks(rows), hidden), STEP_BITS - fp.W2_BITS),
         }
+
+    def reach(self, rows: int) -> float:
+        """See `Optimizer.reach`: s is at most 1."""
+        return rows
 
     def updates(self) -> Updates:
         """See `Optimizer.updates`."""
@@ -126,13 +132,13 @@ class NovoGradUpdates:
         """See `Updates.scale_output`."""
         rounds, party = step.rounds, step.rounds.party
         (masks, of_dw2), (_, of_db2) = step.dealt(SCALE_DW2), step.dealt(SCALE_DB2)
-        c, d = rounds.open(truncate.mask(dw2, of_dw2, party)), rounds.open(g.sum() - of_db2["s"])
+        c, d = rounds.open(truncate.mask(dw2, of_dw2, party), step.dw2), rounds.open(g.sum() - of_db2["s"])
         yield
         factor, sigma = self._rate(step, 1)
         moved = scaled_truncation(factor, sigma, c.value, of_dw2, masks.bits, party)
         of_b2 = scaled(factor, sigma, d.value, of_db2["s"], of_db2, party)
         of_w2 = yield from truncated(rounds, *step.dealt(W2_STEP), moved)
-        return of_w2, of_b2 << (fp.Z_BITS - fp.G_BITS - RATE_BITS)
+        return of_w2.sum(dim=0), of_b2 << (fp.Z_BITS - fp.G_BITS - RATE_BITS)
 
     def _rate(self, step: TrainingStep, layer: int) -> tuple[Tensor, Tensor]:
         """s - sigma of a layer, and this party's share of sigma."""
