@@ -115,7 +115,7 @@ class SquaresMasks:
         row, output = ((2 * limit) ** 0.5 for limit in self.limits)
         row += 2 * 2.0**-self.w1_bits * self.hidden**0.5
         output += 2 * 2.0**-W2_SQUARE_BITS * self.hidden**0.5
-        return (self.reach or 0) <= MAX_REACH and row * output < 2 * 2.0 ** (63 - fp.DX_BITS) - GRADIENT_LIMIT
+        return (self.reach or 0) <= MAX_REACH and row * output < 2 * fp.DX_LIMIT - GRADIENT_LIMIT
 
     @property
     def parts(self) -> tuple[tuple[str, int, int], ...]:
