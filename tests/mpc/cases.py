@@ -124,9 +124,9 @@ RATE = GradientDescent(3, 7)
 MOMENTUM = Momentum(3, 7, (115, 7))
 NOVOGRAD = NovoGrad(2.0**-8, 0.95)  # so short that the first steps are already measured as neither 0 nor too long
 RANGES = 6  # kinds of numbers that are tested together
-NOVOGRAD_SENT = [
-    [("rates", "r_norm", 1)],
-    [("rates", "alpha", -1), ("rates", "mu", -1)],
+NOVOGRAD_SENT: list[list[tuple[str, str, int] | None]] = [
+    [("rates", "r_norm", 1), ("moves in range", "r", 1)],
+    [("rates", "alpha", -1), ("rates", "mu", -1), None],
     [("rates", "r_octaves", 1)],
     [("rates", "sigma", -1)],
 ]

@@ -192,9 +192,12 @@ def other_material(
         if mask is None:
             continue
         material = _completed(plans, viewer, views, material)
-        sent = flat(_alone(party, sender, views[viewer].sent, material))[number]
+        sent = flat(_alone(party, sender, views[viewer].sent, material))
+        if number >= len(sent):  # its run would end before: the view is not one of it
+            break
         at = material[mask.step][mask.name]
-        at[mask.key] = at[mask.key] ^ target ^ sent if mask.sign == 0 else at[mask.key] + mask.sign * (target - sent)
+        change = target ^ sent[number] if mask.sign == 0 else mask.sign * (target - sent[number])
+        at[mask.key] = at[mask.key] ^ change if mask.sign == 0 else at[mask.key] + change
     return _completed(plans, viewer, views, material)
 
 
@@ -221,7 +224,10 @@ def explained(
     def run(index: int, channel: Any, supply: Any) -> Any:
         return party(index, Recorder(channel, seen) if index == viewer else channel, Given(both[index]))
 
-    results = run_both(run, plans)
+    try:
+        results = run_both(run, plans)
+    except ProtocolError:  # a value out of its range, while the viewer went on
+        return False, (None, None)
     same = [torch.equal(a, b) for a, b in zip(seen.incoming, views[viewer].incoming, strict=True)]
     return all(same), results
 

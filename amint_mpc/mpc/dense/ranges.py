@@ -55,7 +55,7 @@ from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation, Field, MaskRef, Material, Slot
 from amint_mpc.mpc.dense.step import RELU, SIGMOID, W1_MASK, W2_MASK, Step
 from amint_mpc.mpc.protocols import ranges, truncate
-from amint_mpc.mpc.protocols.ranges import RangeMasks, Tests, mask_squares, value_squares
+from amint_mpc.mpc.protocols.ranges import RangeMasks, Checks, mask_squares, value_squares
 from amint_mpc.mpc.protocols.relu import block_sums
 from amint_mpc.mpc.protocols.rounds import InRounds
 from amint_mpc.mpc.ring import fixed_point as fp
@@ -194,7 +194,7 @@ def watch(step: Step, b2: Tensor) -> InRounds[None]:
     Raises:
         ProtocolError: something has left its range; the same at both parties.
     """
-    tests, party = Tests(step.rounds), step.rounds.party
+    tests, party = Checks(step.rounds), step.rounds.party
     yield  # w1
     yield  # Y and w2
     squares, in_range = _squares(step, b2), step.material[IN_RANGE.name]
@@ -237,7 +237,7 @@ def _squares(step: Step, b2: Tensor) -> Tensor:
 
 def watch_logits(step: Step) -> InRounds[None]:
     """The test in exchanges 5 and 6, begun before 5. Raises: see `watch`."""
-    tests, (masks, material) = Tests(step.rounds), step.dealt(LOGITS)
+    tests, (masks, material) = Checks(step.rounds), step.dealt(LOGITS)
     yield
     found = ranges.excess(masks, material, step.z.value, ranges.offset(masks, True), step.rounds.party)
     tests.post(f"logit (limit {LOGIT_LIMIT:g})", found, step.z.value)
@@ -258,7 +258,7 @@ class Pending:
 
     def watch(self, step: Step) -> InRounds[None]:
         """The test in exchange 1 of the next step. Raises: see `watch`."""
-        tests = Tests(step.rounds)
+        tests = Checks(step.rounds)
         tests.post(DW2_NAME, self.values, self.opened)
         yield
         tests.settle()

@@ -130,7 +130,7 @@ def subset_sums(values: Tensor, opened: Tensor) -> Tensor:
 
 
 @dataclass
-class Tests:
+class Checks:
     """Tests of one step that are on their way: posted, and not yet looked at. Not a protocol: whoever runs one yields.
 
     Args:
