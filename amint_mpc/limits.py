@@ -1,9 +1,9 @@
 """The numeric contract of the membership head: where the secure computation is exact, and which steps it can take.
 
-Beyond its ranges the secure head would compute plausible garbage. So it tests in every step that it is within these limits
-(`amint_mpc.mpc.dense.ranges` says what follows from them) and ends the run with an error where it is not; its plaintext
-twin refuses whatever leaves them, and features are clipped into theirs. The secure head lets a value through that is
-less than three times too large, a square less than twice: it is exact that far.
+Beyond its ranges a secure head would compute plausible garbage. So the dense one tests in every step that it is within
+these limits (`amint_mpc.mpc.dense.ranges` says what follows from them) and ends the run with an error where it is not.
+Its plaintext twin refuses whatever leaves them, and features are clipped into theirs. What is a little too large the
+secure head may let through, a value up to three times, a square up to twice the limit: it is exact that far.
 Both take the very same steps, so rates and momentum are rounded here. That the scales in the ring
 (`amint_mpc.mpc.ring.fixed_point`) leave room for all this is checked by a test.
 """
@@ -21,8 +21,8 @@ FEATURE_LIMIT = 8.0
 HIDDEN_LIMIT = 128.0
 """|X w1 + b1| stays below."""
 SQUARES_LIMIT = 2.0**15
-"""The sum of the squares of X w1 + b1 stays below: over the units, for each image; over a block of rows, for each unit. So
-does that of b1."""
+"""The sum of the squares of X w1 + b1 stays below: over the units, for each image; over a block of rows, for each unit.
+So does that of b1."""
 BLOCK_ROWS = 128
 """A step of more rows takes them in blocks of at most so many, as even as can be: every second, every third row."""
 LOGIT_LIMIT = 64.0
@@ -50,6 +50,7 @@ def weight_squares(features: int, hidden: int) -> tuple[float, float]:
 def blocks(rows: int) -> int:
     """How many blocks a step of so many rows has: block i is rows i, i + blocks, ..."""
     return -(-rows // BLOCK_ROWS)
+
 
 # ------------------------------------------------------------------------------------------------ rates
 

@@ -117,7 +117,9 @@ def test_weights_out_of_range_are_refused(weights: HeadWeights, complaint: str) 
 
 
 def test_sums_of_squares_out_of_range_are_refused() -> None:
-    units = HeadWeights(*(t.double() for t in (torch.full((4, 4), 1.0), torch.full((4,), 80.0), torch.zeros(4), torch.tensor(0.0))))
+    units = HeadWeights(
+        *(t.double() for t in (torch.full((4, 4), 1.0), torch.full((4,), 80.0), torch.zeros(4), torch.tensor(0.0)))
+    )
     with pytest.raises(ProtocolError, match="squares of an image's hidden values"):
         PlaintextHead(units, 0.1).score(torch.full((2, 4), 5.0))
     with pytest.raises(ProtocolError, match="squares of a unit's hidden values"):

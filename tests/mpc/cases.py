@@ -172,7 +172,7 @@ def head_plans(
 
 
 def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mask | None]:
-    """Of what a party sends in one training step, in order. The sums of the tests of ranges have no masks: they are 0."""
+    """Of what a party sends in one training step, in order. The sums that test ranges have no masks: they are 0."""
     sent: list[tuple[str, str, int] | None] = [None] if step else []  # dw2 of the step before
     momentum, novograd = isinstance(optimizer, Momentum), isinstance(optimizer, NovoGrad)
     sent += [("velocity", "r", 1), ("again", "r", 1)] if momentum else []

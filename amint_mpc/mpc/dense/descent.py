@@ -64,7 +64,7 @@ class GradientDescent:
 
     def reach(self, rows: int) -> float:
         """See `Optimizer.reach`."""
-        return rows * self.numerator / 2**self.shift
+        return rows * self.numerator * 2.0**-self.shift
 
     def updates(self) -> Updates:
         """See `Optimizer.updates`."""

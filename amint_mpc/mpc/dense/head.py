@@ -167,7 +167,7 @@ class SecureHead:
             return None
         gradient = fp.decode(features.grad.share, DX_REVEALED_BITS)
         if not bool((gradient.abs() < GRADIENT_LIMIT).all()):
-            raise beyond(f"gradient row (limit {GRADIENT_LIMIT:g})")
+            raise beyond(f"a gradient row (limit {GRADIENT_LIMIT:g})")
         return gradient
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
@@ -192,7 +192,7 @@ class SecureHead:
             return None
         logits = fp.decode(top.long(), LOGIT_BITS)
         if not bool((logits.abs() < LOGIT_LIMIT).all()):
-            raise beyond(f"logit (limit {LOGIT_LIMIT:g})")
+            raise beyond(f"a logit (limit {LOGIT_LIMIT:g})")
         return logits
 
     def snapshot(self) -> dict[str, Tensor]:

@@ -3,8 +3,8 @@
     exchange 1, 2  w1 and w2 are opened under masks: how far they moved in the last step
              3-6   beside the layers: the rates s1 and s2 from that (protocols/novograd.py), then opened under masks
              3-4   that both moves are no longer than the rates can be made from (protocols/ranges.py): their squares
-                   below a fourth of `Window.norm_limit`, at most half of it. The weights before and after were in their
-                   ranges (ranges.py), so that the squares, rounded to 2^-w1_bits for w1, cannot look shorter than they are
+                   below a fourth of `Window.norm_limit`, at most half of it. The weights before and after are in their
+                   ranges (ranges.py), so that the square, of w1's rounded, cannot wrap around to a small number
              8     beside dY - S: dw2 under truncation masks, db2 under a mask; so s2 dw2 and s2 db2 are there
              9     s1 dY and s2 dw2 under truncation masks; beside them the input gradient
              10    s1 dY - T, to the developer alone
@@ -29,7 +29,7 @@ from amint_mpc.mpc.dense.ranges import DW2_IN_RANGE, dw2_masks
 from amint_mpc.mpc.dense.step import LINEAR, W1_MASK, W2_MASK, TrainingStep, Updates
 from amint_mpc.mpc.protocols import novograd, ranges, truncate
 from amint_mpc.mpc.protocols.novograd import RATE_BITS, RateMasks
-from amint_mpc.mpc.protocols.ranges import RangeMasks, Checks, value_squares
+from amint_mpc.mpc.protocols.ranges import Checks, RangeMasks, value_squares
 from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds, Opened, side_by_side
 from amint_mpc.mpc.protocols.scale import ScaledTruncationMasks, ScalingMasks, scaled, scaled_truncation
 from amint_mpc.mpc.protocols.truncate import TruncationMasks, truncated
@@ -102,10 +102,12 @@ class NovoGrad:
         w1_bits = min(MOVE_BITS, math.floor(65 - fp.W1_BITS - math.log2(longest)))
         limit = novograd.Window(self.learning_rate).norm_limit
         if not (limit / 2) ** 0.5 + 2 * 2.0**-w1_bits * (inputs * hidden) ** 0.5 < limit**0.5:
-            raise UsageError("steps of NovoGrad are too short for a head of so many weights", "Raise head.learning_rate")
+            raise UsageError(
+                "steps of NovoGrad are too short for a head of so many weights", "Raise head.learning_rate"
+            )
         return fp.W1_BITS - w1_bits, 0
 
-    def _windows(self, shifts: tuple[int, int]) -> tuple[int, int]:
+    def _windows(self, shifts: tuple[int, int]) -> tuple[int, ...]:
         """Of the squares, each with the ring filled from above."""
         limit = round(math.log2(novograd.Window(self.learning_rate).norm_limit)) - 2
         return tuple(2 * (bits - s) + max(0, s - 1) + limit for bits, s in zip(WEIGHT_BITS, shifts, strict=True))
@@ -204,6 +206,6 @@ def _watch_moves(step: TrainingStep, squares: Tensor) -> InRounds[None]:
     opened = step.rounds.open(squares + material["r"])
     yield
     found = ranges.excess(masks, material, opened.value, 0, step.rounds.party)
-    tests.post("step of NovoGrad", found, opened.value)
+    tests.post("a step of NovoGrad", found, opened.value)
     yield
     tests.settle()

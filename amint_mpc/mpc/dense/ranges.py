@@ -1,30 +1,31 @@
 """That the head computes within its ranges: what is tested in a step, and what follows from it.
 
-A step tests numbers that it opens under masks anyway, and sums of squares of such numbers (protocols/ranges.py), against
-the limits of `amint_mpc.limits`. Below, a limit is written with what a value can be that is let through: three times as
-much, or for a square twice. All of it holds together: a step that ends with an error has opened nothing but the sums.
+A step tests numbers that it opens under masks anyway, and sums of squares of such numbers (protocols/ranges.py),
+against `amint_mpc.limits`. The second figure is how far a value can go that is let through: three times its limit, or
+for a sum of squares twice. A step in which something is beyond ends with an error, and opens nothing else.
 
-    exchange 2-3   hidden values Y: |y| < 128, at most 384. The sign is read right below 512 (relu.py).
-             3-4   N sums of squares and b2: opened together, under masks of their own
-                   a feature's weights, a row of w1: below `weight_squares`, at most twice that; b1: 2^15, at most 2^16
-                   w2: below `weight_squares`. b2: |b2| < 64, at most 192
-                   an image's hidden values; a unit's, over a block of rows: 2^15, at most 2^16, so a norm of 256
-             5-6   logits z (training; of a score the auditor sees them): |z| < 64, at most 192. The sigmoid has 496.
-    8, next step 1 dw2 of each block: below 256, at most 768. Its truncation is exact below 1024.
+    exchange 2-3   hidden values Y: |y| < 128, 384. The sign is read right below 512 (relu.py).
+             3-4   b2 and sums of squares, opened together under masks of their own:
+                   of a feature's weights, a row of w1: below `weight_squares`, twice that; of b1: 2^15, 2^16;
+                   of w2: below `weight_squares`, twice that; b2: |b2| < 64, 192;
+                   of an image's hidden values, of a unit's over a block of rows: 2^15, 2^16, so a norm of 256.
+             5-6   logits z: |z| < 64, 192. The sigmoid has 496. When images are scored the auditor sees z itself.
+    8, next step 1 dw2 of each block: below 256, 768. Its truncation is exact below 1024.
 
-That no value is so far away that it would look like one in its range (the ring is 2^64), for the same step:
-    w1, w2, b2    were in their ranges one step ago, and one step moves them by at most `reach`, the optimizer's longest rate
-                  times rows, times what a row can give: 8 |w2|, the 256 of the hidden values, 1. The squares of w1 are
-                  rounded to u = 2^-w1_bits so that they have that much room.
-    Y             |y| <= 8 sqrt(f) |w1| + |b1|, where b1 moved by little since the last test of Y: below 2^24.
-    squares of Y  h, or BLOCK_ROWS, times 384^2 fit: which rounds them to u = 2^-y_bits.
-    z             |z| <= |Y_i| |w2| + |b2| by Cauchy and Schwarz: (256 + 2 u sqrt(h)) 11.4 + 192 < 4096 - 192.
-    dw2           |dw2_j| <= sqrt(BLOCK_ROWS) |Y_j| < 4096 - 768.
-    dX            |dx| <= |w2| |row of w1| < 64 - GRADIENT_LIMIT, so that the developer sees it itself: it takes no
-                  gradient of GRADIENT_LIMIT or more, and one that wrapped around looks no smaller.
-So also dY, dY' and the update of w1 are exact: |dy| <= |w2|. That `headroom` is there is checked for every plan.
+A test sees a value modulo the ring. That none is so far away that it looks like one in its range:
+    w1, w2, b2    were in their ranges one step ago, or are the auditor's first ones. One step moves them by at most its
+                  `reach`, the optimizer's longest rate times the rows, times what a row can give: 8 |w2|, 256, 1 (with
+                  momentum, and by as much as they moved before). The squares of w1 are of numbers rounded to
+                  2^-w1_bits, so that there is room for them.
+    Y             |y| <= 8 f max |row of w1| + |b1| < 2^24 - 384.
+    squares of Y  h or BLOCK_ROWS times 388^2: they are of numbers rounded to u = 2^-y_bits, so that there is room.
+    z             |z| <= |Y_i| |w2| + |b2| (Cauchy, Schwarz) <= (256 + 2 u sqrt(h)) 11.4 + 192 < 4096 - 192.
+    dw2           |dw2_j| <= sqrt(BLOCK_ROWS) |Y_j| <= sqrt(128) (256 + 2 u sqrt(128)) < 4096 - 768.
+    dX            |dx| <= |w2| |row of w1| < 64 - GRADIENT_LIMIT. The developer takes no gradient of GRADIENT_LIMIT or
+                  more, and sees none that wrapped around as a smaller one.
+dY and what is made of it need no test: |dy| <= |w2|. Rates, sizes and limits fit together in every plan (`headroom`).
 Who learns what: the sums of protocols/ranges.py, all 0; nothing else is opened but under uniform masks.
-Bytes, each party: 8 (f + n + blocks h) + 1.5 kB. Dealer: 4 n h + 24 (f + n + blocks h), about.
+Bytes, each party: 8 (f + n + blocks h) + 1.8 kB; the dealer 4 n h + 20 (f + n + blocks h), about.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation, Field, MaskRef, Material, Slot
 from amint_mpc.mpc.dense.step import RELU, SIGMOID, W1_MASK, W2_MASK, Step
 from amint_mpc.mpc.protocols import ranges, truncate
-from amint_mpc.mpc.protocols.ranges import RangeMasks, Checks, mask_squares, value_squares
+from amint_mpc.mpc.protocols.ranges import Checks, RangeMasks, mask_squares, value_squares
 from amint_mpc.mpc.protocols.relu import block_sums
 from amint_mpc.mpc.protocols.rounds import InRounds
 from amint_mpc.mpc.ring import fixed_point as fp
@@ -120,17 +121,16 @@ class SquaresMasks:
     @property
     def parts(self) -> tuple[tuple[str, int, int], ...]:
         """What is tested together: its name, how many numbers, and the range of each, 2^window units of the ring."""
-        row, output = self.limits
+        (row, output), units = self.limits, blocks(self.rows) * self.hidden
         of_w1, of_y = fp.W1_BITS + self.w1_bits - 1, fp.Y_BITS + self.y_bits - 1
         of_w2 = fp.W2_BITS + W2_SQUARE_BITS - 1
-        squares = round(math.log2(SQUARES_LIMIT))
         return (
-            (f"feature's weights (squares: {row:g})", self.inputs - 1, of_w1 + round(math.log2(row))),
-            (f"b1 (squares: {SQUARES_LIMIT:g})", 1, of_w1 + squares),
-            (f"w2 (squares: {output:g})", 1, of_w2 + round(math.log2(output))),
-            (f"b2 (limit {B2_LIMIT:g})", 1, fp.Z_BITS + 1 + round(math.log2(B2_LIMIT))),
-            (f"hidden values of an image (squares: {SQUARES_LIMIT:g})", self.rows, of_y + squares),
-            (f"hidden values of a unit (squares: {SQUARES_LIMIT:g})", blocks(self.rows) * self.hidden, of_y + squares),
+            _squares_part("a feature's weights", self.inputs - 1, row, of_w1),
+            _squares_part("b1", 1, SQUARES_LIMIT, of_w1),
+            _squares_part("w2", 1, output, of_w2),
+            (f"b2 (limit {B2_LIMIT:g})", 1, _window(B2_LIMIT, fp.Z_BITS)),
+            _squares_part("an image's hidden values", self.rows, SQUARES_LIMIT, of_y),
+            _squares_part("a unit's hidden values", units, SQUARES_LIMIT, of_y),
         )
 
     @property
@@ -183,6 +183,11 @@ def dw2_masks(rows: int, hidden: int, mask: MaskRef) -> RangeMasks:
     return RangeMasks((blocks(rows), hidden), _window(W2_GRADIENT_LIMIT, fp.DW2_BITS), mask, torch.int16)
 
 
+def _squares_part(of: str, count: int, limit: float, bits: int) -> tuple[str, int, int]:
+    """See `SquaresMasks.parts`. bits: fractional ones."""
+    return f"the sum of the squares of {of} (limit {limit:g})", count, bits + round(math.log2(limit))
+
+
 def _window(limit: float, bits: int) -> int:
     """Of all |x| < limit."""
     return bits + 1 + round(math.log2(limit))
@@ -201,7 +206,7 @@ def watch(step: Step, b2: Tensor) -> InRounds[None]:
     opened = step.rounds.open(squares + in_range["r"])
     masks, material = step.dealt(HIDDEN)
     hidden = ranges.excess(masks, material, step.y.value, ranges.offset(masks, True), party)
-    tests.post(f"hidden value (limit {HIDDEN_LIMIT:g})", hidden, step.y.value)
+    tests.post(f"a hidden value (limit {HIDDEN_LIMIT:g})", hidden, step.y.value)
     yield
     tests.settle()
     masks, material = step.dealt(IN_RANGE)
@@ -240,7 +245,7 @@ def watch_logits(step: Step) -> InRounds[None]:
     tests, (masks, material) = Checks(step.rounds), step.dealt(LOGITS)
     yield
     found = ranges.excess(masks, material, step.z.value, ranges.offset(masks, True), step.rounds.party)
-    tests.post(f"logit (limit {LOGIT_LIMIT:g})", found, step.z.value)
+    tests.post(f"a logit (limit {LOGIT_LIMIT:g})", found, step.z.value)
     yield
     tests.settle()
 
@@ -268,7 +273,7 @@ class Pending:
         return ranges.subset_sums(self.values, self.opened)
 
 
-DW2_NAME = f"sum of the gradient with respect to w2 (limit {W2_GRADIENT_LIMIT:g})"
+DW2_NAME = f"a sum of the gradient with respect to w2 (limit {W2_GRADIENT_LIMIT:g})"
 
 
 def pending(step: Step, opened: Tensor) -> Pending:

@@ -5,24 +5,26 @@ sums under a dealt mask (Turbospeedz, Ben-Efraim, Nielsen and Omri 2019; truncat
 random linear combinations, as in the batched checks of SPDZ (Damgard et al. 2012, section 3), here over Z_2^bits.
 
 Steps
-    1. c = y + r is open, r uniform and known to nobody. With `hi` the bits from `window` on, o = 2^(window-1) (`centred`)
-       or 0 and y' = y + o, D = hi(c + o) - hi(r) is floor(y' / 2^window), or one more (a carry from below).
-    2. D (D - 1) is 0 modulo 2^bits exactly if D is 0 or 1 there, for D and D - 1 are coprime. The dealer deals hi(r) and
-       hi(r)^2 + hi(r), so that each party has its share of D (D - 1) without a message (`excess`).
-    3. the parties open the sums of random subsets of these numbers (`posted`), and go on if all of them are 0.
-Subsets: SHAKE-256 of what step 1 opened, so nobody can know them before the masks are open. A tensor [n, h] has SUMS sums
-over random rows and columns, each 0 by chance with probability 3/4 at most; one [n] has VECTOR_SUMS, at most 1/2 each.
+    1. c = y + r is open, r uniform and known to nobody. Let o be 2^(window-1) (`centred`) or 0, and hi the bits from
+       `window` on. D = hi(c + o) - hi(r) is floor((y + o) / 2^window), or one more: a carry from below.
+    2. D (D - 1) is 0 modulo 2^bits exactly if D is 0 or 1 there, for D and D - 1 are coprime. The dealer deals hi(r)
+       and hi(r)^2 + hi(r), so that each party has its share of D (D - 1) without a message (`excess`).
+    3. the parties open the sums of random subsets of these numbers (`subset_sums`), and go on if all of them are 0.
+Subsets: from SHAKE-256 of what step 1 opened, which nobody knows before. A tensor [n, h] has SUMS sums, each over
+random rows of random columns: one is 0 by chance with probability 3/4 at most. [n] has VECTOR_SUMS, 1/2 at most each.
 Guarantees
-    accepts: all of -2^(window-1) <= y < 2^(window-1) (`centred`), or 0 <= y < 2^window, always.
-    refuses: y outside of -3 2^(window-1) <= y < 3 2^(window-1), or of -2^window <= y < 2^(window+1), but for a chance of
-        2^-41, whoever chose y, if it was chosen before step 1 opened. Between the two, either.
-    wraps: y counts modulo 2^(window+bits), so |y| must be known to stay below that less 3 2^(window-1), or 2^window.
+    accepts: all of -2^(window-1) <= y < 2^(window-1) (`centred`), or of 0 <= y < 2^window, always.
+    refuses: y outside of -3 2^(window-1) <= y < 3 2^(window-1), or of -2^window <= y < 2^(window+1), but for a chance
+        of 2^-41, however y was chosen before step 1. Between the two, either.
+Edge cases
+    y counts modulo 2^(window+bits): the caller knows that |y| stays below that less 3 2^(window-1), or 2^window.
+    A party that leaves the protocol can spoil the sums, as everything else; this is no defence against it.
 Who learns what: both learn the sums. They are 0; only in a run that ends here do they say something of the values.
-Squares: the sum of squares of many values, from the openings of the values (`squares`): each party has floor(r_i / u) of
-its own share r_i, so that the dealer has to deal the sum of the squares of the masks alone. A value counts as another
-one that is less than 2 u away.
-Rounds: 1 beyond the opening of y. Bytes, each party: 100 or 200 for [n, h], 192 for [n]; dealer 4 or 8 an entry, 8 for a
-sum of squares.
+Squares: sums of the squares of many values, from the openings of these (`value_squares`). Each party rounds its own
+share of r down to a multiple of u, so that the dealer has to deal the sums of the squares of the masks alone. Each
+value counts as one that is less than 2 u away from it.
+Rounds: 1 beyond the opening of y. Bytes, each party: 200 for [n, h] in 16 bits, 192 for [n] in 32; dealer 4 or 8 an
+entry, and 8 for a sum of squares.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
 from amint_mpc.mpc.protocols.rounds import Opened, Rounds
 
 SUMS, VECTOR_SUMS = 100, 48
-HINT = "Lower head.learning_rate or train for fewer epochs."
+HINT = "Lower head.learning_rate or train for fewer epochs"
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,8 @@ class Checks:
 
 
 def beyond(name: str) -> ProtocolError:
-    """The error for a value that has left its range. name: of it, and its limit."""
-    return ProtocolError(f"a {name} of the head left the range in which the secure head is exact", HINT)
+    """The error for a value that has left its range. name: of it, with an article, and its limit."""
+    return ProtocolError(f"{name} of the head left the range in which the secure head is exact", HINT)
 
 
 # ------------------------------------------------------------------------------------------------ sums of squares

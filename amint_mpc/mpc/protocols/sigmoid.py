@@ -6,10 +6,10 @@ Source: one-time truth tables (Ishai et al. 2013, "On the power of correlated ra
 masked index; the random rounding of the index makes the result unbiased between the grid points.
 
 Steps
-    1. open c = z + r. t = 4 c + 2^58 is z + 16, at INPUT_BITS, under the mask 4 r. A low index, bits of t from _LOW_SHIFT
-       on, has steps of 1/16 and covers [-16, 16); a high one, the bits from _HIGH_SHIFT on, has steps of 8 and covers
-       the ring. Because r is uniform below each cut, the secret index is z rounded up or down with the right
-       probabilities.
+    1. open c = z + r. t = 4 c + 2^58 is z + 16, at INPUT_BITS, under the mask 4 r. A low index, bits of t from
+       _LOW_SHIFT on, has steps of 1/16 and covers [-16, 16); a high one, the bits from _HIGH_SHIFT on, has steps of 8
+       and covers the ring. Because r is uniform below each cut, the secret index is z rounded up or down with the
+       right probabilities.
     2. each party looks its XOR share of the value (VALUE_BITS) and of two class bits (middle, high) up at the public
        index, in tables that the dealer rotated by 4 r. Open those bits under one-time bits.
        p = high + middle * value, a polynomial in opened bits whose mask products were dealt.

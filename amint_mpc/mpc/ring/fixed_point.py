@@ -1,7 +1,7 @@
 """Fixed point: how many fractional bits each value has.
 
 The scales are chosen so that no large product needs a truncation: a product's scale is the sum of its factors'. How
-far each value is exact; the limits of `amint_mpc.limits`, which a step tests (`amint_mpc.mpc.dense.ranges`), lie within:
+far each value is exact (the limits that a step tests lie well within, see `amint_mpc.mpc.dense.ranges`):
 
     features X         X_BITS        8    |x| <= FEATURE_LIMIT = 8, so that they fit one exact float64 limb
     weights W1         W1_BITS      30

@@ -1,11 +1,10 @@
-"""Features within their limits, however they are chosen, never give a wrong value without an error: every step that both
-parties end with is the step that float64 takes from the same weights, up to rounding, or both end with the same error."""
+"""Features within their limits, however they are chosen, never give a wrong value without an error: every step is the
+step that float64 takes from the same weights, up to rounding, or both parties end with the same error."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,7 +96,9 @@ def wrong_values(run: Run, optimizer: Optimizer) -> list[str]:
             before, after = run.weights[step], run.weights[step + 1]
             x = fp.decode(fp.encode(run.features[step], fp.X_BITS), fp.X_BITS)
             rates, octaves = _rates(optimizer, step, len(x), move, octaves)
-            found += [f"{name} of step {step}" for name in _differing(before, after, x, gradient, rates, move, optimizer)]
+            found += [
+                f"{name} of step {step}" for name in _differing(before, after, x, gradient, rates, move, optimizer)
+            ]
             move = {name: after[name] - before[name] for name in after}
     if run.scores:
         w, x = run.weights[-1], fp.decode(fp.encode(run.features[-1], fp.X_BITS), fp.X_BITS)
@@ -112,7 +113,13 @@ def with_ones(x: Tensor) -> Tensor:
 
 
 def _differing(
-    w: Weights, after: Weights, x: Tensor, gradient: Tensor, rates: list[float], move: Weights | None, optimizer: Optimizer
+    w: Weights,
+    after: Weights,
+    x: Tensor,
+    gradient: Tensor,
+    rates: list[float],
+    move: Weights | None,
+    optimizer: Optimizer,
 ) -> list[str]:
     rows = with_ones(x)
     y = rows @ w["w1"]
@@ -121,7 +128,7 @@ def _differing(
     slack = DRAW + 2 * NEAR_ZERO * float(w["w2"].abs().sum())
     dy, dy_slack = g[:, None] * w["w2"] * (y > 0), w["w2"].abs() * (slack + unsure)
     by_x, by_x_slack = (dy @ w["w1"].T)[:, :-1], (dy_slack @ w["w1"].abs().T)[:, :-1]
-    loose = 1.02 if isinstance(optimizer, NovoGrad) else 1.0  # its table's steps
+    loose = 1.25 if isinstance(optimizer, NovoGrad) else 1.0  # rates from a table, by far its largest error at first
     unit = 2.0**-11 * (1 + len(x) ** 0.5)
     wanted = {"w1": rows.T @ dy, "w2": h.T @ g, "b2": g.sum()}
     bounds = {"w1": rows.abs().T @ dy_slack, "w2": (h + NEAR_ZERO).sum(0) * slack, "b2": torch.tensor(len(x) * slack)}
@@ -204,7 +211,9 @@ def case_of(seed: int) -> tuple[Optimizer, Run]:
     return optimizer, attacked(attack_of(seed, rows, inputs), optimizer, (rows, inputs, hidden), 8, seed, start)
 
 
-@pytest.mark.parametrize("seeds", [range(48), pytest.param(range(48, 3000), marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize(
+    "seeds", [range(48), pytest.param(range(48, 3000), marks=[pytest.mark.long, pytest.mark.timeout(1200)])]
+)
 def test_features_within_their_limits_never_give_a_silent_wrong_value(seeds: range) -> None:
     ended = 0
     for seed in seeds:
@@ -251,5 +260,5 @@ def test_members_all_alike_along_an_opened_gradient_end_in_an_error() -> None:
 
     run = attacked(attack, rate, (rows, inputs, hidden), 2, 5)
     assert_both_know(run)
-    assert "hidden values of a unit" in str(run.errors[DEVELOPER])
+    assert "a unit's hidden values" in str(run.errors[DEVELOPER])
     assert len(run.gradients) == 1
