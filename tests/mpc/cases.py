@@ -173,7 +173,7 @@ def head_plans(
 
 def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mask | None]:
     """Of what a party sends in one training step, in order. The sums that test ranges have no masks: they are 0."""
-    sent: list[tuple[str, str, int] | None] = [None] if step else []  # dw2 of the step before
+    sent: list[tuple[str, str, int] | None] = [None]  # dw2 of the step before
     momentum, novograd = isinstance(optimizer, Momentum), isinstance(optimizer, NovoGrad)
     sent += [("velocity", "r", 1), ("again", "r", 1)] if momentum else []
     sent += [("linear", "r", -1)]
@@ -196,7 +196,7 @@ def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mas
 
 def score_masks(step: int, sender: int) -> list[Mask | None]:
     """The same of a scoring, in a run without training."""
-    first: list[Mask | None] = list(train_masks(step, sender)[: 7 + RANGES + (sender == DEVELOPER)])
+    first: list[Mask | None] = list(train_masks(step, sender)[: 8 + RANGES + (sender == DEVELOPER)])
     return first + ([None] if sender == DEVELOPER else [])
 
 

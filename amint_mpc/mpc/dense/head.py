@@ -32,7 +32,7 @@ from amint_mpc.mpc.dense.layers import (
     shared,
     train_plan,
 )
-from amint_mpc.mpc.dense.ranges import DW2_NAME, Pending, pending, watch
+from amint_mpc.mpc.dense.ranges import DW2_NAME, nothing_pending, pending_sums, watch, watch_pending
 from amint_mpc.mpc.dense.step import Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols.linear import REVEALED_BITS
 from amint_mpc.mpc.protocols.ranges import beyond
@@ -95,7 +95,7 @@ class SecureHead:
         self._rounds = Rounds(channel, party)
         self._step, self._trained = 0, 0
         self._module: HeadModule | None = None
-        self._pending: Pending | None = None  # the last test of the last training step
+        self._pending = nothing_pending()  # the last test of the last training step, which the next one takes along
 
     def __repr__(self) -> str:
         return f"SecureHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
@@ -162,7 +162,7 @@ class SecureHead:
         z.backward(binary_cross_entropy_gradient(z, targets, step))
         module.update(step)
         self._trained += 1
-        self._pending = pending(step, step.dw2.value)
+        self._pending = pending_sums(step)
         if self.party == AUDITOR or not open_gradient:
             return None
         gradient = fp.decode(features.grad.share, DX_REVEALED_BITS)
@@ -231,17 +231,14 @@ class SecureHead:
 
     def _watch(self, step: Step) -> None:
         """Start what tests, beside the layers, that everything is in its range."""
-        if self._pending is not None:
-            self._rounds.start(self._pending.watch(step))
-            self._pending = None
+        self._rounds.start(watch_pending(self._rounds, self._pending))
+        self._pending = nothing_pending()
         self._rounds.start(watch(step, self._ready().b2.share))
 
     def _settle(self) -> None:
-        """The auditor looks at a test that no step has taken along, before it opens weights."""
-        if self._pending is None:
-            return
-        sums = open_to(self._channel, self.party, AUDITOR, "range", 0, {"dw2": self._pending.sums()})
-        self._pending = None
+        """Before weights are opened, the auditor looks at a test that no step has taken along."""
+        sums = open_to(self._channel, self.party, AUDITOR, "range", 0, {"dw2": self._pending})
+        self._pending = nothing_pending()
         if sums is not None and bool(sums[0].any()):
             raise beyond(DW2_NAME)
 

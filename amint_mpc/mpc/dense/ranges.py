@@ -54,11 +54,11 @@ from amint_mpc.limits import (
 )
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation, Field, MaskRef, Material, Slot
-from amint_mpc.mpc.dense.step import RELU, SIGMOID, W1_MASK, W2_MASK, Step
+from amint_mpc.mpc.dense.step import RELU, SIGMOID, W1_MASK, W2_MASK, Step, TrainingStep
 from amint_mpc.mpc.protocols import ranges, truncate
-from amint_mpc.mpc.protocols.ranges import Checks, RangeMasks, mask_squares, value_squares
+from amint_mpc.mpc.protocols.ranges import SUMS, Checks, RangeMasks, mask_squares, value_squares
 from amint_mpc.mpc.protocols.relu import block_sums
-from amint_mpc.mpc.protocols.rounds import InRounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring import fixed_point as fp
 
 W2_SQUARE_BITS = 10
@@ -250,34 +250,24 @@ def watch_logits(step: Step) -> InRounds[None]:
     tests.settle()
 
 
-@dataclass(frozen=True, repr=False)
-class Pending:
-    """The test of dw2, whose truncation is open only at the end of a step: it goes on with the next exchange.
-
-    Args:
-        values: of `ranges.excess`. opened: c of the truncation.
-    """
-
-    values: Tensor
-    opened: Tensor
-
-    def watch(self, step: Step) -> InRounds[None]:
-        """The test in exchange 1 of the next step. Raises: see `watch`."""
-        tests = Checks(step.rounds)
-        tests.post(DW2_NAME, self.values, self.opened)
-        yield
-        tests.settle()
-
-    def sums(self) -> Tensor:
-        """This party's share of the sums."""
-        return ranges.subset_sums(self.values, self.opened)
-
-
 DW2_NAME = f"a sum of the gradient with respect to w2 (limit {W2_GRADIENT_LIMIT:g})"
 
 
-def pending(step: Step, opened: Tensor) -> Pending:
-    """After a training step. opened: dw2 under its truncation mask."""
+def nothing_pending() -> Tensor:
+    """The sums of a test that has nothing to look at; so all steps send the same."""
+    return torch.zeros(SUMS, dtype=torch.int16)
+
+
+def pending_sums(step: TrainingStep) -> Tensor:
+    """After a training step: this party's share of the sums that test its dw2, to be opened with the next exchange."""
     masks, material = step.dealt(DW2_IN_RANGE)
-    added = ranges.offset(masks, True) - truncate.OFFSET
-    return Pending(ranges.excess(masks, material, opened, added, step.rounds.party), opened)
+    opened, added = step.dw2.value, ranges.offset(masks, True) - truncate.OFFSET
+    return ranges.subset_sums(ranges.excess(masks, material, opened, added, step.rounds.party), opened)
+
+
+def watch_pending(rounds: Rounds, sums: Tensor) -> InRounds[None]:
+    """The test of the last step's dw2, in exchange 1. sums: share. Raises: see `watch`."""
+    tests = Checks(rounds)
+    tests.post_sums(DW2_NAME, sums)
+    yield
+    tests.settle()

@@ -144,7 +144,11 @@ class Checks:
 
     def post(self, name: str, values: Tensor, opened: Tensor) -> None:
         """Step 3, the sending. name: of what is tested, and its limit, for the error. Others: see `subset_sums`."""
-        self._waiting.append((name, self.rounds.open(subset_sums(values, opened))))
+        self.post_sums(name, subset_sums(values, opened))
+
+    def post_sums(self, name: str, sums: Tensor) -> None:
+        """The same with sums that are made already."""
+        self._waiting.append((name, self.rounds.open(sums)))
 
     def settle(self) -> None:
         """Step 3, after the exchange.

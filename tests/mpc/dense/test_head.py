@@ -127,7 +127,9 @@ def test_two_runs_of_the_same_seeds_are_identical() -> None:
     for a, b in zip(runs[0][0][DEVELOPER][0], runs[1][0][DEVELOPER][0], strict=True):
         assert torch.equal(a, b)
     assert torch.equal(runs[0][0][AUDITOR][1][0], runs[1][0][AUDITOR][1][0])
-    fresh = [torch.equal(a, b) for a, b in zip(sent[0][6:], sent[2][6:], strict=True)]  # after the first sharing
+    after = list(zip(sent[0][6:], sent[2][6:], strict=True))  # after the first sharing
+    fresh = [torch.equal(a, b) for a, b in after if a.any()]  # the first step has no dw2 of a step before to test
+    assert len(fresh) >= len(after) - 4
     assert not any(fresh)
 
 

@@ -184,4 +184,4 @@ def test_frames_of_an_opening_go_one_way(run: Any) -> None:
     assert of_score[DEVELOPER][-1] == ("round-3", RANGES + 1)  # the packed signs, behind sums that are 0
     assert of_score[AUDITOR][-1] == ("round-4", 1)
     assert [m.tag for m in views[DEVELOPER].received if not m.tag.startswith("round")] == ["head"]
-    assert [m.tag for m in views[AUDITOR].received if not m.tag.startswith("round")] == ["open"]
+    assert [m.tag for m in views[AUDITOR].received if not m.tag.startswith("round")] == ["range", "open"]
