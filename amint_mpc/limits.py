@@ -31,6 +31,8 @@ B2_LIMIT = 64.0
 """|b2| stays below."""
 GRADIENT_LIMIT = 8.0
 """|rows of the class * gradient of L_mint by the features| stays below."""
+MAPS_GRADIENT_LIMIT = 32.0
+"""The same of the convolutional head."""
 W2_GRADIENT_LIMIT = 256.0
 """|sum over a block of rows of (sigmoid(z) - y) relu(Y)| stays below, for each hidden unit."""
 MAX_HIDDEN = 512

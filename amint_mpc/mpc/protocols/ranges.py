@@ -32,6 +32,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -83,22 +84,27 @@ class RangeMasks:
         width = 8 * self.word.itemsize
         if isinstance(self.window, int):
             return max(0, width - 64 + self.window)
-        return torch.tensor(self.window).sub_(64 - width).clamp_(min=0)
+        return _tensor(self.window).sub(64 - width).clamp_(min=0)
 
     def high(self, x: Tensor) -> Tensor:
         """hi(x), right modulo 2^bits, int64."""
-        return x >> (self.window if isinstance(self.window, int) else torch.tensor(self.window))
+        return x >> (self.window if isinstance(self.window, int) else _tensor(self.window))
 
     def lifted(self, x: Tensor) -> Tensor:
         """2^spare x as a word: all that is beyond bits is gone."""
         return (x << self._spare).to(self.word)
 
 
+@lru_cache(maxsize=8)
+def _tensor(window: tuple[int, ...]) -> Tensor:
+    return torch.tensor(window)
+
+
 def offset(masks: RangeMasks, centred: bool) -> Tensor | int:
     """o of step 1."""
     if not centred:
         return 0
-    return 1 << masks.window - 1 if isinstance(masks.window, int) else 1 << (torch.tensor(masks.window) - 1)
+    return 1 << masks.window - 1 if isinstance(masks.window, int) else 1 << (_tensor(masks.window) - 1)
 
 
 def excess(masks: RangeMasks, material: Material, opened: Tensor, added: Tensor | int, party: int) -> Tensor:
@@ -190,6 +196,8 @@ def value_squares(opened: Tensor, mask: Tensor, shift: int, sign: int, party: in
     """
     public = opened >> shift
     if sign > 0 and shift:
-        public = public + 1  # three numbers are rounded down
-    left = (mask >> shift).mul_(2 * sign)
-    return public * (left + public if party == DEVELOPER else left)
+        public.add_(1)  # three numbers are rounded down
+    share = (mask >> shift).mul_(2 * sign)
+    if party == DEVELOPER:
+        share.add_(public)
+    return share.mul_(public)
