@@ -29,7 +29,7 @@ from amint_mpc.mpc.dense.ranges import DW2_IN_RANGE, dw2_masks
 from amint_mpc.mpc.dense.step import LINEAR, W1_MASK, W2_MASK, TrainingStep, Updates
 from amint_mpc.mpc.protocols import novograd, ranges, truncate
 from amint_mpc.mpc.protocols.novograd import RATE_BITS, RateMasks
-from amint_mpc.mpc.protocols.ranges import Checks, RangeMasks, value_squares
+from amint_mpc.mpc.protocols.ranges import Checks, RangeMasks, Windows, value_squares
 from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds, Opened, side_by_side
 from amint_mpc.mpc.protocols.scale import ScaledTruncationMasks, ScalingMasks, scaled, scaled_truncation
 from amint_mpc.mpc.protocols.truncate import TruncationMasks, truncated
@@ -107,10 +107,10 @@ class NovoGrad:
             )
         return fp.W1_BITS - w1_bits, 0
 
-    def _windows(self, shifts: tuple[int, int]) -> tuple[int, ...]:
+    def _windows(self, shifts: tuple[int, int]) -> Windows:
         """Of the squares, each with the ring filled from above."""
         limit = round(math.log2(novograd.Window(self.learning_rate).norm_limit)) - 2
-        return tuple(2 * (bits - s) + max(0, s - 1) + limit for bits, s in zip(WEIGHT_BITS, shifts, strict=True))
+        return tuple((1, 2 * (bits - s) + max(0, s - 1) + limit) for bits, s in zip(WEIGHT_BITS, shifts, strict=True))
 
     def reach(self, rows: int) -> float:
         """See `Optimizer.reach`: s is at most 1."""

@@ -2,7 +2,7 @@
 
 A step tests numbers that it opens under masks anyway, and sums of squares of such numbers (protocols/ranges.py),
 against `amint_mpc.limits`. The second figure is how far a value can go that is let through: three times its limit, or
-for a sum of squares twice. A step in which something is beyond ends with an error, and opens nothing else.
+for a sum of squares twice. Where something is beyond, both parties end with the same error.
 
     exchange 2-3   hidden values Y: |y| < 128, 384. The sign is read right below 512 (relu.py).
              3-4   b2 and sums of squares, opened together under masks of their own:
@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -118,7 +118,7 @@ class SquaresMasks:
         output += 2 * 2.0**-W2_SQUARE_BITS * self.hidden**0.5
         return (self.reach or 0) <= MAX_REACH and row * output < 2 * fp.DX_LIMIT - GRADIENT_LIMIT
 
-    @property
+    @cached_property
     def parts(self) -> tuple[tuple[str, int, int], ...]:
         """What is tested together: its name, how many numbers, and the range of each, 2^window units of the ring."""
         (row, output), units = self.limits, blocks(self.rows) * self.hidden
@@ -163,13 +163,14 @@ LOGITS = Slot("logits in range", RangeMasks)
 DW2_IN_RANGE = Slot("dw2 in range", RangeMasks)
 
 
-def watching(rows: int, inputs: int, hidden: int, reach: float | None) -> dict[str, Correlation]:
+@lru_cache(maxsize=16)
+def watching(rows: int, inputs: int, hidden: int, reach: float | None) -> Mapping[str, Correlation]:
     """What the tests of a step need from the dealer. Args: see `SquaresMasks`."""
     squares = SquaresMasks(rows, inputs, hidden, reach)
-    windows = tuple(window for _, count, window in squares.parts for _ in range(count))
+    windows = tuple((count, window) for _, count, window in squares.parts)
     made: dict[str, Correlation] = {
         SQUARES.name: squares,
-        IN_RANGE.name: RangeMasks((len(windows),), windows),
+        IN_RANGE.name: RangeMasks((sum(count for count, _ in windows),), windows),
         HIDDEN.name: RangeMasks((rows, hidden), _window(HIDDEN_LIMIT, fp.Y_BITS), RELU.mask("r"), torch.int16),
     }
     if reach is not None:

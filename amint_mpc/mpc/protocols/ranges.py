@@ -10,16 +10,20 @@ Steps
     2. D (D - 1) is 0 modulo 2^bits exactly if D is 0 or 1 there, for D and D - 1 are coprime. The dealer deals hi(r)
        and hi(r)^2 + hi(r), so that each party has its share of D (D - 1) without a message (`excess`).
     3. the parties open the sums of random subsets of these numbers (`subset_sums`), and go on if all of them are 0.
+
 Subsets: from SHAKE-256 of what step 1 opened, which nobody knows before. A tensor [n, h] has SUMS sums, each over
 random rows of random columns: one is 0 by chance with probability 3/4 at most. [n] has VECTOR_SUMS, 1/2 at most each.
 Guarantees
     accepts: all of -2^(window-1) <= y < 2^(window-1) (`centred`), or of 0 <= y < 2^window, always.
     refuses: y outside of -3 2^(window-1) <= y < 3 2^(window-1), or of -2^window <= y < 2^(window+1), but for a chance
         of 2^-41, however y was chosen before step 1. Between the two, either.
+
 Edge cases
     y counts modulo 2^(window+bits): the caller knows that |y| stays below that less 3 2^(window-1), or 2^window.
     A party that leaves the protocol can spoil the sums, as everything else; this is no defence against it.
+
 Who learns what: both learn the sums. They are 0; only in a run that ends here do they say something of the values.
+
 Squares: sums of the squares of many values, from the openings of these (`value_squares`). Each party rounds its own
 share of r down to a multiple of u, so that the dealer has to deal the sums of the squares of the masks alone. Each
 value counts as one that is less than 2 u away from it.
@@ -44,6 +48,7 @@ from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
 from amint_mpc.mpc.protocols.rounds import Opened, Rounds
 
 SUMS, VECTOR_SUMS = 100, 48
+Windows = tuple[tuple[int, int], ...]
 HINT = "Lower head.learning_rate or train for fewer epochs"
 
 
@@ -53,13 +58,13 @@ class RangeMasks:
 
     Args:
         shape: of the tensor, [n, h] or [n].
-        window: its range has 2^window units; for [n] a tuple, one for each entry, if they differ.
+        window: its range has 2^window units; for [n], if they differ, (how many, their window) one after another.
         mask: where r stands in the plan; None: a mask of its own, "r".
         word: torch.int16 or torch.int32; bits is at most its width.
     """
 
     shape: tuple[int, ...]
-    window: int | tuple[int, ...]
+    window: int | Windows
     mask: MaskRef | None = None
     word: torch.dtype = torch.int32
 
@@ -96,8 +101,8 @@ class RangeMasks:
 
 
 @lru_cache(maxsize=8)
-def _tensor(window: tuple[int, ...]) -> Tensor:
-    return torch.tensor(window)
+def _tensor(windows: Windows) -> Tensor:
+    return torch.tensor([window for count, window in windows for _ in range(count)])
 
 
 def offset(masks: RangeMasks, centred: bool) -> Tensor | int:

@@ -120,7 +120,7 @@ def test_both_parties_end_with_the_error() -> None:
 
 def test_windows_may_differ_from_entry_to_entry() -> None:
     windows = tuple(range(20, 60))
-    masks = RangeMasks((40,), windows)
+    masks = RangeMasks((40,), tuple((1, window) for window in windows))
     whole = torch.tensor([1 << w for w in windows])
     assert not excess_of(whole - 1, masks, False).any()
     assert excess_of(2 * whole, masks, False).all()
