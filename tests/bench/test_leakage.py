@@ -1,4 +1,4 @@
-"""The attacks on the head: they rebuild one whose gradients were opened, noise stops one attack and not the other, and the
+"""Attacks on the head: they rebuild one whose gradients were opened, noise stops one attack and not the other, and the
 kept head is no nearer to who saw gradients of the joint one."""
 
 from __future__ import annotations

@@ -115,8 +115,8 @@ def test_a_sealed_step_sends_the_developer_no_gradient_and_the_auditor_no_featur
     x = torch.randn((96, kind.inputs), generator=torch.Generator().manual_seed(1), dtype=torch.float64).clamp(-3, 3)
     with parties(kind, steps) as three:
         links = three.to_auditor.stats, three.to_developer.stats
-        three.share_features(rounded(x), steps)
-        for step in (lambda: three.train_on_shared(rows, labels), lambda: three.train(x[: rows.rows], labels)):
+        three.share_features(rounded(x))
+        for step in (lambda: three.train_on_shared(rows, labels, steps), lambda: three.train(x[: rows.rows], labels)):
             before = [link.bytes_sent for link in links]
             step()
             sent.append([link.bytes_sent - earlier for link, earlier in zip(links, before, strict=True)])
@@ -131,10 +131,10 @@ def test_the_table_is_opened_once_under_its_mask(experiment: Experiment) -> None
     kind, steps = head_kind(experiment), secure_optimizer(experiment)
     x, seen = torch.ones(96, kind.inputs, dtype=torch.float64), []
     with parties(kind, steps) as three:
-        three.share_features(x, steps)
+        three.share_features(x)
         for number in range(3):
             rows = mixed_rows(experiment, number)
-            three.train_on_shared(rows, targets(rows.batch))
+            three.train_on_shared(rows, targets(rows.batch), steps)
             seen.append(three.auditor._table)  # type: ignore[attr-defined]
         here = three.developer._table  # type: ignore[attr-defined]
     assert all(torch.equal(each, seen[0]) for each in seen)
@@ -154,9 +154,9 @@ def test_a_sealed_step_changes_the_weights_as_an_open_one(experiment: Experiment
             patch.setattr(type(kind), "first_weights", lambda *_: dict(weights))
             with parties(kind, steps) as three:
                 if sealed:
-                    three.share_features(x, steps)
+                    three.share_features(x)
                 for each in rows:
-                    three.train_on_shared(each, labels) if sealed else three.train(each(x) / PARTS, labels)
+                    three.train_on_shared(each, labels, steps) if sealed else three.train(each(x) / PARTS, labels)
                 moved.append(three.together(three.developer.open_weights, three.auditor.open_weights)[1])
     for name in weights:
         assert torch.allclose(moved[0][name], moved[1][name], atol=2e-3), name
