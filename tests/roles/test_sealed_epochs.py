@@ -30,7 +30,13 @@ from tests.roles.memory_runs import Secure, secure_run
 
 SEALED = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "training.epochs=2"),
-    *("training.sealed_epochs=3", "training.sealed_batch=12", "training.evaluate_every=1", "head.learning_rate=0.03"),
+    *(
+        "training.sealed_epochs=3",
+        "training.sealed_batch=12",
+        "training.sealed_learning_rate=0.03",
+        "training.evaluate_every=1",
+        "head.learning_rate=0.03",
+    ),
     "security.checked_blocks=0",  # a twin has no blocks, and takes all rows
 ]
 LONG = ["training.epochs=12", "training.warmup_epochs=0"]
