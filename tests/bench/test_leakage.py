@@ -1,5 +1,5 @@
-"""The attacks on the head: they rebuild one whose gradients were opened, noise stops one attack and not the other, and the
-kept head is no nearer to who saw gradients of the joint one."""
+"""The attacks rebuild a head whose gradients were opened, noise stops one and not the other, and the kept head is no
+nearer to who saw gradients of the joint one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_head_that_follows_grows_like_the_secret_one() -> None:
     random, members, rate = torch.Generator().manual_seed(3), 32, 0.3
     mark = torch.randn(INPUTS, generator=random) / 2
     secret = PlaintextHead(init_head(INPUTS, HIDDEN, seeded_normal(1)), rate)
-    steps, noise = [], Opening(32, 0.02, 1)
+    steps, noise = [], Opening(32, 0.05, 1)
     for _ in range(150):
         x = torch.randn((64, INPUTS), generator=random)
         x[:members] += mark
@@ -106,7 +106,7 @@ def test_a_head_that_follows_grows_like_the_secret_one() -> None:
     for step in steps:
         blind.step(step.features, members)
     followed = follow(init_head(INPUTS, HIDDEN, seeded_normal(2)), steps, Descent(rate))
-    assert 1 - alike(followed, secret.weights) < (1 - alike(blind.weights, secret.weights)) / 2
+    assert 1 - alike(followed, secret.weights) < 0.7 * (1 - alike(blind.weights, secret.weights))
 
 
 def test_gradients_lead_to_the_head_they_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
