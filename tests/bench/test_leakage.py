@@ -215,7 +215,12 @@ def test_the_command_ends_with_all_arms_as_json(monkeypatch: pytest.MonkeyPatch)
     assert told.exit_code == 0, told.output
     found = json.loads(told.stdout.splitlines()[-1])
     arms = {f"{arm}, {head}" for arm in ("own", "white box", "random") for head in ("joint", "sealed")}
-    arms |= {"gradients, joint", "gradients, noise, joint", *(f"{name}, sealed" for name in leakage.SEALED.values())}
+    arms |= {
+        "two own, sealed",
+        "gradients, joint",
+        "gradients, noise, joint",
+        *(f"{name}, sealed" for name in leakage.SEALED.values()),
+    }
     assert set(found["arms"]) == arms
     assert set(found["mint"]) == {"joint", "sealed"}
     for arm, row in found["arms"].items():
