@@ -1,4 +1,4 @@
-"""What a developer kept at the checkpoints of its log (`runlog.replay_tape`), against the log and what was done again."""
+"""What a developer kept at the checkpoints of its log (`runlog.replay_tape`): against the log, and done again."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def difference(point: Point, mine: Mapping[str, Tensor], theirs: Mapping[str, Te
     if tensors_digest(mine) == tensors_digest(theirs):
         return 0.0
     worst = 0.0
-    for name in sorted(mine.keys() | theirs.keys()):
+    for name in sorted(mine.keys() | theirs.keys(), key=lambda each: (not each.startswith(BACKBONE), each)):
         one, other = mine.get(name), theirs.get(name)
         if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
             raise EvidenceError(f"replay: {point.place} does not follow: {_part(name)}: of another kind")
