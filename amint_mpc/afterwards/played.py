@@ -274,7 +274,7 @@ class PlayedHead:
             raise EvidenceError(
                 f"replay: {place}: the features that went into the head are not the classifier's: they differ by up to "
                 f"{apart:.2g} of the largest",
-                f"On another machine {TOLERANCE:g} is allowed",
+                f"On another machine {TOLERANCE:g} is allowed; the images, the order or a gradient were others",
             )
         self.difference = max(self.difference, apart)
         return kept

@@ -26,6 +26,7 @@ from amint_mpc.models.classifier import Classifier
 from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.roles import developer
 from amint_mpc.roles.heads import head_kind
+from amint_mpc.roles.plans import sealed_rows
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.runlog.kept_frames import FOLDER
@@ -35,6 +36,7 @@ KEPT = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "training.epochs=5"),
     *("training.evaluate_every=2", "evidence.replay=true", "training.cooldown=0.5", "training.sealed_epochs=1"),
 ]
+FASTER = ("training.sealed_batch=12", "head.learning_rate=0.1")
 TEACHER = ("training.distillation=1.0", "training.warmup_epochs=1")
 
 
@@ -150,7 +152,7 @@ def test_soft_labels_that_change_on_the_way_are_found(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "state", state)
         liar = run_of(tmp_path, *TEACHER).folders["developer"]
-    refused(liar, "the checkpoint of epoch 5 has other soft labels", 16, 19)
+    refused(liar, "the checkpoint of epoch 3 has other soft labels", 16, 19)
 
 
 class Lies(SecureMintHead):
@@ -180,7 +182,7 @@ class OtherScored(SecureMintHead):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Lies, "the checkpoint of epoch 3 does not follow: the classifier"),
+        (Lies, "step 1: the features that went into the head are not the classifier's"),
         (OtherFeatures, "step 2: with the features that were kept, the head sends other frames than the log names"),
         (OtherSealed, "the sealed phase: with the features that were kept, the head sends other frames"),
         (OtherScored, "the scoring of epoch 3: with the features that were kept, the head sends other frames"),
@@ -294,12 +296,17 @@ def test_what_was_kept_is_for_the_owner_alone(kept: Path) -> None:
     assert not list((kept / FOLDER).glob("gradients-*"))
 
 
-def test_a_plaintext_head_on_the_same_features_comes_to_the_same(kept: Path) -> None:
+def test_a_plaintext_head_on_the_same_features_comes_to_the_same(tmp_path: Path) -> None:
     """With sealed epochs: from the head that was drawn for them, on the rows that the coin chose."""
+    kept = run_of(tmp_path, *TEACHER, "training.sealed_epochs=6", *FASTER).folders["developer"]
     found = agreement.compare(kept.parent / "auditor", kept, None)
-    assert found.weights < 0.005
     assert found.moved < 0.05
     assert found.scores < 0.005
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agreement, "sealed_rows", lambda experiment, coin: sealed_rows(experiment, bytes(32)))
+        other = agreement.compare(kept.parent / "auditor", kept, None)
+    print(found, other)
+    assert other.moved > 2 * found.moved
 
 
 GRADIENTS: dict[str, tuple[str, Callable[[dict[str, torch.Tensor]], Any], str]] = {
