@@ -71,7 +71,7 @@ def auditor(
         coin = toss(developer, "auditor")
         at = Connected(found.experiment, party, own, links, developer, on_notice, coin, listener)
         supply = auditors_supply(at, [scoring(found.experiment, len(images) + canaries)]).supply
-        agreed, certificate = links.sessions["developer"].id, identity.trusted(party.keys, "developer")
+        agreed, certificate = links.sessions["developer"], identity.trusted(party.keys, "developer")
         side = QuerySide(run, found, own, certificate, agreed, developer, supply, on_progress)
         query.tell_count(links.to["dealer"], len(images) + canaries)
         with name_lost_third_party("auditor"):
@@ -94,7 +94,7 @@ def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], No
         at = Connected(found.experiment, party, own, links, auditor, on_notice, toss(auditor, "developer"))
         asked: list[int] = []  # how many images, once the auditor has said so; read with the first block
         supply = developers_supply(at, (scoring(found.experiment, count) for count in asked)).supply
-        agreed, certificate = links.sessions["auditor"].id, identity.trusted(party.keys, "auditor")
+        agreed, certificate = links.sessions["auditor"], identity.trusted(party.keys, "auditor")
         side = QuerySide(run, found, own, certificate, agreed, auditor, supply, on_progress)
 
         def tell_dealer(images: int) -> None:
@@ -189,6 +189,8 @@ def tensors(file: Path) -> dict[str, Tensor]:
     Raises:
         DataError: it is missing or damaged.
     """
+    if file.exists() and not file.is_file():
+        raise DataError(f"{file} is not a file", "Name the folder of a finished run")
     try:
         return load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
@@ -205,7 +207,10 @@ def head_of(experiment: Experiment, run: Path) -> dict[str, Tensor]:
     """
     file = run / "head.safetensors"
     wanted, found = head_kind(experiment).first_weights(seeded_normal(0)), tensors(file)
-    if any(name not in found or found[name].shape != value.shape for name, value in wanted.items()):
+    if any(
+        name not in found or found[name].shape != value.shape or not bool(found[name].isfinite().all())
+        for name, value in wanted.items()
+    ):
         raise DataError(f"{file} is not a head of this experiment", "Name an auditor's run folder")
     return {name: found[name].double() for name in wanted}
 

@@ -80,7 +80,7 @@ class Prover:
 
     def step(self, step: int) -> ProofFile:
         """Which images a joint step had."""
-        return self._about(reopen(self.commitments, step, *positions(self.experiment, step)))
+        return self._about(reopen(self.commitments, step, *positions(self.found, step)))
 
     def picture(self, name: SetName, position: int, file: Path) -> None:
         """Write an image as PNG, pixel for pixel."""
@@ -119,7 +119,7 @@ def check_file(file: Path, run: Path, image: Path | None, trust: Path | None) ->
     if isinstance(claim, Reopened):
         if image is not None:
             raise UsageError("this proof is about a step, not about one image", "Leave out --image")
-        check_step(claim, committed, *positions(found.experiment, claim.step))
+        check_step(claim, committed, *positions(found, claim.step))
     else:
         if image is None:
             raise UsageError("this proof is about an image", "Give it with --image")
@@ -127,14 +127,14 @@ def check_file(file: Path, run: Path, image: Path | None, trust: Path | None) ->
     return proof, found
 
 
-def positions(experiment: Experiment, step: int) -> tuple[list[int], list[int]]:
-    """Which members and external images a joint step has.
+def positions(found: Verified, step: int) -> tuple[list[int], list[int]]:
+    """Which members and external images a step has.
 
     Raises:
-        UsageError: there is no such step.
+        UsageError: the log has no entry of such a step: steps of the sealed phase have one together.
     """
-    steps = (experiment.last_epoch - experiment.training.warmup_epochs) * experiment.steps_per_epoch
-    _bounded(step, steps, f"step {step}")
+    experiment = found.experiment
+    _bounded(step, found.log.steps - found.log.sealed, f"step {step}")
     return next(batch for number, batch in enumerate(joint_positions(experiment)) if number == step)
 
 
@@ -159,7 +159,7 @@ def read_image(experiment: Experiment, file: Path) -> torch.Tensor:
 
 def _bounded(number: int, count: int, what: str) -> None:
     if not 0 <= number < count:
-        raise UsageError(f"there is no {what}: the experiment has {count}, numbered from 0")
+        raise UsageError(f"there is no {what}: the run has {count}, numbered from 0")
 
 
 def _committed(found: Verified) -> DataCommitment:

@@ -1,27 +1,34 @@
 """The private query: the auditor learns membership scores of images of its own, after a run, and nobody else does.
 
-1. ask        auditor -> developer: how many images, how many canaries among them. The developer says if it answers.
-2. canaries   The auditor names members by random numbers; the developer opens them: pixels, and proofs that they are
-              the committed ones. The auditor puts them at random places among its images.
-3. images     auditor -> developer: the pixels, and so which images are asked about.
-4. log        Both append how many images and which (a digest) to the log of the run, and sign it. From here on the
-              query counts, whatever happens to the links.
-5. score      The developer runs its classifier on the images, and both run the head under secure computation, with
-              shares and masks that are fresh: the protocol of the run's own scorings (`mpc.dense.layers.score_plan`).
-6. external   The developer proves which of the images are in its committed external set.
+1. ask        auditor -> developer: how many images, a digest of those that it brings, how many canaries among them, and
+              its part of a coin, committed to (`afterwards.coin`). The developer says if it answers, and its part.
+2. draw       The auditor shows its part. With the coin both draw, each alone and the same: which members are the
+              canaries, and in which order all rows are scored.
+3. log        Both append how many images, the digest and the canaries to the log of the run, and sign it. From here on
+              the query counts, whatever happens to the links; nothing has been opened before.
+4. canaries   The developer opens the members that were drawn: pixels, and proofs that they are the committed ones.
+5. images     auditor -> developer: the pixels. They must be those of the digest.
+6. score      The developer runs its classifier on all rows, and both run the head under secure computation, with shares
+              and masks that are fresh: the protocol of the run's own scorings (`mpc.dense.layers.score_plan`).
+7. external   The developer proves which of the images are in its committed external set.
+8. answer     Both append digests of all that was sent in steps 4 to 7, and sign that, too.
 
-Who learns what: the developer the images, and nothing of scores and head. The auditor the scores, and whose image is
-external; nothing of activations and classifier. The dealer how many images.
+Who learns what: the developer the images, and nothing of scores and head. The auditor the scores, the canaries, and
+whose image is external; nothing of activations and classifier. The dealer how many images, and nothing of their order.
 Rounds: those of a scoring for each 256 images; bytes: `QueryResult.bytes_sent`.
 
 Guarantees
     The head is the one that the run's log ends with, and so is the classifier if the developer is honest.
-    Both count images against `evidence.max_queries`, in the log that both sign before a score is computed.
+    Both count images against `evidence.max_queries`, in the log that both sign before an image is opened or sent.
+    The developer opens the members that the coin has drawn, and no others.
+    Scores are given out only after both have signed that they saw the same frames.
     A canary whose score is not the one that the run itself ended with raises a `ProtocolError`.
 
 Edge cases
     A developer knows which members it has opened. It can answer rightly for those and wrongly for others; canaries
     catch one that answers with another classifier, or with features that it makes up for images in general.
+    A party that sends something else than the protocol says, and hashes what it sends, signs that it did.
+    A run of version 1 of the log can be queried; its log then has entries of both versions.
 """
 
 from __future__ import annotations
@@ -29,18 +36,27 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from amint_mpc.afterwards.canaries import check_canaries, open_members, prove_external, proven_external, show_members
-from amint_mpc.afterwards.common import QuerySide, digests, read
+from amint_mpc.afterwards import coin
+from amint_mpc.afterwards.canaries import (
+    check_canaries,
+    open_members,
+    prove_external,
+    proven_external,
+    recorded_members,
+    show_members,
+)
+from amint_mpc.afterwards.common import QuerySide, digests, frames_of, hashed, read
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.schedule import SCORE_BATCH
 from amint_mpc.config import Experiment, Role
 from amint_mpc.errors import ProtocolError, UsageError
+from amint_mpc.evidence.entries import MAX_CANARIES, images_digest
 from amint_mpc.models.classifier import Classifier, to_unit_range
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
@@ -48,22 +64,35 @@ from amint_mpc.printable import excerpt
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.scoring import scored
 from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import JsonValue, as_bytes, as_tensor
 
-ASK, ANSWER, PIXELS, COUNT = "query", "query-answer", "query-pixels", "query-count"
+ASK, ANSWER, COIN, PIXELS, COUNT = "query", "query-answer", "query-coin", "query-pixels", "query-count"
+
+
+_Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Ask(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    run: str = Field(pattern=r"^[0-9a-f]{64}$")
+    run: _Hex32
     images: int = Field(gt=0, lt=2**31)
     canaries: int = Field(ge=0, lt=2**31)
+    digest: _Hex32
+    coin: _Hex32
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     refused: str | None = Field(max_length=300)
+    coin: str = Field(pattern=r"^([0-9a-f]{64})?$")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> _Answer:
+        if (self.refused is None) != bool(self.coin):
+            raise ValueError("refused, or a part of the coin")
+        return self
 
 
 @dataclass(frozen=True)
@@ -75,6 +104,7 @@ class QueryResult:
         external: of each, whether the developer proved that it is in the committed external set.
         canaries: how many were opened and scored as the run had scored them.
         rounds, bytes_sent, bytes_received: of the scoring, on the link between auditor and developer.
+        decoders: what each of the two says it reads image files with; None: it does not say.
     """
 
     scores: Tensor
@@ -83,6 +113,7 @@ class QueryResult:
     rounds: int
     bytes_sent: int
     bytes_received: int
+    decoders: Mapping[Role, str | None]
 
 
 def ask(
@@ -96,31 +127,33 @@ def ask(
 
     Raises:
         UsageError: the developer does not answer; its reason.
-        ProtocolError: a canary has another score than in the run, or a message is not what the protocol allows.
+        ProtocolError: a canary has another score than in the run, the two saw different frames, or a message is not
+            what the protocol allows.
         EvidenceError: an opened member or an external image is not the committed one.
     """
-    total = len(images) + canaries
-    if too_many := side.refuses(total):
-        raise UsageError(too_many, "The limit is evidence.max_queries of the experiment, and both count")
-    side.link.send_json(ASK, {"run": side.run_id, "images": total, "canaries": canaries})
+    total, pixels, own = len(images) + canaries, digests(images), coin.nonce()
+    if too_many := side.refuses(total) or too_many_canaries(side, canaries, MAX_CANARIES):
+        raise UsageError(too_many, "The limit is evidence.max_queries of the experiment, and canaries count, too")
+    digest, committed = images_digest(pixels), coin.commitment(own)
+    asked: dict[str, JsonValue] = {"run": side.run_id, "images": total, "canaries": canaries}
+    side.link.send_json(ASK, {**asked, "digest": digest, "coin": committed})
     answer = read(_Answer, side.link.receive_json(ANSWER), "answer")
     if answer.refused is not None:
         raise UsageError(f"the developer does not answer: {excerpt(answer.refused, 300)}")
-    opened, expected = open_members(side, recorded, canaries)
-    # Where the canaries stand is this machine's secret until the developer has answered for all images.
-    order = torch.from_numpy(np.random.Generator(np.random.PCG64(secrets.randbits(128))).permutation(total))
-    mixed = torch.cat([images, opened])[order]
-    for number, batch in enumerate(torch.split(mixed, SCORE_BATCH)):
-        side.link.send(PIXELS, number, batch)
-    pixels = digests(mixed)
-    side.write_down(pixels)
-    logits, rounds, sent, received = _score(side, head, total)
-    external = proven_external(side, pixels)
-    back = torch.argsort(order)
-    check_canaries(logits[back][len(images) :], expected)
-    scores = logits[back][: len(images)].sigmoid()
-    flags = [external[int(at)] for at in back[: len(images)]]
-    return QueryResult(scores, flags, canaries, rounds, sent, received)
+    side.link.send(COIN, 0, as_tensor(own))
+    drawn = coin.Coin(side.session.id, own, bytes.fromhex(answer.coin))
+    positions, order = _draw(side, drawn, canaries, total)
+    side.write_query(total, digest, positions)
+    with hashed(side.link) as link:
+        open_members(side, link, positions)
+        for number, batch in enumerate(torch.split(images, SCORE_BATCH)):
+            link.send(PIXELS, number, batch)
+        logits, rounds, sent, received = _score(side, link, head, total)
+        external = proven_external(side, link, pixels)
+        side.write_answer(frames_of(link))
+    scores = logits[torch.argsort(order)].sigmoid()
+    check_canaries(scores[len(images) :], recorded_members(recorded, positions))
+    return QueryResult(scores[: len(images)], external, canaries, rounds, sent, received, side.decoders)
 
 
 def answer(
@@ -134,33 +167,36 @@ def answer(
 
     Raises:
         UsageError: the query is refused; the auditor is told why.
+        ProtocolError: the auditor sends other images than it had named, the two saw different frames, or a message is
+            not what the protocol allows.
     """
     asked = read(_Ask, side.link.receive_json(ASK), "query")
-    refused = side.refuses(asked.images)
-    if asked.canaries > min(opens, side.experiment.data.members):
-        refused = f"{asked.canaries} canaries are asked for, this developer opens {opens} (--open-members)"
+    refused = side.refuses(asked.images) or too_many_canaries(side, asked.canaries, opens)
     if asked.canaries >= asked.images:
         refused = "there are no images but canaries"
     if asked.run != side.run_id:
         refused = f"it is about another run ({asked.run[:12]}, here {side.run_id[:12]}) of the same experiment"
-    side.link.send_json(ANSWER, {"refused": refused})
+    own = coin.nonce()
+    side.link.send_json(ANSWER, {"refused": refused, "coin": "" if refused else own.hex()})
     if refused is not None:
         side.link.flush()
         raise UsageError(f"the query was refused: {refused}")
     tell_dealer(asked.images)
-    if asked.canaries:
-        show_members(side, prover, asked.canaries)
-    batches = []
-    for number, rows in enumerate(frame_rows(asked.images)):
-        batches += side.link.receive(PIXELS, number, (torch.uint8, (rows, *side.shape)))
-    images = torch.cat(batches)
-    pixels = digests(images)
-    side.write_down(pixels)
-    head = shared_head(side.experiment, side.link, DEVELOPER, side.supply)
-    head.share_weights(None, None)
-    features = torch.cat([features_of(classifier, batch) for batch in batches])
-    scored(head, features, asked.images, lambda done: side.on_progress("images", done, asked.images))
-    prove_external(side, prover, pixels)
+    (theirs,) = side.link.receive(COIN, 0, (torch.uint8, (coin.NONCE_BYTES,)))
+    if coin.commitment(as_bytes(theirs)) != asked.coin:
+        raise ProtocolError(
+            "the auditor shows another part of the coin than it had committed to",
+            "No member was opened and nothing was logged. Ask the auditor which version it runs",
+        )
+    drawn = coin.Coin(side.session.id, as_bytes(theirs), own)
+    positions, order = _draw(side, drawn, asked.canaries, asked.images)
+    side.write_query(asked.images, asked.digest, positions)
+    with hashed(side.link) as link:
+        members = show_members(link, prover, positions)
+        images = _receive_images(side, link, asked.images - asked.canaries, asked.digest)
+        _answer_rows(side, link, classifier, torch.cat([images, members])[order])
+        prove_external(link, prover, digests(images))
+        side.write_answer(frames_of(link))
     side.link.flush()
     return asked.images
 
@@ -196,9 +232,45 @@ def features_of(classifier: Classifier, batch: Tensor) -> Tensor:
     return features.float().cpu()
 
 
-def _score(side: QuerySide, weights: Mapping[str, Tensor], total: int) -> tuple[Tensor, int, int, int]:
+def too_many_canaries(side: QuerySide, canaries: int, opens: int) -> str | None:
+    """Why so many are too many; None: they are not. Args: opens: members that the developer opens at most."""
+    most = min(opens, MAX_CANARIES, side.experiment.data.members)
+    if canaries <= most:
+        return None
+    said = " (--open-members)" if most == opens else ""
+    return f"{canaries} canaries are asked for, this developer opens {most}{said}"
+
+
+def _draw(side: QuerySide, drawn: coin.Coin, canaries: int, total: int) -> tuple[list[int], Tensor]:
+    """Positions of the canaries among the members; for each row that is scored, which of images and canaries it is."""
+    positions = drawn.draw("canaries", side.experiment.data.members, canaries)
+    return positions, torch.tensor(drawn.draw("order", total, total))
+
+
+def _receive_images(side: QuerySide, link: Channel, count: int, digest: str) -> Tensor:
+    """What the auditor asks about, uint8 [count, C, H, W]."""
+    batches = []
+    for number, rows in enumerate(frame_rows(count)):
+        batches += link.receive(PIXELS, number, (torch.uint8, (rows, *side.shape)))
+    images = torch.cat(batches)
+    if images_digest(digests(images)) != digest:
+        raise ProtocolError(
+            "the auditor sent other images than those that it had named in the log",
+            "They were not scored. The query counts",
+        )
+    return images
+
+
+def _answer_rows(side: QuerySide, link: Channel, classifier: Classifier, rows: Tensor) -> None:
+    head = shared_head(side.experiment, link, DEVELOPER, side.supply)
+    head.share_weights(None, None)
+    features = torch.cat([features_of(classifier, batch) for batch in torch.split(rows, SCORE_BATCH)])
+    scored(head, features, len(rows), lambda done: side.on_progress("images", done, len(rows)))
+
+
+def _score(side: QuerySide, link: Channel, weights: Mapping[str, Tensor], total: int) -> tuple[Tensor, int, int, int]:
     """Logits, float64 [total], and what they cost: rounds, bytes sent, bytes received."""
-    head = shared_head(side.experiment, side.link, AUDITOR, side.supply)
+    head = shared_head(side.experiment, link, AUDITOR, side.supply)
     masks = SecretStream(secrets.token_bytes(SEED_BYTES), "shares of the head")
     drawn = masks.draw(0, [(torch.int64, shape) for shape in head.shapes.values()])
     stats = side.link.stats

@@ -125,7 +125,7 @@ class ScheduleCursor(Iterator[Item]):
     def stop(self) -> list[Item]:
         """Pass over all that is left of the joint epochs. Returns what was passed over."""
         passed: list[Item] = []
-        while not _after_joint(self._left[0]):
+        while self._left and not _after_joint(self._left[0]):
             passed.append(self._left.popleft())
         return passed
 

@@ -136,7 +136,8 @@ class Trainer:
                     phase = item.phase
                     at = item.number % self.experiment.steps_per_epoch
                     yield self._sealed_step(item) if item.sealed else self._joint_step(item, members[at], external[at])
-            yield self._epoch_event(epoch, phase, start, figures)
+            at = self.stopped if phase == "score" and self.stopped is not None else epoch
+            yield self._epoch_event(at, phase, start, figures)
 
     def _evaluated(
         self, stopper: Stopper, epoch: int, scores: dict[str, Tensor], cursor: ScheduleCursor

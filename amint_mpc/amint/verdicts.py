@@ -24,6 +24,7 @@ from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from amint_mpc.amint.metrics import best_threshold
+from amint_mpc.errors import DataError
 
 NOTE = "No verdict says that an image was not used: external images shape the classifier and score lowest of all."
 """Stands beside every verdict that is shown."""
@@ -45,7 +46,13 @@ class Calibrated:
 
     @classmethod
     def of(cls, scores: Mapping[str, Tensor]) -> Calibrated:
-        """Args: scores: of the five sets of a run, as in scores.safetensors."""
+        """Args: scores: of the five sets of a run, as in scores.safetensors.
+
+        Raises:
+            DataError: one is no number between 0 and 1.
+        """
+        for name, values in scores.items():
+            check_scores(values, f"the {name}")
         threshold = best_threshold(scores["members_calibration"], scores["unseen_calibration"])
         shares = [float((scores[name] >= threshold).double().mean()) for name in ("unseen_report", "members_report")]
         return cls(threshold, shares[0], shares[1], np.sort(scores["unseen_calibration"].double().numpy()))
@@ -61,8 +68,25 @@ class Verdict:
     q: float
 
 
+def check_scores(scores: Tensor, of: str) -> None:
+    """Scores are membership probabilities; NaN would be neither above nor below a threshold, and have the lowest p.
+
+    Raises:
+        DataError: one is no number between 0 and 1.
+    """
+    if not bool(((scores >= 0) & (scores <= 1)).all()):
+        raise DataError(
+            f"a score of {of} is no number between 0 and 1", "A file of the run was changed, or the run went wrong"
+        )
+
+
 def verdicts(scores: Tensor, calibrated: Calibrated) -> list[Verdict]:
-    """Of all images of one query, float64 [n]."""
+    """Of all images of one query. Args: scores: float64 [n].
+
+    Raises:
+        DataError: one is no number between 0 and 1.
+    """
+    check_scores(scores, "an image")
     values = scores.double().numpy()
     as_high = len(calibrated.unseen) - np.searchsorted(calibrated.unseen, values, side="left")
     p = (as_high + 1) / (len(calibrated.unseen) + 1)

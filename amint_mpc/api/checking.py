@@ -10,9 +10,11 @@ from amint_mpc.api.folders import RunLike, folder_of, party_folders
 from amint_mpc.evidence import verify as evidence
 from amint_mpc.evidence.verify import Verified
 from amint_mpc.pages.files import read_record, regular
+from amint_mpc.printable import excerpt
 from amint_mpc.results import Summary
 from amint_mpc.runlog.expected import ExpectedEntries
 
+SHOWN = 20
 TO_COMPARE = "Two keys signed. Whose they are is for you to compare, or give `trust`."
 KEYS_OF_NOBODY = (
     "This run was made in one process: one program held both keys, and deleted them. The log shows which steps were "
@@ -39,7 +41,8 @@ class Checked:
             ("log", f"{log.head.size} entries, root {log.head.root}"),
             ("steps", f"{log.steps}, none missing, repeated or moved"),
             ("signed", f"{log.signed} heads and the statement, by developer and auditor"),
-            ("weights", ", ".join(found.weights) or "none in this folder"),
+            ("covered", ", ".join(found.covered)),
+            ("not covered", ", ".join(excerpt(name, 80) for name in found.uncovered[:SHOWN]) or "nothing"),
             *((f"key of the {role}", mark) for role, mark in found.fingerprints.items()),
         ]
         return tables.table(("the evidence holds", ""), rows, (self.note,))
@@ -62,9 +65,12 @@ def verify(run: RunLike, *, trust: Path | str | None = None) -> Checked:
     found = [evidence.verify(folder, ExpectedEntries, own) for folder, own in zip(folders, pinned, strict=True)]
     for other in folders[1:]:
         evidence.compare_logs(folders[0], other)
-    weights = tuple(name for each in found for name in each.weights)
     last = found[-1]
-    whole = Verified(last.experiment, last.log, last.fingerprints, last.pinned, weights)
+    covered, uncovered = (
+        tuple(dict.fromkeys(name for names in lists for name in names))
+        for lists in ([each.covered for each in found], [each.uncovered for each in found])
+    )
+    whole = Verified(last.experiment, last.log, last.fingerprints, last.pinned, covered, uncovered)
     return Checked(folders, whole, _note(folders[-1], whole))
 
 

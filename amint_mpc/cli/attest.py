@@ -67,6 +67,7 @@ def _show(ours: Attestation) -> None:
         "wheels": ours.wheels,
         "python": ours.python,
         "machine": ours.machine,
+        "decoder": ours.decoder or "none",
         "image": f"{ours.image}   as the environment says" if ours.image else "none told",
     }
     for name, text in lines.items():

@@ -99,12 +99,14 @@ def _ask(
     console: Console,
     as_json: bool,
 ) -> None:
+    from amint_mpc.afterwards import decoders as decoding
     from amint_mpc.afterwards import parties
     from amint_mpc.amint.verdicts import NOTE, Calibrated, verdicts
     from amint_mpc.api import auditing
     from amint_mpc.config import load_experiment
     from amint_mpc.evidence.canonical import pixels_digest
     from amint_mpc.evidence.files import EXPERIMENT
+    from amint_mpc.evidence.software_digests import decoder
 
     if canaries < 0 or (canaries and backbone is not None):
         raise UsageError("canaries are 0 or more, and there are none with --local")
@@ -123,13 +125,15 @@ def _ask(
             if asked_here.evidence is None:
                 raise UsageError(f"there is no log in {run}", "Name a run that kept one: nothing else can be verified")
             scores, found = asked_here.scores, asked_here.evidence
+            now: dict[Role, str | None] = {"auditor": decoder()}
             external: list[bool | None] = [None] * len(files)
         else:
             party = load_party(party_file, "auditor")
             asked, found = parties.auditor(run, party, pixels, canaries, console.print, on_progress)
-            scores, external = asked.scores, list(asked.external)
+            scores, external, now = asked.scores, list(asked.external), dict(asked.decoders)
             cost = {"canaries": canaries, "rounds": asked.rounds}
             cost |= {"mb_sent": asked.bytes_sent / 1e6, "mb_received": asked.bytes_received / 1e6}
+    decoders = decoding.decoders(found, now)
     rows = [
         {
             "file": file.name,
@@ -153,6 +157,8 @@ def _ask(
         "false_positive_rate": calibrated.false_positives,
         "true_positive_rate": calibrated.found,
         "unseen_calibration_images": len(calibrated.unseen),
+        "decoders": decoders,
+        "decoders_differ": decoding.note(decoders),
         **cost,
         "seconds": time.perf_counter() - start,
         "note": NOTE,
@@ -214,6 +220,8 @@ def _sentences(summary: dict[str, Any], calibrated: Calibrated) -> str:
         "q: adjusted for the number of images (Benjamini-Hochberg)."
     )
     lines.append(summary["note"])
+    if summary["decoders_differ"]:
+        lines.append(summary["decoders_differ"])
     if not summary["local"]:
         what = f"{summary['rounds']} rounds, {summary['mb_sent']:.2f} MB sent and {summary['mb_received']:.2f} received"
         lines.append(f"{summary['seconds']:.1f} s, {what}, {summary['canaries']} canaries as they should be")

@@ -12,11 +12,13 @@ from amint_mpc.cli import options
 from amint_mpc.cli.terminal import echo
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.eventlines import json_line
+from amint_mpc.printable import excerpt
 
 if TYPE_CHECKING:
     from amint_mpc.evidence.log import TreeHead
     from amint_mpc.evidence.verify import Verified
 
+SHOWN = 8
 _HEAD = re.compile(r"([0-9]{1,9}):([0-9a-f]{64})")
 _folder = click.Path(path_type=Path, file_okay=False)
 
@@ -94,10 +96,18 @@ def _record(found: Verified) -> dict[str, Any]:
         "images": log.begin["data"],
         "queries": log.queries,
         "queried_images": log.queried,
+        "answered_queries": log.answered,
+        "dealt": log.dealt,
         "fingerprints": dict(found.fingerprints),
         "compared_with_trusted": list(found.pinned),
-        "weights": list(found.weights),
+        "covered": list(found.covered),
+        "not_covered": list(found.uncovered),
     }
+
+
+def _few(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(excerpt(name, 80) for name in names[:SHOWN]) + more
 
 
 def _counts(data: dict[str, Any]) -> list[str]:
@@ -114,10 +124,14 @@ def _text(found: Verified) -> str:
         f"steps       {log.steps}, none missing, repeated or moved{early}",
         f"signed      {log.signed} heads and the statement, by developer and auditor",
         f"images      {', '.join(_counts(log.begin['data']))}, committed to before the first step",
-        f"weights     {', '.join(found.weights) or 'none in this folder'}{' as logged' if found.weights else ''}",
+        f"covered     {', '.join(found.covered)}: as the log has them",
     ]
+    if found.uncovered:
+        lines.append(f"not covered {_few(found.uncovered)}: nothing says whether they were changed")
     if log.queries:
-        lines.append(f"queries     {log.queries}, of {log.queried} images in all")
+        lines.append(f"queries     {log.queries}, of {log.queried} images in all; {log.answered} with a logged answer")
+    if log.dealt is not None:
+        lines.append(f"dealt       {log.dealt['blocks']} blocks, signed by the dealer; {log.dealt['checked']} checked")
     for role, mark in found.fingerprints.items():
         lines.append(f"{role:11} {mark}{'   (trusted)' if role in found.pinned else ''}")
     if missing := [role for role in found.fingerprints if role not in found.pinned]:

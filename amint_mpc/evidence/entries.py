@@ -17,8 +17,8 @@
                 canaries, what both decode image files with
     answer      after the query that it answers: digests of the frames; signed, too
 
-Version 1 has no `sealed`, `dealt` and `answer`: steps of the sealed phase are steps, files are not covered, a query says
-how many images and which. Its logs hold for ever. One that is queried today gets today's `query` and `answer`.
+Version 1 has no `sealed`, `dealt` and `answer`: steps of the sealed phase are steps, files are not covered, a query
+says how many images and which. Its logs hold for ever. One that is queried today gets today's `query` and `answer`.
 
 Names of figures are free, so that a log keeps those of its time (`amint_mpc.results` has today's).
 

@@ -59,6 +59,7 @@ class Log:
         self.path = path
         self._file = file
         self._tree, self._previous = GrowingRoot(), EMPTY
+        self._held: list[bytes] | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -78,7 +79,8 @@ class Log:
 
     @classmethod
     def resume(cls, path: Path) -> Log:
-        """Go on with a log, after its chain has been checked.
+        """Go on with a log, after its chain has been checked. What is appended is on the disk once `sync` has written
+        it, in one piece: whoever is stopped before leaves the log as it was.
 
         Raises:
             EvidenceError: the chain is broken.
@@ -91,6 +93,7 @@ class Log:
             raise UsageError(f"cannot write {path}: {error.strerror}") from None
         for leaf in leaves:
             log._grow(leaf)
+        log._held = []
         return log
 
     def append(self, kind: str, record: Mapping[str, Value]) -> int:
@@ -106,7 +109,10 @@ class Log:
             line = encode({**record, "index": index, "kind": kind, "previous": self._previous.hex()})
             if len(line) > MAX_LINE:
                 raise ValueError(f"an entry of {len(line)} bytes; a line takes {MAX_LINE}")
-            self._file.write(line + b"\n")
+            if self._held is None:
+                self._file.write(line + b"\n")
+            else:
+                self._held.append(line + b"\n")
             self._grow(leaf_hash(line))
             return index
 
@@ -117,6 +123,9 @@ class Log:
 
     def sync(self) -> None:
         """Return when everything is on the disk."""
+        if self._held:
+            self._file.write(b"".join(self._held))
+            self._held = []
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

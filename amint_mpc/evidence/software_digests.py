@@ -5,6 +5,7 @@
     dependencies  name==version of everything that the package needs, and of what that needs in turn
     wheels        the files that came with each of them, by the hashes that their installer wrote down (RECORD)
     image         of the container, as whoever started it says
+    decoder       what reads image files: another one may give other pixels, and other pixels are another image
 
 Guarantees
     A file changed, added, removed or renamed gives another code digest; bytecode and the compiled kernel do not.
@@ -33,6 +34,7 @@ from types import MappingProxyType
 from typing import Annotated
 
 from packaging.requirements import Requirement
+from PIL import features
 from pydantic import BaseModel, ConfigDict, Field
 
 import amint_mpc
@@ -64,6 +66,7 @@ class Software(BaseModel):
     python: Text
     machine: Text
     image: ImageDigest | None
+    decoder: Text | None = None  # records of before have none
 
     def record(self) -> dict[str, Value]:
         """For a log or a statement: canonical JSON can hold it."""
@@ -97,6 +100,7 @@ def software() -> Software:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         machine=f"{platform.system()} {platform.machine()}"[:64],
         image=image_digest(),
+        decoder=decoder(),
     )
 
 
@@ -161,6 +165,18 @@ def dependencies(package: str) -> dict[str, tuple[str, str]]:
             left += [(_normal(asks.name), each) for each in ("", *asks.extras)]
     del found[_normal(package)]
     return dict(sorted(found.items()))
+
+
+def decoder() -> str:
+    """Name and version of Pillow, and of the libraries in it whose pixels differ from version to version."""
+    parts = [f"Pillow {features.version('pil')}"]
+    turbo = features.version_feature("libjpeg_turbo")
+    jpeg = features.version("jpg")
+    if turbo or jpeg:
+        parts.append(f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {jpeg}")
+    if webp := features.version("webp"):
+        parts.append(f"libwebp {webp}")
+    return re.sub(r"[^ -~]", "?", ", ".join(parts))[:64].strip()
 
 
 def image_digest() -> str | None:

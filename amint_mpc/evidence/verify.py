@@ -3,7 +3,7 @@
     1. The certificates are those of the log, and the pinned ones where there are such.
     2. The log: its chain, every head that both signed, no step missing, repeated or moved, the experiment's batches.
     3. The statement is the one that the log leads to, signed by both.
-    4. The weights that lie in the folder are those of the log's end; the auditor's salt opens its commitment.
+    4. The files that lie in the folder are those of the log's end, as far as it names them (`evidence.covered`).
 
 Guarantees
     The first thing that is wrong is named, with its entry and step.
@@ -20,25 +20,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.config import PARTIES, ROLES, Experiment, Role, load_experiment
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence import signing
-from amint_mpc.evidence.canonical import Value, tensors_digest
+from amint_mpc.evidence.canonical import Value
 from amint_mpc.evidence.chain import Walked, Walker
 from amint_mpc.evidence.commitments import DataCommitment
-from amint_mpc.evidence.entries import SALT_BYTES, ExpectedLog, head_commitment
-from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, SALT, STATEMENT, check_regular, read_bounded
+from amint_mpc.evidence.covered import check_files, not_covered
+from amint_mpc.evidence.entries import ExpectedLog
+from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, STATEMENT, check_regular, read_bounded
 from amint_mpc.evidence.log import MAX_LINE, TreeHead, version_of
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, compare, statement
 from amint_mpc.reading import read_mapping
@@ -55,14 +53,16 @@ class Verified:
         log: what the log says.
         fingerprints: of the certificates whose keys signed, the dealer's too where it did.
         pinned: the roles whose certificate was compared.
-        weights: files of the folder that belong to the log's end.
+        covered: files of the folder that are those of the log. uncovered: what else lies there, which nothing vouches
+            for; folders end with a slash.
     """
 
     experiment: Experiment
     log: Walked
     fingerprints: Mapping[Role, str]
     pinned: tuple[Role, ...] = ()
-    weights: tuple[str, ...] = ()
+    covered: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
 
 
 def verify(
@@ -102,7 +102,8 @@ def verify(
     _check_classifier(experiment, found)
     _check_statement(run / STATEMENT, found, certificates)
     compared = tuple(role for role in fingerprints if role in (pinned or ()))
-    return Verified(experiment, found, fingerprints, compared, tuple(_check_weights(run, found)))
+    covered = tuple(check_files(run, found.end))
+    return Verified(experiment, found, fingerprints, compared, covered, not_covered(run, covered))
 
 
 def compare_logs(mine: Path, other: Path) -> None:
@@ -220,26 +221,3 @@ def _check_statement(path: Path, found: Walked, certificates: Mapping[Role, x509
     marks = [(identity.fingerprint(certificates[role]), sig) for role, sig in zip(PARTIES, signatures, strict=True)]
     if signing.seal(PAYLOAD_TYPE, payload, marks) != raw:
         raise EvidenceError("statement: a keyid is not the fingerprint of the certificate that signed")
-
-
-def _check_weights(run: Path, found: Walked) -> Iterator[str]:
-    """The names of the files that were compared."""
-    backbone, head = run / "backbone.safetensors", run / "head.safetensors"
-    if backbone.is_file():
-        if tensors_digest(_tensors(backbone)) != found.end["backbone"]:
-            raise EvidenceError(f"{backbone.name} is not the classifier of the log's end")
-        yield backbone.name
-    if head.is_file():
-        text = read_bounded(run / SALT, 1024).strip()
-        if len(text) != 2 * SALT_BYTES or any(byte not in b"0123456789abcdef" for byte in text):
-            raise EvidenceError(f"{SALT} is not a salt of a commitment")
-        if head_commitment(bytes.fromhex(text.decode()), _tensors(head)) != found.end["head"]:
-            raise EvidenceError(f"{head.name} with {SALT} is not the head that was committed to at the log's end")
-        yield head.name
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise EvidenceError(f"{path.name} holds no tensors ({type(error).__name__})") from None

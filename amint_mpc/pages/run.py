@@ -139,7 +139,7 @@ def _scores(path: Path, experiment: Experiment, summary: Summary) -> Scores:
     scores = Scores(threshold=summary.threshold, **sets)
     noted = summary.figures.get(CALIBRATED)
     given = balanced_accuracy(scores.members_report, scores.unseen_report, scores.threshold)
-    if noted is None or abs(noted.value - given) > _FITS:
+    if noted is None or not abs(noted.value - given) <= _FITS:
         damaged(path, "the scores do not give the figures of summary.json")
     return scores
 

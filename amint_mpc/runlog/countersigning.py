@@ -21,6 +21,10 @@ SIGNATURE_SPEC: Spec = (torch.uint8, (signing.SIGNATURE_BYTES,))
 SIGNED_SPECS: tuple[Spec, ...] = ((torch.int64, (1,)), DIGEST_SPEC, SIGNATURE_SPEC)
 
 
+class LogsDiffer(ProtocolError):
+    """The two parties have different logs, and see that both."""
+
+
 def countersign(
     log: Log, own: Identity, certificate: x509.Certificate, peer: Role, link: Channel, number: int, agreed: int
 ) -> int:
@@ -34,7 +38,8 @@ def countersign(
         the entries under this one, itself included.
 
     Raises:
-        ProtocolError: the other party's log differs, or its signature is wrong.
+        LogsDiffer: the other party's log differs.
+        ProtocolError: its signature is wrong.
     """
     head = log.head()
     mine = signing.sign(own, HEAD_TYPE, signed_payload(head))
@@ -43,7 +48,7 @@ def countersign(
     theirs = TreeHead(int(size), as_bytes(root).hex())
     if theirs != head:
         link.flush()  # the other one is to see the same
-        raise ProtocolError(
+        raise LogsDiffer(
             f"the logs differ: {head.size} entries and root {head.root[:16]} here, {theirs.size} entries and root "
             f"{theirs.root[:16]} at the {peer}; they were the same up to entry {agreed - 1}",
             "Lay the two folders side by side: amint-mpc verify RUN --other RUN names the first entry that differs",

@@ -1,9 +1,6 @@
 """The private query in one process: what the auditor learns, what the developer does not, and what is refused."""
 
 import json
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,96 +10,17 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from amint_mpc import identity
 from amint_mpc.afterwards import parties, query
-from amint_mpc.afterwards.common import QuerySide
+from amint_mpc.afterwards.common import QuerySide, digests
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.cli import main
-from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import AmintError, DataError, EvidenceError, ProtocolError, UsageError
+from amint_mpc.evidence.entries import images_digest
 from amint_mpc.evidence.files import LOG
-from amint_mpc.evidence.verify import verify
-from amint_mpc.models.classifier import Classifier
+from amint_mpc.evidence.software_digests import software
 from amint_mpc.roles.heads import head_kind
-from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.transport.channel import Channel, FramedChannel, memory_pair
-from tests.evidence.bundles import Bundle
-from tests.mpc.local_dealer import local_supplies
-
-
-class Pair:
-    """Both parties' folders of one run, to be queried."""
-
-    def __init__(self, folders: dict[str, Bundle], to: Path) -> None:
-        self.folders = {role: bundle.copy(to / role) for role, bundle in folders.items()}
-        self.keys = self.folders["auditor"].keys
-        developer = self.folders["developer"].path
-        self.prover = Prover.load(developer, None)
-        self.classifier = parties.classifier(self.prover.experiment, developer / "backbone.safetensors", "cpu")
-        auditors = self.folders["auditor"].path
-        self.head, self.recorded = (
-            parties.head_of(self.prover.experiment, auditors),
-            parties.scores(self.prover.experiment, auditors),
-        )
-
-    @property
-    def images(self) -> SplitImages:
-        return self.prover.images
-
-    def side(self, role: Any, link: Channel, supply: Any, max_queries: int | None = None) -> QuerySide:
-        found = verify(self.folders[role].path, ExpectedEntries)
-        if max_queries is not None:
-            evidence = found.experiment.evidence.model_copy(update={"max_queries": max_queries})
-            object.__setattr__(found, "experiment", found.experiment.model_copy(update={"evidence": evidence}))
-        own = identity.load(self.keys / role, role)
-        peer = identity.trusted(self.keys / role, "developer" if role == "auditor" else "auditor")
-        return QuerySide(self.folders[role].path, found, own, peer, b"\1" * 32, link, supply)
-
-    def ask(
-        self,
-        images: Tensor,
-        canaries: int = 0,
-        opens: int = 10,
-        classifier: Classifier | None = None,
-        limits: tuple[int | None, int | None] = (None, None),
-        watch: Callable[[FramedChannel], Any] = lambda link: link,
-    ) -> query.QueryResult:
-        to_auditor, to_developer = memory_pair()
-        experiment = self.prover.experiment
-        seed = int.from_bytes(os.urandom(4), "little")
-        supplies = local_supplies(query.plans(experiment, len(images) + canaries), seed)
-        developer = self.side("developer", watch(to_auditor), supplies[0], limits[0])
-        auditor = self.side("auditor", to_developer, supplies[1], limits[1])
-        told: list[int] = []
-
-        def answer() -> int:
-            try:
-                return query.answer(developer, classifier or self.classifier, self.prover, opens, told.append)
-            except BaseException:
-                to_auditor.abort("failed")
-                raise
-
-        with ThreadPoolExecutor(1) as pool:
-            answered = pool.submit(answer)
-            try:
-                found = query.ask(auditor, images, self.head, self.recorded, canaries)
-            except BaseException:
-                to_developer.abort("failed")
-                self.answered = answered.exception()
-                raise
-            assert [answered.result()] == told == [len(images) + canaries]
-        to_auditor.close()
-        to_developer.close()
-        return found
-
-
-@pytest.fixture
-def pair(folders: dict[str, Bundle], tmp_path: Path) -> Pair:
-    return Pair(folders, tmp_path)
-
-
-def mixed(images: SplitImages) -> Tensor:
-    return torch.cat([images.members[:5], images.external[:4], images.unseen[:3]])
+from tests.afterwards.pair import Pair, mixed
 
 
 def test_scores_are_those_of_the_plaintext_head(pair: Pair) -> None:
@@ -128,8 +46,13 @@ def test_both_logs_hold_and_sign_every_query(pair: Pair) -> None:
     for bundle in pair.folders.values():
         found = bundle.verify()
         assert (found.log.queries, found.log.queried) == (2, 26)
-    entry = json.loads(logs[0].splitlines()[-2])
-    assert (entry["kind"], entry["images"]) == ("query", 13)
+        assert found.log.answered == 2
+    *_, asked, _, answered, _ = pair.folders["auditor"].entries
+    assert (asked["kind"], asked["images"], len(asked["canaries"])) == ("query", 13, 1)
+    assert asked["digest"] == images_digest(digests(mixed(pair.images)))
+    assert asked["decoders"] == {"developer": software().decoder, "auditor": software().decoder}
+    assert answered["kind"] == "answer"
+    assert answered["frames"]["developer"] != answered["frames"]["auditor"]
 
 
 @pytest.mark.parametrize("field", ["images", "digest", "session"])
@@ -137,7 +60,7 @@ def test_a_changed_query_is_found(pair: Pair, field: str) -> None:
     pair.ask(mixed(pair.images))
     bundle = pair.folders["auditor"]
     bundle.edit(bundle.at("query"), lambda entry: entry.update({field: 1 if field == "images" else "0" * 64}))
-    bundle.refused("entry 19 does not follow entry 18")
+    bundle.refused("entry 20 does not follow entry 19")
     bundle.rechain()
     bundle.refused("what was signed is not the log before it")
 
@@ -147,7 +70,9 @@ def test_an_unsigned_or_unlimited_query_is_found(pair: Pair) -> None:
     bundle = pair.folders["auditor"]
     whole = bundle.lines
     bundle.lines = whole[:-1]
-    bundle.refused("entries 18 to 18 at its end are not signed")
+    bundle.refused("entries 21 to 21 at its end are not signed")
+    bundle.lines = whole[:-3]
+    bundle.refused("entries 19 to 19 at its end are not signed")
     bundle.lines = whole
     bundle.edit(bundle.at("query"), lambda entry: entry.update(images=10**6))
     bundle.resign("developer", "auditor")

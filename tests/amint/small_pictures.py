@@ -13,7 +13,7 @@ CLASSES = 3
 
 
 def settings(seed: int = 1, *, members: int = 40, external: int = 56, unseen: int = 24, **training: Any) -> Experiment:
-    values = {"epochs": 2, "warmup_epochs": 1, "batch": 8, "evaluate_every": 0} | training
+    values = {"sealed_epochs": 0, "epochs": 2, "warmup_epochs": 1, "batch": 8, "evaluate_every": 0} | training
     return Experiment.model_validate(
         {
             "seed": seed,

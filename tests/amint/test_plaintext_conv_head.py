@@ -83,7 +83,7 @@ def test_the_loop_trains_with_it_as_with_any_head() -> None:
             "data": {"members": 20, "external": 28, "unseen": 12},
             "model": {"width": 2},
             "head": {"input": "conv", "filters": 2, "hidden": 4, "learning_rate": 0.1},
-            "training": {"epochs": 2, "warmup_epochs": 0, "batch": 8, "evaluate_every": 1},
+            "training": {"epochs": 2, "sealed_epochs": 0, "warmup_epochs": 0, "batch": 8, "evaluate_every": 1},
         }
     )
     kind = head_kind(experiment)

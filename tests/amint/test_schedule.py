@@ -12,7 +12,7 @@ def settings(epochs: int, evaluate_every: int, warmup: int = 2) -> Experiment:
     return Experiment.model_validate(
         {
             "data": {"members": 21, "external": 30, "unseen": 11},
-            "training": {"epochs": epochs, "warmup_epochs": warmup, "batch": 5, "evaluate_every": evaluate_every},
+            "training": {"epochs": epochs, "warmup_epochs": warmup, "batch": 5, "evaluate_every": evaluate_every, "sealed_epochs": 0},
         }
     )
 
@@ -43,6 +43,7 @@ def test_never_means_only_at_the_end() -> None:
 
 
 def test_score_batches_cover_a_set() -> None:
-    assert score_batches(600) == [SCORE_BATCH, SCORE_BATCH, 600 - 2 * SCORE_BATCH]
+    assert score_batches(600) == [200, 200, 200]
+    assert score_batches(601) == [201, 201, 201], "all of one size: the last two rows stand for no image"
     assert score_batches(SCORE_BATCH) == [SCORE_BATCH]
     assert score_batches(1) == [1]

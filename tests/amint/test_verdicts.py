@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from amint_mpc.amint.verdicts import Calibrated, verdicts
+from amint_mpc.errors import DataError
 
 
 def calibrated(unseen: list[float]) -> Calibrated:
@@ -48,3 +49,16 @@ def test_the_threshold_is_the_runs_own() -> None:
     }
     found = Calibrated.of(scores)
     assert (found.threshold, found.false_positives, found.found) == (0.5, 0.25, 0.5)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -0.1, 1.1])
+def test_what_is_no_score_gets_no_verdict(wrong: float) -> None:
+    """NaN would be below every threshold and have the lowest p of all."""
+    with pytest.raises(DataError, match="a score of an image is no number between 0 and 1"):
+        verdicts(torch.tensor([0.3, wrong]), calibrated([0.1]))
+    sets = ("members_calibration", "unseen_calibration", "members_report", "unseen_report", "external")
+    for name in sets:
+        scores = {each: torch.tensor([0.9, 0.1]) for each in sets}
+        scores[name] = torch.tensor([0.5, wrong])
+        with pytest.raises(DataError, match=f"a score of the {name} is no number between 0 and 1"):
+            Calibrated.of(scores)

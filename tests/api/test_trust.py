@@ -79,6 +79,9 @@ def test_a_run_folder_stands_for_itself_whatever_lies_in_it(run: InProcessRun, h
 )
 def test_scores_are_probabilities_of_the_agreed_sets(home: Path, change: Change) -> None:
     rewrite(home / "auditor" / "scores.safetensors", change)
+    with pytest.raises(EvidenceError, match=r"scores.safetensors with .* is not the one of the log's end"):
+        am.audit(home, IMAGES)
+    shutil.rmtree(home / "auditor" / "evidence")  # a run without a log
     with pytest.raises(DataError, match="does not hold the scores"):
         am.audit(home, IMAGES)
 
@@ -111,7 +114,8 @@ def test_what_is_no_experiment_and_what_are_no_images(home: Path) -> None:
 
 
 def test_a_pipe_in_a_bundle_is_refused_and_not_waited_for(home: Path) -> None:
-    for name in ("experiment.yaml", "evidence/statement.json", "evidence/certificates/auditor.pem"):
+    evidence = ("experiment.yaml", "evidence/statement.json", "evidence/certificates/auditor.pem")
+    for name in (*evidence, "head.safetensors", "scores.safetensors", "summary.json"):
         file = home / "auditor" / name
         kept = file.read_bytes()
         file.unlink()

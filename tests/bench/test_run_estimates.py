@@ -7,19 +7,21 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from amint_mpc.amint.schedule import ScoreSets, schedule, score_batches
+from amint_mpc.amint.schedule import ScoreSets, ShareFeatures, schedule, score_batches
+from amint_mpc.amint.sealing import mixed_rows
 from amint_mpc.bench import count
 from amint_mpc.bench.estimate import estimate, load_average
 from amint_mpc.bench.inprocess import parties, together
 from amint_mpc.cli import main
 from amint_mpc.config import ROLES, Experiment, load_experiment
 from amint_mpc.roles import seeds
+from amint_mpc.roles.coin import toss
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import head_kind, secure_optimizer
 from amint_mpc.roles.plans import targets
 from amint_mpc.transport.channel import memory_pair
 
-QUIET = ("disclosure.final_figures=false", "evidence.log=false")
+QUIET = ("disclosure.final_figures=false", "evidence.log=false", "security.checked_blocks=0")
 CONV = load_experiment(
     "smoke",
     [
@@ -32,32 +34,39 @@ SMOKE = load_experiment("smoke", [*QUIET, "training.evaluate_every=1"])
 
 def walked(experiment: Experiment) -> tuple[int, int, int, int]:
     """Rounds, and bytes of developer, auditor and dealer, of a run over memory channels."""
-    agreed = memory_pair()
+    agreed, session = memory_pair(), seeds.new_session(seeds.both_seeds())
 
     def agree(own: int) -> None:
         handshake(agreed[own], ROLES[own], ROLES[1 - own], experiment)
-        seeds.check_same_session(agreed[own], bytes(seeds.SESSION_BYTES))
+        toss(agreed[own], ROLES[own])
+        seeds.check_same_session(agreed[own], session)
 
     together([lambda: agree(0), lambda: agree(1)], lambda: None)
     inputs, labels = head_kind(experiment).inputs, targets(experiment.training.batch)
     with parties(head_kind(experiment), secure_optimizer(experiment)) as three:
         for item in schedule(experiment):
-            if not isinstance(item, ScoreSets):
-                if item.fresh_head:
-                    three.restart()
-                x = torch.zeros(len(labels), inputs, dtype=torch.float64)
-                three.train(x, labels, open_gradient=not item.sealed)
-                continue
-            for rows in (rows for _, count in item.sets for rows in score_batches(count)):
-                three.score(torch.zeros(rows, inputs, dtype=torch.float64))
+            if isinstance(item, ShareFeatures):
+                three.restart()
+                rows = torch.zeros(item.rows, inputs, dtype=torch.float64)
+                three.share_features(rows, secure_optimizer(experiment, sealed=True))
+            elif isinstance(item, ScoreSets):
+                for count in score_batches(item.count):
+                    three.score(torch.zeros(count, inputs, dtype=torch.float64))
+            elif item.sealed:
+                mixed = mixed_rows(experiment, item.number)
+                three.train_on_shared(mixed, targets(mixed.batch))
+            else:
+                three.train(torch.zeros(len(labels), inputs, dtype=torch.float64), labels)
         three.together(three.developer.open_weights, three.auditor.open_weights)
         ends = three.to_auditor.stats, three.to_developer.stats
         dealt = three.from_dealer.stats.bytes_sent
     for end in agreed:
         end.close()
-    # the hello and the session's number came first: two rounds, on a link of their own here
+    first = 4 if experiment.head.input == "conv" else 5
+    # the hello, three rounds of a coin and the session came first, on a link of their own here: the auditor, who shares a
+    # head, is five rounds from the start then, the developer, who opens CrypTen's session before, four
     return (
-        2 + max(stats.rounds for stats in ends),
+        first + max(stats.rounds for stats in ends),
         agreed[0].stats.bytes_sent + ends[0].bytes_sent,
         agreed[1].stats.bytes_sent + ends[1].bytes_sent,
         dealt,

@@ -17,7 +17,7 @@ from amint_mpc.errors import EvidenceError
 from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import encode
 from amint_mpc.evidence.entries import HEAD_TYPE, signed_payload
-from amint_mpc.evidence.files import LOG, STATEMENT
+from amint_mpc.evidence.files import FILES_SALT, LOG, STATEMENT
 from amint_mpc.evidence.log import TreeHead
 from amint_mpc.evidence.merkle import EMPTY, GrowingRoot, leaf_hash
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
@@ -125,6 +125,19 @@ class Bundle:
         plain = {entry["kind"]: self.plain(entry) for entry in entries}
         payload = statement(plain["begin"], plain["end"], TreeHead(tree.size, tree.root().hex()))
         self.seal(payload, {role: signing.sign(own, PAYLOAD_TYPE, payload) for role, own in owners.items()})
+
+    def of_version_1(self) -> None:
+        """As a run of that time would have been written and signed."""
+
+        def without(entry: Record, key: str) -> None:
+            del entry[key]
+
+        self.edit(0, lambda entry: without(entry, "dealer"))
+        self.edit(0, lambda entry: entry.update(version=1))
+        self.edit(self.at("end"), lambda entry: without(entry, "files"))
+        self.entries = [entry for entry in self.entries if entry["kind"] != "dealt"]
+        (self.path / FILES_SALT).unlink()
+        self.resign("developer", "auditor")
 
     @staticmethod
     def plain(entry: Record) -> Record:

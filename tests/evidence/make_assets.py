@@ -1,53 +1,43 @@
-"""Writes assets/ anew: PYTHONPATH=.:tests/roles python tests/evidence/make_assets.py
+"""Writes assets/version-2 anew: PYTHONPATH=. python tests/evidence/make_assets.py
 
-`good` is what `amint-mpc verify --export` gives. Each of bad/ is the same with one thing wrong; where a key is misused,
-those of both were used, and none is kept. Needed again only when the log's format gets another version.
+Each is what `amint-mpc verify --export` gives. What lies beside it in assets/ is of version 1 of the log and stays as
+it is: it was written by the programs of that time, `bad` with one thing wrong each. Needed again only when the log's
+format gets another version, in a folder of its own.
 """
 
 import shutil
 import tempfile
 from pathlib import Path
 
-from amint_mpc import identity
-from amint_mpc.evidence.export import export
-from amint_mpc.evidence.files import STATEMENT
-from tests.evidence.bundles import Bundle, flipped, logged_run
+import pytest
 
-ASSETS = Path(__file__).parent / "assets"
+from amint_mpc.afterwards import query
+from amint_mpc.errors import AmintError
+from amint_mpc.evidence.export import export
+from amint_mpc.evidence.log import VERSION
+from tests.afterwards.pair import Pair, mixed
+from tests.evidence.bundles import Bundle, logged_run
+from tests.runlog.both_logs import SEALED, BothLogs
+
+ASSETS = Path(__file__).parent / "assets" / f"version-{VERSION}"
+
+
+def hangs_up(*_: object) -> None:
+    raise AmintError("cut")
 
 
 def make(folder: Path) -> None:
-    """Args: folder: for the run that all of them are made from."""
-    logged_run(folder)
+    """Args: folder: for the runs that they are made from; their keys are thrown away with it."""
     shutil.rmtree(ASSETS, ignore_errors=True)
-    export(folder / "auditor", ASSETS / "good")
-    good = Bundle(ASSETS / "good", folder / "keys")
-
-    def bad(name: str) -> Bundle:
-        return good.copy(ASSETS / "bad" / name)
-
-    bad("changed-byte").edit(8, lambda entry: entry.update(batch=flipped(entry["batch"])))
-    bad("newer-version").edit(0, lambda entry: entry.update(version=3))
-    for name, change in {
-        "missing-step": lambda x: x[:8] + x[9:],
-        "repeated-step": lambda x: x[:9] + x[8:],
-        "swapped-order": lambda x: [*x[:8], x[9], x[8], *x[10:]],
-    }.items():
-        bundle = bad(name)
-        bundle.lines = change(bundle.lines)
-        bundle.resign("developer", "auditor")
-    bundle = bad("truncated")
-    bundle.lines = bundle.lines[:8]
-    strangers = folder / "strangers"
-    identity.create_for_one_machine({role: strangers / role for role in ("developer", "auditor")})
-    bad("wrong-key").resign("auditor", keys=strangers)
-    bundle = bad("one-party-alone")
-    bundle.edit(6, lambda entry: entry.update(backbone=flipped(entry["backbone"])))
-    bundle.resign("developer")
-    other = good.copy(ASSETS / "other-log")
-    other.edit(8, lambda entry: entry["frames"].update(auditor=flipped(entry["frames"]["auditor"])))
-    other.resign("developer", "auditor")
-    (bad("statement-of-another-run").path / STATEMENT).write_bytes((other.path / STATEMENT).read_bytes())
+    export(BothLogs(folder / "both", SEALED).folders["auditor"].path, ASSETS / "dealt-and-sealed")
+    run = logged_run(folder / "run")
+    pair = Pair({role: Bundle(path, folder / "run" / "keys") for role, path in run.folders.items()}, folder / "pair")
+    pair.ask(mixed(pair.images), canaries=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query, "open_members", hangs_up)
+        with pytest.raises(AmintError):
+            pair.ask(mixed(pair.images), canaries=2)
+    export(pair.folders["developer"].path, ASSETS / "queried")
 
 
 if __name__ == "__main__":

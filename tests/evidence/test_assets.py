@@ -26,7 +26,7 @@ BAD = {
 
 def test_the_good_one() -> None:
     found = Bundle(ASSETS / "good", ASSETS).verify()
-    assert (found.log.head.size, found.log.steps, found.log.signed, found.weights) == (18, 6, 4, ())
+    assert (found.log.head.size, found.log.steps, found.log.signed, found.covered) == (18, 6, 4, ("experiment.yaml",))
 
 
 @pytest.mark.parametrize(("name", "steps", "queried"), [("sealed", 10, 0), ("queried", 6, 26)])
@@ -37,6 +37,14 @@ def test_logs_of_version_1_hold_for_ever(name: str, steps: int, queried: int) ->
     found = bundle.verify()
     assert (found.log.steps, found.log.sealed, found.log.queried, found.log.answered) == (steps, 0, queried, 0)
     assert found.log.dealt is None
+
+
+def test_logs_of_version_2_hold_for_ever() -> None:
+    sealed = Bundle(ASSETS / "version-2" / "dealt-and-sealed", ASSETS).verify().log
+    assert (sealed.steps, sealed.sealed, sealed.dealt["blocks"], sealed.queries) == (10, 6, 40, 0)
+    queried = Bundle(ASSETS / "version-2" / "queried", ASSETS).verify().log
+    assert (queried.queries, queried.queried, queried.answered) == (2, 30, 1)
+    assert queried.dealt["checked"] > 0
 
 
 @pytest.mark.parametrize("kind", ["sealed", "dealt"])

@@ -281,7 +281,7 @@ def test_from_a_run_to_a_verdict(folders: dict[str, Bundle], tmp_path: Path) -> 
     [
         (("prove", "--run", "auditor", "--position", "0"), 2, "evidence/commitment.key"),
         (("prove", "--run", "developer", "--position", "48"), 2, "there is no image 48 among the members"),
-        (("prove", "--run", "developer", "--step", "6"), 2, "there is no step 6: the experiment has 6"),
+        (("prove", "--run", "developer", "--step", "6"), 2, "there is no step 6: the run has 6"),
         (("prove", "--run", "developer"), 2, "give one of --image, --position and --step"),
         (("prove", "--run", "developer", "--image", "text.png"), 5, "text.png is not an image"),
     ],

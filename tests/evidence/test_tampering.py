@@ -48,11 +48,11 @@ CHANGED = {  # kind, which of them, field, how, and what must be said
     "a step's epoch": ("step", 2, "epoch", lambda x: 2, r"step 2 \(epoch 3\): its epoch is not"),
     "whether a scoring is final": ("score", 1, "final", lambda _: True, r"the scoring \(epoch 3\): its final is not"),
     "a scoring's frames": ("score", 1, "frames.auditor", flipped, "does not follow entry 10, or"),
-    "the last classifier": ("end", 0, "backbone", flipped, "does not follow entry 16, or one of the two"),
-    "the head's commitment": ("end", 0, "head", flipped, "does not follow entry 16, or one of the two"),
-    "final figures": ("end", 0, "figures.mint_auc.value", lambda _: "1.0", "does not follow entry 16"),
-    "the opening's frames": ("end", 0, "frames.developer", flipped, "does not follow entry 16"),
-    "the last signed head": ("signed", -1, "root", flipped, "entry 17, the signed head of the end: what was signed"),
+    "the last classifier": ("end", 0, "backbone", flipped, "does not follow entry 17, or one of the two"),
+    "the head's commitment": ("end", 0, "head", flipped, "does not follow entry 17, or one of the two"),
+    "final figures": ("end", 0, "figures.mint_auc.value", lambda _: "1.0", "does not follow entry 17"),
+    "the opening's frames": ("end", 0, "frames.developer", flipped, "does not follow entry 17"),
+    "the last signed head": ("signed", -1, "root", flipped, "entry 18, the signed head of the end: what was signed"),
     "the last signature": ("signed", -1, "signatures.auditor", flipped, "the signature of the auditor is not"),
     "an index": ("step", 2, "index", lambda x: x + 1, "entry 8 is missing: entry 9 stands in its place"),
     "a link": ("step", 2, "previous", flipped, "entry 8 does not follow entry 7, or one of the two was changed"),
@@ -97,7 +97,7 @@ STRUCTURE: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
     "cut after a signed head": (lambda x: x[:8], r"it ends after 8 entries, where step 2 \(epoch 3\) should follow"),
     "cut before the last signature": (lambda x: x[:-1], "where the signed head of the end should follow"),
     "empty": (lambda x: [], "it ends after 0 entries, where the beginning should follow"),
-    "a line more": (lambda x: [*x, x[8]], "entry 18 is missing: entry 8 stands there, once more or out of order"),
+    "a line more": (lambda x: [*x, x[8]], "entry 19 is missing: entry 8 stands there, once more or out of order"),
     "an empty line": (lambda x: [*x[:8], b"", *x[8:]], "entry 8 was changed: it is not canonical JSON"),
     "spaces": (lambda x: [*x[:8], x[8].replace(b":", b": "), *x[9:]], "entry 8 was changed: it is not canonical"),
     "another order of keys": (
@@ -128,7 +128,7 @@ def test_entries_that_are_missing_repeated_or_malformed(name: str, bundle: Bundl
 
 def test_a_last_line_that_is_cut_off(bundle: Bundle) -> None:
     bundle.file(LOG, lambda raw: raw[:-9])
-    bundle.refused("entry 17 is cut off")
+    bundle.refused("entry 18 is cut off")
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_a_last_line_that_is_cut_off(bundle: Bundle) -> None:
         (lambda x: x[:6] + x[8:], r"entry 6, should be the checkpoint of epoch 2, and is step 2 \(epoch 3\)"),
         (lambda x: x[:5] + x[6:], r"entry 5, should be the scoring \(epoch 2\), and is a checkpoint \(epoch 2\)"),
         (lambda x: x[:7] + x[8:], "entry 7, should be the signed head after the checkpoint of epoch 2, and is step 2"),
-        (lambda x: [*x, x[8]], r"entry 18, step 2 \(epoch 3\) stands after the end"),
-        (lambda x: [*x, x[-1]], "entry 18, a signed head stands after the end"),
+        (lambda x: [*x, x[8]], r"entry 19, step 2 \(epoch 3\) stands after the end"),
+        (lambda x: [*x, x[-1]], "entry 19, a signed head stands after the end"),
     ],
     ids=["missing", "repeated", "swapped", "no checkpoint", "no scoring", "unsigned", "a step more", "signed twice"],
 )
@@ -171,7 +171,7 @@ def test_both_parties_together_can_and_a_published_head_tells(bundle: Bundle) ->
     bundle.edit(bundle.at("step", 2), lambda entry: deep(entry, "frames.auditor", flipped))
     bundle.resign("developer", "auditor")
     bundle.verify()
-    bundle.refused("entry 17, .* not the one whose head was published", anchors=(published,))
+    bundle.refused("entry 18, .* not the one whose head was published", anchors=(published,))
 
 
 def test_swapped_signatures(bundle: Bundle) -> None:
@@ -295,7 +295,7 @@ def test_a_published_head(bundle: Bundle) -> None:
     bundle.refused(
         "entry 2, the signed head .*: the log up to here is not the one whose head was published", anchors=(early,)
     )
-    bundle.refused("ends after 18 entries, and a head of 99 entries was published", anchors=(TreeHead(99, head.root),))
+    bundle.refused("ends after 19 entries, and a head of 99 entries was published", anchors=(TreeHead(99, head.root),))
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:

@@ -94,7 +94,10 @@ def test_its_evidence_holds_until_a_file_is_changed(tmp_path: Path) -> None:
         found = am.verify(it)
         assert found.found.log.steps == 4
         assert "not who took them" in found.note
-    assert am.verify(made).found.weights == ("backbone.safetensors", "head.safetensors")
+    assert set(am.verify(made).found.covered) == {
+        *("experiment.yaml", "backbone.safetensors", "head.safetensors"),
+        *("scores.safetensors", "first-head.safetensors", "summary.json"),
+    }
     head = made.folders["auditor"] / "head.safetensors"
     head.write_bytes((made.folders["auditor"] / FIRST_HEAD).read_bytes())
     with pytest.raises(EvidenceError, match="is not the head"):

@@ -36,7 +36,7 @@ from tests.roles.party_processes import Site
 
 TINY = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "head.learning_rate=0.03"),
-    *("training.epochs=9", "training.patience=2", "disclosure.epoch_figures=true"),
+    *("training.epochs=9", "security.checked_blocks=0", "training.patience=2", "disclosure.epoch_figures=true"),
 ]
 FIGURES = [
     0.6,
@@ -153,15 +153,12 @@ def test_the_dealer_deals_it_all_and_masks_between_are_never_used(run: Stopped) 
     total = sum(1 for _ in dealt(stretches_of(run.experiment)))
     assert run.secure.blocks == total
     steps = [
-        len(score_batches(n))
-        for item in schedule(run.experiment)[:20]
-        if isinstance(item, ScoreSets)
-        for _, n in item.sets
+        len(score_batches(item.count)) for item in schedule(run.experiment)[:20] if isinstance(item, ScoreSets)
     ]
     used = 16 + sum(steps)
     final = schedule(run.experiment)[-1]
     assert isinstance(final, ScoreSets)
-    last = sum(len(score_batches(n)) for _, n in final.sets)
+    last = len(score_batches(final.count))
     for supply in run.secure.supplies.values():
         assert supply.skipped == list(range(used, total - last))
         assert supply.taken == [*range(used), *range(total - last, total)]
@@ -234,13 +231,13 @@ def test_a_trial_without_a_dealer_passes_over_steps_too() -> None:
 @pytest.mark.timeout(300)
 def test_processes_that_stop_early_all_end_well(site: Callable[..., Site]) -> None:
     """Strictly better at eleven evaluations in a row: that does not happen at so small a learning rate."""
-    place = site("training.epochs=12", "training.warmup_epochs=0", "training.patience=1", "training.learning_rate=1e-6")
+    place = site("training.epochs=12", "training.warmup_epochs=0", "training.patience=1", "training.learning_rate=1e-6", "security.checked_blocks=0")
     children = {role: place.fork(role) for role in ("dealer", "auditor", "developer")}
     assert {role: child.wait() for role, child in children.items()} == dict.fromkeys(children, 0)
     summaries = {role: json.loads((place.run_folder(role) / "summary.json").read_text()) for role in children}
     stopped = summaries["auditor"]["stopped_epoch"]
     assert summaries["developer"]["stopped_epoch"] == stopped < 12
     assert summaries["developer"]["steps"] == summaries["auditor"]["steps"] == 4 * stopped
-    assert summaries["dealer"]["blocks"] == 12 * 4 + 11 * 2 + 5
+    assert summaries["dealer"]["blocks"] == 12 * 4 + 11 * 1 + 1
     assert "training ends here" in (place.run_folder("auditor") / "log.txt").read_text()
     assert "passing over" in (place.run_folder("developer") / "log.txt").read_text()

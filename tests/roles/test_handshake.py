@@ -123,9 +123,9 @@ def test_torchs_patch_and_python_may_differ() -> None:
 def test_other_protocol_is_refused_before_anything_else() -> None:
     def newer(hello: dict[str, Any]) -> None:
         hello.clear()
-        hello.update(protocol=4, something="new")
+        hello.update(protocol=5, something="new")
 
-    assert "protocol: here 3, auditor 4" in forged(newer).message
+    assert "protocol: here 4, auditor 5" in forged(newer).message
 
 
 MALFORMED: dict[str, Callable[[dict[str, Any]], object]] = {

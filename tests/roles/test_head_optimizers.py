@@ -34,7 +34,7 @@ from tests.mpc.local_dealer import local_supplies
 FEATURES = 24
 COMMON = [
     *("data.members=256", "data.external=256", "data.unseen=8", "training.batch=64", "training.epochs=9"),
-    *("training.evaluate_every=4", "head.hidden=64"),
+    *("training.evaluate_every=4", "head.hidden=64", "security.checked_blocks=0"),
 ]
 SETTINGS = {
     "sgd": ["head.learning_rate=0.1"],
@@ -126,7 +126,7 @@ def both(settings: list[str], dealer: str = "in place") -> Run:
                     run.losses.append(twin.loss)
                     run.twins.append(twin.weights)
             else:
-                for rows in (rows for _, count in item.sets for rows in score_batches(count)):
+                for rows in score_batches(item.count):
                     head.logits(torch.zeros(rows, FEATURES) if index == DEVELOPER else None, rows)
 
     def guarded(index: int) -> None:

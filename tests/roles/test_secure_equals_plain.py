@@ -34,7 +34,9 @@ from amint_mpc.transport.channel import Channel, memory_pair
 from tests.device import DEVICE
 from tests.mpc.local_dealer import local_supplies
 
+COIN = bytes(32)
 TINY = [
+    "security.checked_blocks=0",
     "data.members=48",
     "data.external=48",
     "data.unseen=40",
@@ -51,7 +53,7 @@ class Watched:
     def __init__(self, head: SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
         self.head, self.secure, self.twin = head, secure, twin
         self.meter, self.epoch_figures, self.finish = head.meter, head.epoch_figures, head.finish
-        self.stopper, self.run_log = head.stopper, head.run_log
+        self.stopper, self.run_log, self.order = head.stopper, head.run_log, head.order
         self.cosines: list[float] = []
         self.seen: list[Tensor] = []
         self.closest_share = float("inf")
@@ -126,9 +128,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         images, _ = developer.prepare(experiment, party, folders["developer"], told)
         secure = SecureHead(channels[0], DEVELOPER, supplies[0], *first.w1.shape, optimizer)
         secure.share_weights(None, None)
-        head = SecureMintHead(secure, channels[0], experiment)
+        head = SecureMintHead(secure, channels[0], experiment, COIN)
         made.append(Watched(head, secure, PlaintextHead(first, experiment.head.learning_rate)))
-        return developer.take_part(experiment, party, folders["developer"], told, images, made[0])
+        return developer.take_part(experiment, party, folders["developer"], told, images, made[0], lambda: None)
 
     def one(role: str, body: Callable[[], Any], channel: Channel) -> Any:
         try:
@@ -150,6 +152,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
                 channels[1],
                 SecureHead(channels[1], AUDITOR, supplies[1], *first.w1.shape, optimizer),
                 NullRunLog(channels[1]),
+                COIN,
+                lambda: None,
             ),
         }
         with ThreadPoolExecutor(2) as pool:
@@ -246,7 +250,7 @@ def test_a_loop_that_does_not_keep_to_the_experiment_is_told_so() -> None:
     experiment = load_experiment("smoke", TINY)
     channel, other = memory_pair()
     secure = SecureHead(channel, DEVELOPER, local_supplies([])[DEVELOPER], 96, 8, secure_optimizer(experiment))
-    head = SecureMintHead(secure, channel, experiment)
+    head = SecureMintHead(secure, channel, experiment, COIN)
     assert head.steps == 16
     for rows, members in ((24, 11), (23, 12), (20, 10)):
         with pytest.raises(UsageError, match="12 members and as many external"):
@@ -274,7 +278,7 @@ def test_a_value_out_of_range_ends_the_step() -> None:
     secure.share_weights(None, None)
     giver.join()
     for wrong in (8.01, float("nan")):
-        secure = SecureMintHead(secure, channels[0], experiment) if isinstance(secure, SecureHead) else secure
+        secure = SecureMintHead(secure, channels[0], experiment, COIN) if isinstance(secure, SecureHead) else secure
         with pytest.raises(ProtocolError, match="outside"):
             secure.step(torch.full((24, 96), wrong), 12)
     for channel in channels:

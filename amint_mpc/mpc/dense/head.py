@@ -160,7 +160,7 @@ class SecureHead:
         self._optimizer, self._updates, self._trained = optimizer, optimizer.updates(), 0
         masks = TableMasks(rows, self.inputs + 1)
         material = self._begin({TABLE.name: masks})
-        table = None if self.party == AUDITOR else self._encoded(x, rows, fp.SHARED_X_BITS)
+        table = None if self.party == AUDITOR else self._encoded(x, rows, fp.TABLE_BITS)
         self._table = self._rounds.run(share(self._rounds, masks, material[TABLE.name], table))
 
     def train_on_shared(self, rows: Combination, targets: Tensor) -> None:

@@ -35,8 +35,8 @@ def test_blocks_over_a_channel_complete_both_parties_material() -> None:
     def streams() -> tuple[SecretStream, SecretStream]:
         return SecretStream(secrets[0], "dealer"), SecretStream(secrets[1], "dealer")
 
-    served: list[int] = []
-    thread = threading.Thread(target=lambda: served.append(serve(dealer, streams(), [PLAN] * 3)))
+    served: list[str] = []
+    thread = threading.Thread(target=lambda: served.append(serve(dealer, streams(), [PLAN] * 3).hex()))
     thread.start()
     mine, theirs = streams()
     developer = Supply(mine, DEVELOPER, developer_end)
@@ -44,7 +44,8 @@ def test_blocks_over_a_channel_complete_both_parties_material() -> None:
     for step in range(3):
         check(developer.take(step, PLAN), auditor.take(step, PLAN))
     thread.join()
-    assert served == [3]
+    assert served == [developer.chain.hex()]
+    assert developer.chain.blocks == 3
     assert developer_end.stats.frames_sent == 0  # the dealer hears nothing
     dealer.close()
     with pytest.raises(PeerError):
