@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +12,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from amint_mpc.afterwards.played import TOLERANCE, has_frames
+from amint_mpc.afterwards.played import ELSEWHERE, TOLERANCE, has_frames
 from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.amint.snapshot import BACKBONE, backbone_of
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence.canonical import tensors_digest
-from amint_mpc.evidence.files import check_regular
+from amint_mpc.evidence.files import check_regular, read_bounded
 from amint_mpc.evidence.verify import Verified
 from amint_mpc.runlog.kept_frames import FOLDER
-from amint_mpc.runlog.replay_tape import digest
+from amint_mpc.runlog.replay_tape import THREADS, digest
 
 FINAL = "backbone.safetensors"
 SOFT_LABELS = "soft_labels"
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,25 @@ class Point:
     def place(self) -> str:
         """For messages."""
         return "the end" if self.last else f"the checkpoint of epoch {self.epoch}"
+
+
+@contextmanager
+def threads_of(run: Path) -> Iterator[None]:
+    """As many threads as the run's classifier had, where it was written down: another number rounds otherwise.
+
+    Raises:
+        EvidenceError: what is there is no number of threads.
+    """
+    before = torch.get_num_threads()
+    if (run / FOLDER / THREADS).exists():
+        text = read_bounded(run / FOLDER / THREADS, 16).strip()
+        if not text.isdigit() or not 0 < int(text) <= MAX_THREADS:
+            raise EvidenceError(f"replay: {THREADS} does not hold a number of threads")
+        torch.set_num_threads(int(text))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def points_of(found: Verified) -> list[Point]:
@@ -135,7 +156,7 @@ def difference(point: Point, mine: Mapping[str, Tensor], theirs: Mapping[str, Te
             raise EvidenceError(
                 f"replay: {point.place} does not follow: {_part(name)}: it differs by up to {apart:.2g} of a tensor's "
                 "largest value",
-                f"On another machine {TOLERANCE:g} is allowed; the images, the order or a gradient were others",
+                ELSEWHERE,
             )
         worst = max(worst, apart)
     return worst

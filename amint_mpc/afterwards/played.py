@@ -51,6 +51,10 @@ from amint_mpc.transport.hashing import Digests, HashingChannel
 
 TOLERANCE = 1e-3
 """How far a value may be from the one that was kept, as a share of the largest of its tensor."""
+ELSEWHERE = (
+    "The images, the order or a gradient were others. Or this is another machine, device or version of PyTorch than the "
+    "run's: sums are rounded otherwise there, which grows from step to step"
+)
 
 
 def has_frames(found: Verified) -> bool:
@@ -274,7 +278,7 @@ class PlayedHead:
             raise EvidenceError(
                 f"replay: {place}: the features that went into the head are not the classifier's: they differ by up to "
                 f"{apart:.2g} of the largest",
-                f"On another machine {TOLERANCE:g} is allowed; the images, the order or a gradient were others",
+                ELSEWHERE,
             )
         self.difference = max(self.difference, apart)
         return kept

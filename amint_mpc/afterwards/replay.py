@@ -14,9 +14,10 @@ gradients of the auditor's head, and its features are what went into that head. 
 be believed, `Replayed.assumes` says.
 
 Edge cases
-    The same machine, device and number of threads give the same bits. Elsewhere sums are rounded in another order: then
-    the largest difference is told, as a share of the largest value of its tensor, and `TOLERANCE` allowed. Within it a
-    developer could hide small changes of the classifier.
+    The same machine and device give the same bits; the run's number of threads is set, where it was kept. Elsewhere
+    sums are rounded in another order. The largest difference is told, as a share of the largest value of its tensor,
+    and `TOLERANCE` allowed, within which a developer could hide small changes. But training multiplies differences:
+    after some ten steps they are beyond it, and a replay elsewhere can show nothing of such an interval.
     Without frames (no dealer, a head through CrypTen's layers, a run of before) the gradients are those that the
     developer kept. Logs of version 1 are replayed from their first state as it was kept.
 """
@@ -39,6 +40,7 @@ from amint_mpc.afterwards.checkpoints import (
     gradients_before,
     points_of,
     state_at,
+    threads_of,
 )
 from amint_mpc.afterwards.played import TOLERANCE, PlayedHead, has_frames, played
 from amint_mpc.afterwards.proving import Prover
@@ -242,7 +244,7 @@ def replay(
     recent = version_of(prover.found) > 1
     if recent:
         check_one_teacher(run, points)
-    with head_of(prover, chosen[0].step) as head:
+    with threads_of(run), head_of(prover, chosen[0].step) as head:
         found = Again(prover, head, device, on_progress)
         found.start(chosen[0], recent and begin == 0)
         found.through(chosen)
@@ -283,9 +285,10 @@ def through_all(prover: Prover, head: ReplayHead, seen: MintHead | None = None, 
         EvidenceError, UsageError: as `replay`.
     """
     points = points_of(prover.found)
-    found = Again(prover, head, device, lambda *_: None, seen)
-    found.start(points[0], computed=False)
-    found.through(points)
+    with threads_of(prover.run):
+        found = Again(prover, head, device, lambda *_: None, seen)
+        found.start(points[0], computed=False)
+        found.through(points)
     return found.trainer
 
 

@@ -56,7 +56,7 @@ def replay(run: Path, steps: str | None, data: Path | None, device: str, as_json
     if found.assumes is not None:
         console.print(f"What this leaves to be believed: {found.assumes}.")
     if not found.exact:
-        console.print(f"Another machine, device or number of threads rounds otherwise; {TOLERANCE:g} is allowed.")
+        console.print(f"Another machine or device rounds otherwise; {TOLERANCE:g} is allowed.")
 
 
 def _range(text: str) -> tuple[int, int]:

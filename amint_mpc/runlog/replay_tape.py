@@ -7,6 +7,8 @@ In evidence/replay of its run folder, for each checkpoint of the log:
                                   were opened since the checkpoint before, float32 [steps, n, F]. The last interval, up
                                   to the end, has gradients alone.
 
+    threads                       of the classifier's sums, in whose order they are rounded
+
 The log holds a SHA-256 of both for each checkpoint, so that neither can be chosen later. The state follows from the
 images and the gradients. Gradients that are kept are the developer's word: the auditor cannot know an opened gradient.
 """
@@ -26,6 +28,9 @@ from amint_mpc.evidence.files import write_new
 from amint_mpc.runlog.kept_frames import FOLDER, KeptFrames
 
 
+THREADS = "threads"
+
+
 class Tape(HeadWrapper):
     """The secure head of a run, of which is kept what its steps can be done again with.
 
@@ -38,6 +43,7 @@ class Tape(HeadWrapper):
         super().__init__(head)
         self._folder, self._frames = folder, frames
         self._gradients: list[Tensor] = []
+        write_new(folder / FOLDER / THREADS, f"{torch.get_num_threads()}\n".encode(), mode=0o600)
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`."""

@@ -288,9 +288,21 @@ def test_a_changed_state_is_found(name: str, folder: Path) -> None:
     refused(folder, f"what was kept for the checkpoint {said} what the log names")
 
 
+def test_the_number_of_threads_is_that_of_the_run(folder: Path) -> None:
+    torch.set_num_threads(2)
+    try:
+        assert replay(folder, None, 0, 5).exact
+        assert torch.get_num_threads() == 2
+        for text in ("0", "-1", "x", "1" * 15, "9999"):
+            (folder / FOLDER / "threads").write_text(text)
+            refused(folder, "threads does not hold a number of threads")
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_what_was_kept_is_for_the_owner_alone(kept: Path) -> None:
     files = [*(kept / FOLDER).iterdir(), kept / COIN, kept.parent / "auditor" / COIN]
-    assert {file.name for file in files} >= {"seed", "received.bin", "blocks.bin", "features.bin", "coin"}
+    assert {file.name for file in files} >= {"seed", "received.bin", "blocks.bin", "features.bin", "threads", "coin"}
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert (kept / COIN).read_text() == (kept.parent / "auditor" / COIN).read_text()
     assert not list((kept / FOLDER).glob("gradients-*"))
