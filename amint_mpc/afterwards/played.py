@@ -52,8 +52,8 @@ from amint_mpc.transport.hashing import Digests, HashingChannel
 TOLERANCE = 1e-3
 """How far a value may be from the one that was kept, as a share of the largest of its tensor."""
 ELSEWHERE = (
-    "The images, the order or a gradient were others. Or this is another machine, device or version of PyTorch than the "
-    "run's: sums are rounded otherwise there, which grows from step to step"
+    "The images, the order or a gradient were others. Or this is another machine, device or version of PyTorch than "
+    "the run's: sums are rounded otherwise there, which grows from step to step"
 )
 
 

@@ -27,7 +27,6 @@ from amint_mpc.evidence.canonical import sha256, tensors_digest
 from amint_mpc.evidence.files import write_new
 from amint_mpc.runlog.kept_frames import FOLDER, KeptFrames
 
-
 THREADS = "threads"
 
 

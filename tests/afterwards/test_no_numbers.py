@@ -17,7 +17,6 @@ from amint_mpc.afterwards import checkpoints, decoders, parties
 from amint_mpc.cli import main
 from amint_mpc.errors import DataError, EvidenceError
 from amint_mpc.evidence import software_digests
-from amint_mpc.evidence.canonical import tensors_digest
 from tests.afterwards.pair import Pair, mixed
 
 NAN = float("nan")
