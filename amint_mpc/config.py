@@ -85,8 +85,8 @@ class Training(_Model):
     sealed_epochs: int = Field(
         12,
         ge=0,
-        description="then the classifier is frozen, and a fresh head is trained for so many epochs, no gradient opened; "
-        "that head is kept. 0: the joint head is kept, of which the developer has seen the gradients",
+        description="then the classifier is frozen, and a fresh head is trained for so many epochs, no gradient "
+        "opened; that head is kept. 0: the joint head is kept, of which the developer has seen the gradients",
     )
     sealed_batch: int = Field(64, ge=1, description="members in a sealed step; as many external images go with them")
     sealed_mixing: float = Field(

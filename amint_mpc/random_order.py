@@ -1,15 +1,37 @@
-"""An order that follows from a secret: for whoever has the secret, and random to everybody else."""
+"""Drawings that follow from a secret: the same for whoever has it, on every machine; random to everybody else."""
 
 from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import torch
 from torch import Tensor
 
 
-def permutation(secret: bytes, label: str, count: int) -> Tensor:
-    """0 to count - 1 in the order that belongs to a secret of 32 bytes and a label, int64 [count]."""
-    seed = int.from_bytes(hashlib.sha256(secret + label.encode()).digest(), "big")
-    return torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).permutation(count))
+def drawn(secret: bytes, purpose: str, total: int, count: int) -> list[int]:
+    """`count` different numbers below `total`, in random order: the first steps of a Fisher-Yates shuffle.
+
+    Args:
+        secret: 32 random bytes. purpose: drawings with different ones are independent.
+
+    Raises:
+        ValueError: there are not so many numbers.
+    """
+    if not 0 <= count <= total:
+        raise ValueError(f"{count} of {total} cannot be drawn")
+    start = hashlib.sha256(secret + purpose.encode())
+    moved: dict[int, int] = {}
+    found = []
+    for place in range(count):
+        digest = start.copy()
+        digest.update(place.to_bytes(8, "little"))
+        # 256 bits for less than 2**40 numbers: none is likelier than another by more than 2**-216
+        at = place + int.from_bytes(digest.digest(), "little") % (total - place)
+        found.append(moved.get(at, at))
+        moved[at] = moved.pop(place, place)
+    return found
+
+
+def permutation(secret: bytes, purpose: str, count: int) -> Tensor:
+    """0 to count - 1 in random order, int64 [count]. Args: as `drawn`."""
+    return torch.tensor(drawn(secret, purpose, count, count), dtype=torch.int64)

@@ -7,7 +7,7 @@ which the auditor's head comes: it begins with the head that was drawn then, on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from amint_mpc.amint.plaintext_head import HeadWrapper
 from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
+from amint_mpc.evidence.verify import verify
 from amint_mpc.roles import coin
 from amint_mpc.roles.auditor import FIRST_HEAD
 from amint_mpc.roles.heads import PlainHead, head_kind
 from amint_mpc.roles.plans import sealed_rows
+from amint_mpc.runlog.expected import ExpectedEntries
 
 EXTERNAL = ("external",)
 MEMBERS = ("members_calibration", "members_report")
@@ -53,7 +55,7 @@ def compare(auditor: Path, developer: Path, data: Path | None) -> Agreement:
     Raises:
         EvidenceError, UsageError: as `replay`.
     """
-    prover = Prover.load(developer, data)
+    prover, _ = Prover.load(developer, data), verify(auditor, ExpectedEntries)
     experiment = prover.experiment
     if experiment.training.sealed_epochs and version_of(prover.found) == 1:
         raise UsageError("sealed epochs of a log of version 1 had other steps", "Compare a run of today")
@@ -66,8 +68,8 @@ def compare(auditor: Path, developer: Path, data: Path | None) -> Agreement:
     weights = plain.weights.tensors()
     layers = ("w1", "w2")
     return Agreement(
-        weights=max(_relative(last[name], weights[name]) for name in layers),
-        moved=max(_relative(last[name] - first[name], weights[name] - first[name]) for name in layers),
+        weights=_worst(_relative(last[name], weights[name]) for name in layers),
+        moved=_worst(_relative(last[name] - first[name], weights[name] - first[name]) for name in layers),
         scores=_relative(*(torch.cat([scores[name] for name in sorted(wanted)]) for scores in (found, wanted))),
         loss=membership_loss(found),
     )
@@ -111,6 +113,11 @@ def membership_loss(scores: Mapping[str, Tensor]) -> float:
     """L_mint: mean cross-entropy over members plus that over external images, from probabilities."""
     members, external = (torch.cat([scores[name] for name in names]).double() for names in (MEMBERS, EXTERNAL))
     return float(-members.log().mean() - (1 - external).log().mean())
+
+
+def _worst(found: Iterable[float]) -> float:
+    """The largest; NaN where one is."""
+    return float(torch.tensor(list(found), dtype=torch.float64).max())
 
 
 def _relative(found: Tensor, wanted: Tensor) -> float:

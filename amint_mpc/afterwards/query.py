@@ -1,8 +1,8 @@
 """The private query: the auditor learns membership scores of images of its own, after a run, and nobody else does.
 
-1. ask        auditor -> developer: how many images, a digest of those that it brings, how many canaries among them, and
-              its part of a coin, committed to (`afterwards.coin`). The developer says if it answers, and its part.
-2. draw       The auditor shows its part. With the coin both draw, each alone and the same: which members are the
+1. ask        auditor -> developer: how many images, a digest of those that it brings, how many canaries among them.
+              The developer says if it answers.
+2. draw       They toss a coin (`roles.coin`). With it both draw, each alone and the same: which members are the
               canaries, and in which order all rows are scored.
 3. log        Both append how many images, the digest and the canaries to the log of the run, and sign it. From here on
               the query counts, whatever happens to the links; nothing has been opened before.
@@ -39,10 +39,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from amint_mpc.afterwards import coin
 from amint_mpc.afterwards.canaries import (
     check_canaries,
     open_members,
@@ -61,12 +60,13 @@ from amint_mpc.models.classifier import Classifier, to_unit_range
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.printable import excerpt
+from amint_mpc.random_order import drawn, permutation
+from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.scoring import scored
 from amint_mpc.transport.channel import Channel
-from amint_mpc.transport.frames import JsonValue, as_bytes, as_tensor
 
-ASK, ANSWER, COIN, PIXELS, COUNT = "query", "query-answer", "query-coin", "query-pixels", "query-count"
+ASK, ANSWER, PIXELS, COUNT = "query", "query-answer", "query-pixels", "query-count"
 
 
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -79,20 +79,12 @@ class _Ask(BaseModel):
     images: int = Field(gt=0, lt=2**31)
     canaries: int = Field(ge=0, lt=2**31)
     digest: _Hex32
-    coin: _Hex32
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     refused: str | None = Field(max_length=300)
-    coin: str = Field(pattern=r"^([0-9a-f]{64})?$")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> _Answer:
-        if (self.refused is None) != bool(self.coin):
-            raise ValueError("refused, or a part of the coin")
-        return self
 
 
 @dataclass(frozen=True)
@@ -131,18 +123,15 @@ def ask(
             what the protocol allows.
         EvidenceError: an opened member or an external image is not the committed one.
     """
-    total, pixels, own = len(images) + canaries, digests(images), coin.nonce()
+    total, pixels = len(images) + canaries, digests(images)
     if too_many := side.refuses(total) or too_many_canaries(side, canaries, MAX_CANARIES):
         raise UsageError(too_many, "The limit is evidence.max_queries of the experiment, and canaries count, too")
-    digest, committed = images_digest(pixels), coin.commitment(own)
-    asked: dict[str, JsonValue] = {"run": side.run_id, "images": total, "canaries": canaries}
-    side.link.send_json(ASK, {**asked, "digest": digest, "coin": committed})
+    digest = images_digest(pixels)
+    side.link.send_json(ASK, {"run": side.run_id, "images": total, "canaries": canaries, "digest": digest})
     answer = read(_Answer, side.link.receive_json(ANSWER), "answer")
     if answer.refused is not None:
         raise UsageError(f"the developer does not answer: {excerpt(answer.refused, 300)}")
-    side.link.send(COIN, 0, as_tensor(own))
-    drawn = coin.Coin(side.session.id, own, bytes.fromhex(answer.coin))
-    positions, order = _draw(side, drawn, canaries, total)
+    positions, order = _draw(side, canaries, total)
     side.write_query(total, digest, positions)
     with hashed(side.link) as link:
         open_members(side, link, positions)
@@ -176,20 +165,12 @@ def answer(
         refused = "there are no images but canaries"
     if asked.run != side.run_id:
         refused = f"it is about another run ({asked.run[:12]}, here {side.run_id[:12]}) of the same experiment"
-    own = coin.nonce()
-    side.link.send_json(ANSWER, {"refused": refused, "coin": "" if refused else own.hex()})
+    side.link.send_json(ANSWER, {"refused": refused})
     if refused is not None:
         side.link.flush()
         raise UsageError(f"the query was refused: {refused}")
     tell_dealer(asked.images)
-    (theirs,) = side.link.receive(COIN, 0, (torch.uint8, (coin.NONCE_BYTES,)))
-    if coin.commitment(as_bytes(theirs)) != asked.coin:
-        raise ProtocolError(
-            "the auditor shows another part of the coin than it had committed to",
-            "No member was opened and nothing was logged. Ask the auditor which version it runs",
-        )
-    drawn = coin.Coin(side.session.id, as_bytes(theirs), own)
-    positions, order = _draw(side, drawn, asked.canaries, asked.images)
+    positions, order = _draw(side, asked.canaries, asked.images)
     side.write_query(asked.images, asked.digest, positions)
     with hashed(side.link) as link:
         members = show_members(link, prover, positions)
@@ -241,10 +222,11 @@ def too_many_canaries(side: QuerySide, canaries: int, opens: int) -> str | None:
     return f"{canaries} canaries are asked for, this developer opens {most}{said}"
 
 
-def _draw(side: QuerySide, drawn: coin.Coin, canaries: int, total: int) -> tuple[list[int], Tensor]:
+def _draw(side: QuerySide, canaries: int, total: int) -> tuple[list[int], Tensor]:
     """Positions of the canaries among the members; for each row that is scored, which of images and canaries it is."""
-    positions = drawn.draw("canaries", side.experiment.data.members, canaries)
-    return positions, torch.tensor(drawn.draw("order", total, total))
+    secret = toss(side.link, side.own.role)
+    positions = drawn(secret, "canaries", side.experiment.data.members, canaries)
+    return positions, permutation(secret, "order of the rows", total)
 
 
 def _receive_images(side: QuerySide, link: Channel, count: int, digest: str) -> Tensor:

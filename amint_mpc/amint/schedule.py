@@ -136,6 +136,6 @@ def _after_joint(item: Item) -> bool:
 
 
 def score_batches(count: int) -> list[int]:
-    """Sizes of the batches in which `count` images are scored: all the same, the last one filled up with rows of zeros."""
+    """Sizes of the batches in which `count` images are scored: of one size, the last one filled up with zeros."""
     batches = -(-count // SCORE_BATCH)
     return [-(-count // batches)] * batches

@@ -73,13 +73,16 @@ class Setup:
             name="bench-head",
             data=Data(members=max(4, members * steps), external=rows, unseen=4),
             head=Head(hidden=self.hidden, features=self.features),
-            training=Training(epochs=1, warmup_epochs=0, batch=members, evaluate_every=0),
+            training=Training(epochs=1, warmup_epochs=0, batch=members, evaluate_every=0, sealed_epochs=0),
+            security=Security(checked_blocks=0),  # a block that is checked costs what a step does, and is none
             evidence=Evidence(log=False),
         )
 
     def without_dealer(self, steps: int) -> Experiment:
         """The same between the two parties alone."""
-        return self.experiment(steps).model_copy(update={"security": Security(correlations="two-party")})
+        return self.experiment(steps).model_copy(
+            update={"security": Security(correlations="two-party", checked_blocks=0)}
+        )
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def measure(
 def shortened(experiment: Experiment, steps: int) -> Experiment:
     """The same experiment with just enough epochs for so many joint steps, and nothing scored before the last.
 
-    A warm-up epoch stays only where distillation needs a teacher.
+    No block is checked: a check costs what a step does, and is none. A warm-up epoch stays only where distillation
+    needs a teacher.
     """
     changes = {
         "epochs": -(-steps // experiment.steps_per_epoch),
@@ -76,7 +77,9 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
         "evaluate_every": 0,
         "sealed_epochs": 0,
     }
-    return experiment.model_copy(update={"training": experiment.training.model_copy(update=changes)})
+    security = experiment.security.model_copy(update={"checked_blocks": 0.0})
+    training = experiment.training.model_copy(update=changes)
+    return experiment.model_copy(update={"training": training, "security": security})
 
 
 def _contest(

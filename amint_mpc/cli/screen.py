@@ -73,8 +73,7 @@ class Progress:
         """Steps of the head, the same at both parties; a dealer counts blocks. Those of the warm-up are named."""
         if not self.steps:
             return ""
-        unit = {"warm-up": "warm-up ", "dealing": "block "}.get(self.phase, "")
-        return f"{unit}{self.step}/{self.steps}"
+        return f"{'warm-up ' if self.phase == 'warm-up' else ''}{self.step}/{self.steps}"
 
     @property
     def cost(self) -> list[str]:
@@ -138,7 +137,7 @@ class Screen:
 
     def _report(self, progress: Progress) -> None:
         self._last_line[progress.who] = time.monotonic()
-        counted = f"{progress.counted} steps" if progress.steps else ""
+        counted = f"{progress.counted} {'blocks' if progress.phase == 'dealing' else 'steps'}" if progress.steps else ""
         self._line(progress, ", ".join(filter(None, [counted, *progress.cost, progress.story])))
 
     def _line(self, progress: Progress, text: str) -> None:

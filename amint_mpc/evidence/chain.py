@@ -130,6 +130,9 @@ class Walker:
         for key, value in expected.fields.items():
             if entry.record.get(key) != value:
                 self._wrong(entry, f"{expected.place}: its {key} is not the one of this run")
+        for key in expected.present:
+            if entry.record.get(key) is None:
+                self._wrong(entry, f"{expected.place}: it names no {key}, and the experiment has one")
         self._take(entry, model, expected.place)
 
     def _model(self, entry: Entry, expected: ExpectedEntry | None) -> BaseModel:

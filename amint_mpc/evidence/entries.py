@@ -259,11 +259,13 @@ class ExpectedEntry:
         kind: of `KINDS`.
         fields: what the experiment alone says of it.
         place: for messages, as `step 12 (epoch 3)`.
+        present: keys whose values are not None.
     """
 
     kind: str
     fields: Mapping[str, Value]
     place: str
+    present: tuple[str, ...] = ()
 
 
 class ExpectedLog(Protocol):

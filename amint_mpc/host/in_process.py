@@ -230,8 +230,10 @@ class _Run:
             with self._log("developer", "auditor", link, folder, committed) as log:
                 channel = log.channel if kept is None else kept.link(log.channel)
                 made = shared_head(experiment, channel, DEVELOPER, supply)
-                head = receive_head(made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin)
-                return developer.take_part(experiment, party, folder, on_event, images, head, finish, kept)
+                head = receive_head(
+                    made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin, finish
+                )
+                return developer.take_part(experiment, party, folder, on_event, images, head, kept)
 
     def _auditor(self) -> Summary:
         order = blocks(stretches_of(self._experiment), self._coin)
@@ -253,7 +255,7 @@ class _Run:
         seeds.sign_off(own, self._experiment, self._session, chain, links)
         return chain
 
-    def _signed_off(self, link: Channel, supply: Supply) -> developer.Finish:
+    def _signed_off(self, link: Channel, supply: Supply) -> Callable[[], seeds.Dealt]:
         """What a party calls after its last step."""
         return lambda: seeds.receive_sign_off(link, self._experiment, self._session, self._dealer_certificate, supply)
 

@@ -44,7 +44,7 @@ from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.listener import Listener
 
 FIRST_HEAD = "first-head.safetensors"
-"""In the auditor's folder beside the final head, which began with it: a secret of the same kind, from which the training can be redone."""
+"""In the auditor's folder beside the final head, which began with it: a secret of the same kind."""
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:

@@ -2,8 +2,8 @@
 
 1. Both connect, each over its own authenticated link, and agree on the experiment.
 2. Each is sent a seed of its own and the number of this session; the two compare the number between themselves.
-3. For every step of the agreed schedule, and some more: draw what both will draw, send the corrections to the developer.
-   The two use some of these blocks and check the others (`mpc.correlations.checking`).
+3. For every step of the agreed schedule, and some more: draw what both will draw, send the corrections to the
+   developer. The two use most of these blocks and check the others (`mpc.correlations.checking`).
 4. Sign what was dealt, for both.
 Nothing but signs of life is read from the links after the handshake. Rounds between developer and auditor never wait
 for the dealer, which runs ahead as far as the developer's memory for it allows.
@@ -69,7 +69,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
 
 
 def _told(experiment: Experiment, channel: Channel, on_event: Callable[[Event], None]) -> Iterator[Plan]:
-    """The plans of all blocks. Each is reported when it has been dealt; which of them are used the dealer cannot know."""
+    """The plans of all blocks. Each is reported when it has been dealt; which ones are used the dealer cannot know."""
     total = sum(part.dealt for part in stretches_of(experiment))
     for number, plan in enumerate(dealt(stretches_of(experiment)), start=1):
         start, sent = time.perf_counter(), channel.stats.bytes_sent

@@ -38,7 +38,7 @@ from amint_mpc.roles.links import Links
 from amint_mpc.roles.meter import joint_steps
 from amint_mpc.roles.plans import epochs_with_figures
 from amint_mpc.roles.secure_head import SecureMintHead
-from amint_mpc.roles.seeds import Dealt
+from amint_mpc.roles.seeds import Dealt, nothing_dealt
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.kept_frames import KeptFrames, keeps_frames
@@ -46,8 +46,6 @@ from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.runlog.replay_tape import Tape
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.connect import connect
-
-Finish = Callable[[], Dealt | None]
 
 
 @contextmanager
@@ -67,7 +65,7 @@ def joined(
     """
     if experiment.evidence.log:
         raise UsageError("the experiment keeps a log, a training loop of your own cannot", "Set evidence.log to false")
-    with _joined(experiment, party, on_notice) as (head, _):
+    with _joined(experiment, party, on_notice) as head:
         yield head
 
 
@@ -79,12 +77,12 @@ def _joined(
     folder: RunFolder | None = None,
     committed: DataCommitment | None = None,
     kept: KeptFrames | None = None,
-) -> Iterator[tuple[SecureMintHead, Finish]]:
-    """The same, and what ends the dealing.
+) -> Iterator[SecureMintHead]:
+    """The same.
 
     Args:
         folder: where the log goes. committed: to the images, for the log.
-    kept: gets what this end of the head receives.
+        kept: gets what this end of the head receives.
     """
     backend, address, own = backend_of(experiment), party.auditor, identity.load(party.keys, "developer")
     check_installed(experiment)
@@ -101,7 +99,7 @@ def _joined(
             keep_log(experiment, own, party.keys, session, auditor, folder, committed, backing.dealer, coin) as log,
         ):
             made = backing.make_head(log.channel if kept is None else kept.link(log.channel))
-            yield receive_head(made, auditor, experiment, on_notice, log, coin), backing.finish
+            yield receive_head(made, auditor, experiment, on_notice, log, coin, backing.finish)
 
 
 def receive_head(
@@ -111,24 +109,28 @@ def receive_head(
     on_notice: Callable[[str], None],
     log: RunLog,
     coin: bytes,
+    finish: Callable[[], Dealt | None] = nothing_dealt,
 ) -> SecureMintHead:
     """Step 2, once connected.
 
     Args:
         head: at this party, without weights. auditor: the link. log: of this run. coin: the two parties' secret.
+        finish: of the backend (`roles.backends`).
     """
     head.share_weights(None, None)
     stopper = stopping.developers(head, auditor, experiment, on_notice)
-    return SecureMintHead(head, auditor, experiment, coin, stopper, log)
+    return SecureMintHead(head, auditor, experiment, coin, stopper, log, finish)
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
     """Take part in one run. Returns the summary."""
     images, committed = prepare(experiment, party, folder, on_event)
     told = partial(_told, on_event)
-    with keep_frames(experiment, folder) as kept, _joined(experiment, party, told, folder, committed, kept) as joined:
-        head, finish = joined
-        return take_part(experiment, party, folder, on_event, images, head, finish, kept)
+    with (
+        keep_frames(experiment, folder) as kept,
+        _joined(experiment, party, told, folder, committed, kept) as head,
+    ):
+        return take_part(experiment, party, folder, on_event, images, head, kept)
 
 
 @contextmanager
@@ -170,14 +172,12 @@ def take_part(
     on_event: Callable[[Event], None],
     images: SplitImages,
     head: SecureMintHead,
-    finish: Finish,
     kept: KeptFrames | None = None,
 ) -> Summary:
     """Steps 3 and 4, once connected.
 
     Args:
-        images: of `prepare`. head: of `receive_head`. finish: of the backend (`roles.backends`), after the last step.
-        kept: gets the features that go into the head.
+        images: of `prepare`. head: of `receive_head`. kept: gets the features that go into the head.
     """
     warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
     tape = Tape(head, folder.path, kept) if experiment.evidence.replay else None
@@ -208,7 +208,6 @@ def take_part(
                 event = replace(event, figures=shared | event.figures)
         on_event(event)
     head.run_log.scored()
-    dealt = finish()
     told = head.finish()
     last = None if tape is None else tape.keep(experiment.last_epoch, None)
     found = Outcome(
@@ -219,8 +218,8 @@ def take_part(
     costs = joint_steps(joint) | head.meter.summary()
     outcome = found | costs | images.summary() | stop_told(experiment, trainer.stopped)
     files = {"summary.json": record_digest(folder.summary_record(outcome))}
-    if dealt is not None:
-        head.run_log.dealt(*dealt)
+    if head.dealt is not None:
+        head.run_log.dealt(*head.dealt)
     head.run_log.end(trainer.backbone.weights(), told, last, files)
     return folder.finish(outcome)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from amint_mpc.roles.heads import secure_optimizer
 from amint_mpc.roles.meter import Meter
 from amint_mpc.roles.plans import epochs_with_figures, sealed_rows, targets
 from amint_mpc.roles.scoring import scored
+from amint_mpc.roles.seeds import Dealt, nothing_dealt
 from amint_mpc.roles.told_figures import check_figures, check_values
 from amint_mpc.runlog.interface import NullRunLog, RunLog
 from amint_mpc.transport.channel import Channel
@@ -32,14 +33,14 @@ class SecureMintHead:
     """The developer's view of the secure head (`amint_mpc.amint.plaintext_head.MintHead`), and the end of its run.
 
     Args:
-        coin: the secret of the two parties (`roles.coin`).
+        coin: the secret of the two parties (`roles.coin`). finish: called after the last step (`roles.backends`).
 
     Attributes:
         meter, sealed_meter: of joint and of sealed steps.
         steps: joint steps of the whole run: the experiment fixes them, and `step` is called just so often.
         order: in which the rows of a scoring go to the head.
         stopper: hears from the auditor whether to stop, where the experiment has `training.patience`.
-        run_log: told of each step here, of all else by the loop.
+        dealt: after the end, what a dealer signed. run_log: told of each step here, of all else by the loop.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class SecureMintHead:
         coin: bytes,
         stopper: Stopper | None = None,
         run_log: RunLog | None = None,
+        finish: Callable[[], Dealt | None] = nothing_dealt,
     ) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
         self.order, self._sealed_rows = drawn_from(coin), sealed_rows(experiment, coin)
-        self.stopper = stopper
+        self.stopper, self._finish = stopper, finish
+        self.dealt: Dealt | None = None
         self.run_log: RunLog = run_log or NullRunLog(auditor)
         self.meter, self.sealed_meter = (Meter(auditor, head.extra_traffic) for _ in range(2))
         self.steps = experiment.training.epochs * experiment.steps_per_epoch
@@ -124,6 +127,7 @@ class SecureMintHead:
 
     def finish(self) -> dict[str, Figure]:
         """Open the head to the auditor. Returns the figures that it shares, by name."""
+        self.dealt = self._finish()
         self._head.open_weights()
         if not self._experiment.disclosure.final_figures:
             return {}

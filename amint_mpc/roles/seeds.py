@@ -3,8 +3,9 @@
 1. dealer -> developer, dealer -> auditor: the number of this session, the SHA-256 of both seeds, and a seed for each
    alone.
 2. developer <-> auditor: the number and both hashes. So one dealer serves both, in one session, bound to two seeds.
-3. dealer -> both, after its last block: how many blocks, their chain (`supply.BlockChain`), and its signature over these,
-   the session and the hashes. The developer compares them with the blocks that came; both write them into the log.
+3. dealer -> both, after its last block: how many blocks, their chain (`supply.BlockChain`), and its signature over
+   these, the session and the hashes. The developer compares them with the blocks that came; both write them into the
+   log.
 Who learns what: each party its own seed; the dealer knows both. Number, hashes and chain are no secrets.
 """
 
@@ -55,6 +56,10 @@ class Dealt(NamedTuple):
     chain: str
     checked: int
     signature: bytes
+
+
+def nothing_dealt() -> None:
+    """Where nobody deals who would sign it."""
 
 
 def both_seeds() -> tuple[bytes, bytes]:

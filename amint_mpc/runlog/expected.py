@@ -39,9 +39,11 @@ class ExpectedEntries(Iterator[ExpectedEntry]):
     def _walk(self) -> Iterator[ExpectedEntry]:
         experiment = self._experiment
         begin: dict[str, Value] = {"insecure": INSECURE if experiment.insecure else None}
-        if self._version > 1 and "dealer" not in experiment.roles:
+        dealt = "dealer" in experiment.roles
+        if self._version > 1 and not dealt:
             begin["dealer"] = None
-        yield ExpectedEntry("begin", begin, "the beginning")
+        present = ("dealer",) if self._version > 1 and dealt else ()
+        yield ExpectedEntry("begin", begin, "the beginning", present)
         batches, warm = joint_batches(experiment), experiment.training.warmup_epochs
         yield from _checkpoint(warm, f"the checkpoint before step 0 (after {warm} epochs of warm-up)")
         for item in self._cursor:

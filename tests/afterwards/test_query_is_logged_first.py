@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from amint_mpc.afterwards import canaries, coin, query
+from amint_mpc.afterwards import canaries, query
 from amint_mpc.afterwards.common import QuerySide
 from amint_mpc.errors import AmintError, ProtocolError, UsageError
 from amint_mpc.evidence.files import LOG
+from amint_mpc.random_order import drawn
 from amint_mpc.runlog.countersigning import SIGNED
 from amint_mpc.transport.channel import Channel, FramedChannel, memory_pair
 from tests.afterwards.pair import Pair, mixed
@@ -123,33 +124,21 @@ def test_positions_of_the_auditors_choice_are_not_accepted(pair: Pair, monkeypat
     assert logs(pair) == before
 
 
-def test_another_part_of_the_coin_than_was_committed_to(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, honest = logs(pair), coin.commitment
-    answers = iter(["0" * 64])
-    monkeypatch.setattr(coin, "commitment", lambda own: next(answers, None) or honest(own))
-    watch, made = watched(pair)
-    with pytest.raises(AmintError):
-        pair.ask(pair.images.unseen[:1], canaries=10, watch=watch)
-    assert isinstance(pair.answered, ProtocolError)
-    assert "another part of the coin than it had committed to" in pair.answered.message
-    assert not {canaries.CANARIES, SIGNED} & set(made[0].tags)
-    assert logs(pair) == before
+def test_canaries_and_order_come_from_a_coin(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    tossed: list[bytes] = []
+    honest = query.toss
 
+    def noted(*args: Any) -> bytes:
+        tossed.append(honest(*args))
+        return tossed[-1]
 
-def test_canaries_and_order_come_from_both(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one of the two parts as before, everything that is drawn is another."""
-    drawn: list[list[int]] = []
-    honest = coin.Coin.draw
-
-    def noted(self: coin.Coin, *args: Any) -> list[int]:
-        drawn.append(honest(self, *args))
-        return drawn[-1]
-
-    monkeypatch.setattr(coin.Coin, "draw", noted)
+    monkeypatch.setattr(query, "toss", noted)
     for _ in range(2):
         pair.ask(mixed(pair.images), canaries=10)
-    assert len(drawn) == 8  # both parties, twice, canaries and order
-    assert len({tuple(each) for each in drawn}) == 4
+    assert len(tossed) == 4
+    assert len(set(tossed)) == 2, "the same at both, another one each time"
+    chosen = [entry["canaries"] for entry in pair.folders["developer"].entries if entry["kind"] == "query"]
+    assert chosen == [drawn(secret, "canaries", 48, 10) for secret in dict.fromkeys(tossed)]
 
 
 def test_other_images_than_those_that_were_logged(pair: Pair) -> None:
@@ -265,7 +254,7 @@ def test_a_log_of_version_1_may_have_queries_of_both_forms(pair: Pair) -> None:
         assert (log.queries, log.queried, log.answered) == (2, 17, 1)
 
 
-ASKED: dict[str, Any] = {"images": 3, "canaries": 1, "digest": "0" * 64, "coin": "1" * 64}
+ASKED: dict[str, Any] = {"images": 3, "canaries": 1, "digest": "0" * 64}
 MALFORMED: dict[str, Any] = {
     "nothing": None,
     "a list": [],
@@ -276,8 +265,6 @@ MALFORMED: dict[str, Any] = {
     "no image": {**ASKED, "images": 0},
     "fewer canaries than none": {**ASKED, "canaries": -1},
     "huge": {**ASKED, "images": 10**12},
-    "a short coin": {**ASKED, "coin": "1"},
-    "a coin that is none": {**ASKED, "coin": "g" * 64},
     "a digest with a line break": {**ASKED, "digest": "0" * 63 + "\n"},
 }
 
@@ -294,8 +281,7 @@ def test_a_malformed_question_is_refused(name: str, pair: Pair) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *(None, 7, {}, {"refused": None}, {"refused": None, "coin": ""}, {"refused": "no", "coin": "0" * 64}),
-        *({"refused": None, "coin": "0" * 63}, {"refused": None, "coin": None}, {"refused": "x" * 301, "coin": ""}),
+        *(None, 7, {}, {"refused": 1}, {"refused": None, "more": ""}, {"refused": "x" * 301}),
     ],
 )
 def test_a_malformed_reply_is_refused(value: Any, pair: Pair) -> None:

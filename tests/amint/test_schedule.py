@@ -12,7 +12,13 @@ def settings(epochs: int, evaluate_every: int, warmup: int = 2) -> Experiment:
     return Experiment.model_validate(
         {
             "data": {"members": 21, "external": 30, "unseen": 11},
-            "training": {"epochs": epochs, "warmup_epochs": warmup, "batch": 5, "evaluate_every": evaluate_every, "sealed_epochs": 0},
+            "training": {
+                "epochs": epochs,
+                "warmup_epochs": warmup,
+                "batch": 5,
+                "evaluate_every": evaluate_every,
+                "sealed_epochs": 0,
+            },
         }
     )
 

@@ -20,7 +20,14 @@ from tests.device import DEVICE
 
 
 def settings(**training: Any) -> Experiment:
-    values = {"sealed_epochs": 0, "epochs": 2, "warmup_epochs": 1, "batch": 8, "evaluate_every": 1, "distillation": 0.5} | training
+    values = {
+        "sealed_epochs": 0,
+        "epochs": 2,
+        "warmup_epochs": 1,
+        "batch": 8,
+        "evaluate_every": 1,
+        "distillation": 0.5,
+    } | training
     return Experiment.model_validate(
         {
             "data": {"members": 20, "external": 28, "unseen": 12},

@@ -63,8 +63,8 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
     for end in agreed:
         end.close()
     first = 4 if experiment.head.input == "conv" else 5
-    # the hello, three rounds of a coin and the session came first, on a link of their own here: the auditor, who shares a
-    # head, is five rounds from the start then, the developer, who opens CrypTen's session before, four
+    # hello, three rounds of a coin and session came first, on a link of their own here: the auditor, who shares a head,
+    # is five rounds from the start then, the developer, who opens CrypTen's session before, four
     return (
         first + max(stats.rounds for stats in ends),
         agreed[0].stats.bytes_sent + ends[0].bytes_sent,

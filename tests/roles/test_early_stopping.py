@@ -20,10 +20,10 @@ from amint_mpc.data.split import load_split
 from amint_mpc.errors import ProtocolError
 from amint_mpc.events import EpochEvent, StepEvent
 from amint_mpc.models.head_weights import init_head, seeded_normal
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.layers import train_plan
 from amint_mpc.plaintext_run import head_stopping
-from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import embedded
 from amint_mpc.roles.heads import head_kind
@@ -152,9 +152,7 @@ def test_the_files_of_a_stopped_run_are_complete(run: Stopped) -> None:
 def test_the_dealer_deals_it_all_and_masks_between_are_never_used(run: Stopped) -> None:
     total = sum(1 for _ in dealt(stretches_of(run.experiment)))
     assert run.secure.blocks == total
-    steps = [
-        len(score_batches(item.count)) for item in schedule(run.experiment)[:20] if isinstance(item, ScoreSets)
-    ]
+    steps = [len(score_batches(item.count)) for item in schedule(run.experiment)[:20] if isinstance(item, ScoreSets)]
     used = 16 + sum(steps)
     final = schedule(run.experiment)[-1]
     assert isinstance(final, ScoreSets)
@@ -231,7 +229,13 @@ def test_a_trial_without_a_dealer_passes_over_steps_too() -> None:
 @pytest.mark.timeout(300)
 def test_processes_that_stop_early_all_end_well(site: Callable[..., Site]) -> None:
     """Strictly better at eleven evaluations in a row: that does not happen at so small a learning rate."""
-    place = site("training.epochs=12", "training.warmup_epochs=0", "training.patience=1", "training.learning_rate=1e-6", "security.checked_blocks=0")
+    place = site(
+        "training.epochs=12",
+        "training.warmup_epochs=0",
+        "training.patience=1",
+        "training.learning_rate=1e-6",
+        "security.checked_blocks=0",
+    )
     children = {role: place.fork(role) for role in ("dealer", "auditor", "developer")}
     assert {role: child.wait() for role, child in children.items()} == dict.fromkeys(children, 0)
     summaries = {role: json.loads((place.run_folder(role) / "summary.json").read_text()) for role in children}

@@ -20,11 +20,11 @@ from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles.backends import embedded
 from amint_mpc.roles.heads import Dense, secure_optimizer
 from amint_mpc.roles.plans import head_steps, stretches_of, targets

@@ -1,6 +1,7 @@
 """What peers tell each other beside the computation: figures and the number of a session."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from amint_mpc.config import Experiment
 from amint_mpc.errors import PeerError, ProtocolError
 from amint_mpc.evidence import software_digests
 from amint_mpc.evidence.session import AgreedSession
-from amint_mpc.mpc import AUDITOR
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.checking import Block
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.results import Figure
@@ -74,7 +76,12 @@ def test_malformed_values_are_refused(told: object) -> None:
         check_values(told)
 
 
-def pair_of_numbers(mine: bytes, theirs: bytes) -> list[BaseException | None]:
+UNCHECKED = repeat(Block({}, checked=False))
+SEEDS = b"d" * 32, b"a" * 32
+SESSION = seeds.new_session(SEEDS)
+
+
+def pair_of_numbers(mine: seeds.Session, theirs: seeds.Session) -> list[BaseException | None]:
     ends = memory_pair()
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(seeds.check_same_session, end, n) for end, n in zip(ends, (mine, theirs), strict=True)]
@@ -84,11 +91,12 @@ def pair_of_numbers(mine: bytes, theirs: bytes) -> list[BaseException | None]:
 
 
 def test_one_session_of_one_dealer() -> None:
-    assert pair_of_numbers(b"a" * 16, b"a" * 16) == [None, None]
+    assert pair_of_numbers(SESSION, SESSION) == [None, None]
 
 
-def test_another_dealers_number_is_refused_at_both() -> None:
-    errors = pair_of_numbers(b"a" * 16, b"a" * 15 + b"b")
+@pytest.mark.parametrize("other", [seeds.new_session(SEEDS), SESSION._replace(seeds=(b"x" * 32, SESSION.seeds[1]))])
+def test_another_session_of_a_dealer_is_refused_at_both(other: seeds.Session) -> None:
+    errors = pair_of_numbers(SESSION, other)
     for error, peer in zip(errors, ("auditor", "developer"), strict=True):
         assert isinstance(error, PeerError)
         assert error.message.startswith(f"the {peer} is connected to another dealer")
@@ -96,15 +104,18 @@ def test_another_dealers_number_is_refused_at_both() -> None:
 
 def test_the_dealer_gives_each_a_seed_of_its_own_and_both_one_number() -> None:
     (to_developer, developer), (to_auditor, auditor) = memory_pair("dealer", "x"), memory_pair("dealer", "y")
-    streams = seeds.hand_out_seeds(to_developer, to_auditor)
-    (first, mine), (second, theirs) = seeds.receive_seed(developer), seeds.receive_seed(auditor)
+    told, streams = seeds.hand_out_seeds(to_developer, to_auditor)
+    (first, mine), (second, theirs) = seeds.receive_seed(developer, DEVELOPER), seeds.receive_seed(auditor, AUDITOR)
+    assert told == first
     assert first == second
     own = [SecretStream(seed, seeds.DEALT) for seed in (mine, theirs)]
     drawn = [stream.draw(0, [(torch.int64, (4,))])[0].tolist() for stream in (*streams, *own)]
     assert drawn[:2] == drawn[2:]
     assert drawn[0] != drawn[1]
-    again = seeds.hand_out_seeds(to_developer, to_auditor)
-    assert seeds.receive_seed(developer)[0] != first
+    _, again = seeds.hand_out_seeds(to_developer, to_auditor)
+    assert seeds.receive_seed(developer, DEVELOPER)[0] != first
+    with pytest.raises(ProtocolError, match="another seed than it gave"):
+        seeds.receive_seed(auditor, DEVELOPER)
     assert again[0].draw(0, [(torch.int64, (4,))])[0].tolist() != drawn[0]
     for end in (to_developer, developer, to_auditor, auditor):
         end.close()
@@ -123,7 +134,7 @@ def test_a_loss_that_a_peer_reports_names_the_third() -> None:
 
 def test_the_auditor_takes_no_masks_once_the_dealer_is_lost() -> None:
     ours, dealers = memory_pair("auditor", "dealer", prefetch_bytes=4096)
-    supply = WatchedSupply(SecretStream(b"s" * 32, seeds.DEALT), ours)
+    supply = WatchedSupply(SecretStream(b"s" * 32, seeds.DEALT), ours, UNCHECKED, memory_pair()[0])
     assert supply.party == AUDITOR
     assert supply.take(0, {}) == {}
     dealers.abort("interrupted")
@@ -139,7 +150,7 @@ def test_the_auditor_takes_no_masks_once_the_dealer_is_lost() -> None:
 
 def test_the_auditor_goes_on_when_the_dealer_has_dealt_everything() -> None:
     ours, dealers = memory_pair("auditor", "dealer", prefetch_bytes=4096)
-    supply = WatchedSupply(SecretStream(b"s" * 32, seeds.DEALT), ours)
+    supply = WatchedSupply(SecretStream(b"s" * 32, seeds.DEALT), ours, UNCHECKED, memory_pair()[0])
     dealers.close()
     assert [supply.take(step, {}) for step in range(1000)] == [{}] * 1000
     ours.close()

@@ -21,9 +21,9 @@ from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.events import EpochEvent, Event
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles import auditor, developer, heads
 from amint_mpc.roles.heads import head_kind, secure_optimizer
 from amint_mpc.roles.plans import head_steps, stretches_of
@@ -53,7 +53,7 @@ class Watched:
     def __init__(self, head: SecureMintHead, secure: SecureHead, twin: PlaintextHead) -> None:
         self.head, self.secure, self.twin = head, secure, twin
         self.meter, self.epoch_figures, self.finish = head.meter, head.epoch_figures, head.finish
-        self.stopper, self.run_log, self.order = head.stopper, head.run_log, head.order
+        self.stopper, self.run_log, self.order, self.dealt = head.stopper, head.run_log, head.order, None
         self.cosines: list[float] = []
         self.seen: list[Tensor] = []
         self.closest_share = float("inf")
@@ -130,7 +130,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         secure.share_weights(None, None)
         head = SecureMintHead(secure, channels[0], experiment, COIN)
         made.append(Watched(head, secure, PlaintextHead(first, experiment.head.learning_rate)))
-        return developer.take_part(experiment, party, folders["developer"], told, images, made[0], lambda: None)
+        return developer.take_part(experiment, party, folders["developer"], told, images, made[0])
 
     def one(role: str, body: Callable[[], Any], channel: Channel) -> Any:
         try:

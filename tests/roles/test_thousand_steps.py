@@ -14,9 +14,9 @@ from amint_mpc.data.split import load_split
 from amint_mpc.events import StepEvent
 from amint_mpc.models.head_weights import init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.dense.head import WEIGHT_BITS, SecureHead
 from amint_mpc.mpc.ring import fixed_point as fp
-from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.roles.heads import head_kind, secure_optimizer
 from amint_mpc.roles.plans import stretches_of, targets
 from amint_mpc.roles.secure_head import SecureMintHead
@@ -25,6 +25,9 @@ from tests.device import DEVICE
 from tests.mpc.local_dealer import local_supplies
 
 LOOKED_AT = (1, 10, 100, 1000)
+
+
+JOINT_ALONE = ["training.sealed_epochs=0", "security.checked_blocks=0"]
 
 
 class Watched(SecureHead):
@@ -47,7 +50,10 @@ class Watched(SecureHead):
 def test_the_gradient_is_right_at_steps_1_10_100_and_1000() -> None:
     """The quickstart, training its classifier for 1,012 joint steps; one thread for each party."""
     torch.set_num_threads(1)
-    experiment = load_experiment("quickstart", ["training.epochs=44", "training.evaluate_every=0", "training.sealed_epochs=0", "security.checked_blocks=0"])
+    experiment = load_experiment(
+        "quickstart",
+        ["training.epochs=44", "training.evaluate_every=0", "training.sealed_epochs=0", "security.checked_blocks=0"],
+    )
     inputs, hidden = head_kind(experiment).inputs, experiment.head.hidden
     channels, supplies = memory_pair(), local_supplies(dealt(stretches_of(experiment)))
     optimizer = secure_optimizer(experiment)

@@ -17,6 +17,7 @@ from amint_mpc.config import ROLES, load_experiment
 from amint_mpc.data.split import load_split
 from amint_mpc.eventlines import from_record
 from amint_mpc.events import StepEvent
+from amint_mpc.roles.plans import stretches_of
 from tests.roles.party_processes import Site, joint_epochs, records, wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -78,7 +79,9 @@ def test_the_three_screens_of_a_run_agree(finished: Site) -> None:
         role: [(e.step, e.steps) for e in events if isinstance(e, StepEvent) and e.phase != "warm-up"]
         for role, events in told.items()
     }
-    assert counted["developer"] == counted["auditor"] == counted["dealer"] == [(n, 8) for n in range(1, 9)]
+    assert counted["developer"] == counted["auditor"] == [(n, 8) for n in range(1, 9)]
+    blocks = sum(part.dealt for part in stretches_of(load_experiment("smoke")))
+    assert counted["dealer"] == [(n, blocks) for n in range(1, blocks + 1)]
 
     out = io.StringIO()
     with Screen(PlainConsole(file=out, width=200), ROLES) as screen:
@@ -86,7 +89,8 @@ def test_the_three_screens_of_a_run_agree(finished: Site) -> None:
             for event in events:
                 screen.show(role, event)
     last = {line.split()[0]: line for line in out.getvalue().splitlines()}
-    assert all(" 8/8 steps, " in line for line in last.values())
+    assert all(f" {n} steps, " in last[role] for role, n in (("developer", "8/8"), ("auditor", "8/8")))
+    assert f" {blocks}/{blocks} blocks, " in last["dealer"]
     assert all("epoch 3 of 3" in last[role] for role in ("developer", "auditor"))
     assert {summary(finished.run_folder(role))["steps"] for role in ROLES} == {8}
 

@@ -51,11 +51,17 @@ def test_both_write_the_same_and_it_holds(written: BothLogs) -> None:
 
 
 def test_without_a_dealer_nothing_is_dealt(tmp_path: Path) -> None:
-    bundle = BothLogs(tmp_path, SMALL, dealer=False).folders["developer"]
+    settings = [*SMALL, "security.correlations=two-party"]
+    bundle = BothLogs(tmp_path, settings, dealer=False).folders["developer"]
     found = bundle.verify()
     assert found.log.begin["dealer"] is None
     assert found.log.dealt is None
     assert not (bundle.path / DEALERS).exists()
+
+
+def test_a_run_with_a_dealer_names_it(tmp_path: Path) -> None:
+    bundle = BothLogs(tmp_path, SMALL, dealer=False).folders["developer"]
+    bundle.refused("entry 0, the beginning: it names no dealer, and the experiment has one")
 
 
 def test_a_dealer_where_nobody_deals_is_refused(dealt: Bundle, tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ class _Swapped:
 
 # ---- kind, which of them, field, how, and what must be said with both keys
 CHANGED: dict[str, tuple[str, str, Callable[[Any], Any], str]] = {
-    "no dealer": ("begin", "dealer", lambda _: None, "should be the end, and is what was dealt"),
+    "no dealer": ("begin", "dealer", lambda _: None, "it names no dealer, and the experiment has one"),
     "another session": ("begin", "dealer.session", flipped, "the signature of the dealer is not by its certificate"),
     "another seed": ("begin", "dealer.seeds.auditor", flipped, "the signature of the dealer is not by its certificate"),
     "another dealer": ("begin", "dealer.certificate", lambda x: flipped(x, 9), "certificate of its dealer is not the"),
@@ -154,7 +160,7 @@ def test_certificates_of_a_dealer(dealt: Bundle, written: BothLogs, tmp_path: Pa
 
 
 def test_a_dealers_certificate_that_the_log_does_not_name(tmp_path: Path) -> None:
-    both = BothLogs(tmp_path, SMALL, dealer=False)
+    both = BothLogs(tmp_path, [*SMALL, "security.correlations=two-party"], dealer=False)
     bundle = both.folders["auditor"]
     (bundle.path / DEALERS).write_bytes((both.keys / "dealer" / "dealer.pem").read_bytes())
     bundle.refused("certificates: there is a dealer's, and the log names no dealer")

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from amint_mpc.mpc.correlations.base import Linked, Plan
-from amint_mpc.random_order import permutation
+from amint_mpc.random_order import drawn
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ def places(part: Stretch, number: int, secret: bytes | None) -> list[int]:
     """
     if part.dealt == part.used or secret is None:
         return list(range(part.used))
-    order = permutation(secret, f"blocks of stretch {number} that are used", part.dealt)
-    return sorted(order[: part.used].tolist())
+    return sorted(drawn(secret, f"blocks of stretch {number} that are used", part.dealt, part.used))
 
 
 def blocks(stretches: Iterable[Stretch], secret: bytes) -> Iterator[Block]:

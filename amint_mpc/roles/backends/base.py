@@ -11,7 +11,7 @@ from amint_mpc.config import Experiment, Party
 from amint_mpc.identity import Identity
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.seeds import Dealt
+from amint_mpc.roles.seeds import Dealt, nothing_dealt
 from amint_mpc.runlog.interface import NamedDealer
 from amint_mpc.runlog.kept_frames import KeptFrames
 from amint_mpc.transport.channel import Channel, FramedChannel
@@ -33,7 +33,7 @@ class Backing:
 
     make_head: MakeHead
     dealer: NamedDealer | None = None
-    finish: Callable[[], Dealt | None] = lambda: None
+    finish: Callable[[], Dealt | None] = nothing_dealt
 
 
 @dataclass(frozen=True)

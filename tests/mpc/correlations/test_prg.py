@@ -58,7 +58,9 @@ def test_draw_is_the_keystream_of_its_step(step: int) -> None:
 
 def test_a_long_draw_counts_blocks_without_a_gap() -> None:
     (drawn,) = SecretStream(SECRET, "x").draw(3, [(torch.uint8, (3_000_000,))])
-    assert drawn.numpy().tobytes() == keystream(hmac.digest(derive_key(SECRET, "x"), bytes(7) + b"\3", "sha256"), 3_000_000)
+    assert drawn.numpy().tobytes() == keystream(
+        hmac.digest(derive_key(SECRET, "x"), bytes(7) + b"\3", "sha256"), 3_000_000
+    )
 
 
 @pytest.mark.parametrize("steps", [(0, 0), (5, 5), (5, 4), (5, 0), (0, 1, 1), (0, -1)])
