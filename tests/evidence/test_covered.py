@@ -44,7 +44,7 @@ def test_verify_prints_both(bundle: Bundle) -> None:
     found = CliRunner().invoke(main, ["verify", str(bundle.path)])
     assert found.exit_code == 0
     assert f"covered     {', '.join(AUDITORS)}: as the log has them" in found.output
-    assert "not covered a\\x1b[2Jb, caf\\udce9.txt, evidence/more/, log.txt, " in found.output
+    assert "not covered a\\x1b[2Jb, caf\\udce9.txt, evidence/coin, evidence/more/, log.txt, " in found.output
     told = json.loads(CliRunner().invoke(main, ["verify", str(bundle.path), "--json"]).output)
     assert tuple(told["covered"]) == AUDITORS
     assert {*ALWAYS_LEFT, "evidence/more/", "a\x1b[2Jb"} < set(told["not_covered"])
