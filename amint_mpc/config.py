@@ -126,14 +126,25 @@ class Security(_Model):
     trials only, the auditor alone (`insecure-embedded-dealer`), which then could read every value the developer shares.
     `required_code` and `required_image` hold every party to software with one of these digests, by its own word
     (`amint_mpc.evidence.software_digests`); empty: any.
+    `gradient_noise` and `gradient_bits` say how much of the head's gradient the developer is told in a joint step. Both
+    are for the gradient of the sum over a batch's rows, whose entries are below 32.
     """
 
     correlations: Literal["dealer", "two-party", "insecure-embedded-dealer"] = "dealer"
     checked_blocks: float = Field(
         0.05, ge=0, le=1, description="so many more blocks of the dealer, as a share, are opened and checked, unused"
     )
+    gradient_noise: float = Field(
+        0.0, ge=0, le=8, description="standard deviation of what the auditor adds to each entry, and alone knows"
+    )
+    gradient_bits: Literal[16, 32] = Field(32, description="bits of an entry that are opened: 10 or 26 after the point")
     required_code: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field((), max_length=16)
     required_image: tuple[Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")], ...] = Field((), max_length=16)
+
+    @property
+    def tells_less(self) -> bool:
+        """True where the developer is told less of a gradient than the secure head could tell it."""
+        return self.gradient_noise > 0 or self.gradient_bits != 32
 
 
 class Disclosure(_Model):
@@ -225,6 +236,11 @@ class Experiment(_Model):
             raise ValueError("head.optimizer is sgd where head.input is conv")
         if self.two_party and (self.head.input == "conv" or self.head.optimizer != "sgd"):
             raise ValueError("security.correlations two-party has head.input pooled or maps, and head.optimizer sgd")
+        if (self.head.input == "conv" or self.two_party) and self.security.tells_less:
+            raise ValueError(
+                "security.gradient_noise and gradient_bits are for head.input pooled or maps, and not for correlations "
+                "two-party, which opens 16 bits as it is: leave them out"
+            )
         if self.head.features is not None and self.training.evaluate_every:
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.head.features is not None and self.head.input == "conv":

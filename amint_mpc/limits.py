@@ -21,6 +21,8 @@ LOGIT_LIMIT = 64.0
 """|z| stays below; the secure heads are exact beyond it, too."""
 GRADIENT_LIMIT = 32.0
 """|rows of the class * gradient of L_mint by the features| stays below."""
+GRADIENT_WHOLE_BITS = 6
+"""Of an opened gradient of the sum over rows: the bits, sign included, that GRADIENT_LIMIT needs before the point."""
 W2_GRADIENT_LIMIT = 256.0
 """|sum over the rows of (sigmoid(z) - y) relu(Y)| stays below, for each hidden unit."""
 

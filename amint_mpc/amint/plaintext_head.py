@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from amint_mpc.amint.opened_gradient import Opening
 from amint_mpc.amint.optimizers import Descent, HeadOptimizer
 from amint_mpc.amint.sealing import PARTS, MixedRows
 from amint_mpc.errors import ProtocolError
@@ -81,12 +82,22 @@ class PlaintextHead:
         weights: first weights; not changed.
         optimizer: how they move, or the learning rate of plain gradient descent.
         fresh: draws the head of the sealed epochs.
+        opening: what a gradient goes through before the classifier gets it; None: it is told exactly.
+
+    Attributes:
+        told: the last step's gradient of the sum over rows as the classifier's side got it, float64 [n, F].
     """
 
+    told: Tensor
+
     def __init__(
-        self, weights: HeadWeights, optimizer: HeadOptimizer | float, fresh: Callable[[], PlaintextHead] | None = None
+        self,
+        weights: HeadWeights,
+        optimizer: HeadOptimizer | float,
+        fresh: Callable[[], PlaintextHead] | None = None,
+        opening: Opening | None = None,
     ) -> None:
-        self.fresh = fresh
+        self.fresh, self._opening = fresh, opening
         self.weights = weights.clone()
         self._optimizer = Descent(optimizer) if isinstance(optimizer, float) else optimizer
         self._sealed = torch.empty(0)
@@ -118,7 +129,8 @@ class PlaintextHead:
 
         gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
         self.weights = self._optimizer.step(w, gradients, members)
-        return gx.to(torch.float32)
+        self.told = gx * rows[:, None] if self._opening is None else self._opening(gx * rows[:, None])
+        return (self.told / rows[:, None]).to(torch.float32)
 
     def seal(self, features: Tensor) -> None:
         """See `MintHead.seal`."""

@@ -213,6 +213,10 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
 @options.data
 @click.option("--sealed-epochs", type=int, default=40, show_default=True, help="Of the sealed arm.")
 @click.option("--attackers", type=int, default=3, show_default=True, help="Heads of the developer's own.")
+@click.option(
+    "--noise", type=float, default=1.0, show_default=True, help="Of the arm with noise, in rms of the gradient."
+)
+@click.option("--budget", type=float, default=60.0, show_default=True, help="Seconds for isolating units, in each arm.")
 @options.as_json
 def leakage(
     source: str | None,
@@ -220,12 +224,15 @@ def leakage(
     data: Path | None,
     sealed_epochs: int,
     attackers: int,
+    noise: float,
+    budget: float,
     as_json: bool,
 ) -> None:
     """What the opened gradients give away: a developer tries to rebuild the head.
 
-    Trains the plaintext twin once and attacks its head and that of sealed epochs. Only differences from a head that
-    the developer trains on its own say something of the gradients.
+    Trains the plaintext twin once and attacks its joint head, with and without noise in its gradients, and the head
+    of sealed epochs, which is the one that is kept. Only differences from a head that the developer trains on its own
+    say something of the gradients.
     """
     experiment, data = load_experiment(source, overrides), options.images_folder(data)
 
@@ -234,19 +241,32 @@ def leakage(
     end_as_interrupted()
     console = terminal.console(as_json)
     with progress(console) as on_progress:
-        found = measure(experiment, sealed_epochs, attackers, data, on_progress)
+        found = measure(experiment, sealed_epochs, attackers, data, on_progress, noise, budget)
     if as_json:
         echo(json_line(found))
         return
     console.print(f"\n{experiment.name}: {attackers} attackers, {sealed_epochs} sealed epochs\n")
     moves = [f"moved {budget:.0%}" for budget in BUDGETS]
-    grid = _grid("rebuilt from, against", "agreement", "correlation", "on unseen", *moves)
-    keys = ["agreement", "correlation", "correlation_unseen", *(f"evasion_{budget:g}" for budget in BUDGETS)]
+    grid = _grid("rebuilt from, against", "agreement", "on unseen", "correlation", "on unseen", *moves)
+    keys = [
+        "agreement",
+        "agreement_unseen",
+        "correlation",
+        "correlation_unseen",
+        *(f"evasion_{budget:g}" for budget in BUDGETS),
+    ]
     for arm, row in found["arms"].items():
         grid.add_row(arm, *(f"{row[key]['mean']:.3f} ± {row[key]['sd']:.3f}" if key in row else "" for key in keys))
     console.print(grid)
     for name, figures_of in found["mint"].items():
         console.print(f"{name} head: MINT accuracy {figures_of['accuracy']:.3f}, AUC {figures_of['auc']:.3f}")
+    isolated = ", ".join(f"{arm} {count}" for arm, count in found["units_isolated"].items())
+    console.print(
+        f"units found of {experiment.head.hidden}: {isolated}; noise {noise:g} rms of {found['gradient_rms']:.2g}"
+    )
+    console.print(
+        f"rho of zCDP for a whole gradient: {found['rho_per_step']:.3g} a step, {found['rho_run']:.3g} in all"
+    )
     console.print("moved: share of found members that escape when their features move by so much of their length")
 
 

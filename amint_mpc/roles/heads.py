@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from amint_mpc.amint.opened_gradient import opening_of
 from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_conv_head import PlaintextConvHead
 from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
@@ -79,13 +80,16 @@ class HeadKind(Protocol):
 
 @dataclass(frozen=True)
 class Dense:
-    """features -> hidden -> 1. Args: see `SecureHead`."""
+    """features -> hidden -> 1. Args: see `SecureHead`, and `Opening` for what the twin's gradient goes through."""
 
     inputs: int
     hidden: int
+    revealed: int = 32
+    noise: float = 0.0
+    seed: int = 0
 
     def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None) -> Plan:
-        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number, standing)
+        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number, standing, self.revealed)
 
     def table_plan(self, rows: int) -> Plan | None:
         return table_plan(rows, self.inputs + 1)
@@ -94,7 +98,7 @@ class Dense:
         return score_plan(rows, self.inputs + 1, self.hidden)
 
     def secure(self, channel: Channel, party: int, supply: Supply, optimizer: Optimizer) -> SharedHead:
-        return SecureHead(channel, party, supply, self.inputs, self.hidden, optimizer)
+        return SecureHead(channel, party, supply, self.inputs, self.hidden, optimizer, self.revealed, self.noise)
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
         return init_head(self.inputs, self.hidden, normal).tensors()
@@ -103,7 +107,8 @@ class Dense:
         return HeadWeights(**weights).tensors()
 
     def plaintext(self, weights: Mapping[str, Tensor], settings: Head) -> PlainHead:
-        return PlaintextHead(HeadWeights(**weights), plaintext_optimizer(settings))
+        opening = opening_of(self.revealed, self.noise, self.seed)
+        return PlaintextHead(HeadWeights(**weights), plaintext_optimizer(settings), opening=opening)
 
 
 @dataclass(frozen=True)
@@ -152,13 +157,14 @@ def _rate(optimizer: Optimizer) -> GradientDescent:
 @lru_cache(maxsize=16)
 def head_kind(experiment: Experiment) -> HeadKind:
     """The head of an experiment; the same object for the same experiment."""
-    head = experiment.head
+    head, security = experiment.head, experiment.security
+    opened = security.gradient_bits, security.gradient_noise, experiment.seed
     if head.features is not None:  # a loop of its own, whose data set and backbone we do not know
-        return Dense(head.features, head.hidden)
+        return Dense(head.features, head.hidden, *opened)
     shape = dataset(experiment.data).shape
     if head.input == "conv":
         return Convolutional(tap_shapes(experiment, shape), head.filters, head.hidden)
-    return Dense(feature_count(experiment, shape), head.hidden)
+    return Dense(feature_count(experiment, shape), head.hidden, *opened)
 
 
 def secure_optimizer(experiment: Experiment, sealed: bool = False) -> Optimizer:

@@ -140,13 +140,15 @@ def head_party(
     scored: Sequence[Tensor] = (),
     opened: bool = False,
     rate: Optimizer = RATE,
+    revealed: int = 32,
+    noise: float = 0.0,
 ) -> Party:
     """Training steps, scores and the opening of the weights. The developer returns the gradients, the auditor scores;
     both return the opened weights and their shares of the weights before each step and at the end."""
 
     def run(party: int, channel: Any, supply: Any) -> Any:
         inputs, hidden = weights["w1"].shape
-        head = SecureHead(channel, party, supply, inputs, hidden, rate)
+        head = SecureHead(channel, party, supply, inputs, hidden, rate, revealed, noise)
         head.share_weights(*((weights, weight_masks) if party == AUDITOR else (None, None)))
         gradients, scores, shares = [], [], [shares_of(head)]
         for x in batches:
@@ -164,9 +166,15 @@ def shares_of(head: SecureHead) -> dict[str, Tensor]:
 
 
 def head_plans(
-    rows: int, inputs: int, hidden: int, steps: int, scored: Sequence[int] = (), rate: Optimizer = RATE
+    rows: int,
+    inputs: int,
+    hidden: int,
+    steps: int,
+    scored: Sequence[int] = (),
+    rate: Optimizer = RATE,
+    revealed: int = 32,
 ) -> list[Plan]:
-    plans: list[Plan] = [train_plan(rows, inputs + 1, hidden, rate, number) for number in range(steps)]
+    plans: list[Plan] = [train_plan(rows, inputs + 1, hidden, rate, number, revealed) for number in range(steps)]
     return plans + [score_plan(count, inputs + 1, hidden) for count in scored]
 
 

@@ -23,8 +23,8 @@ from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.mpc.two_party import engine as engines
 from amint_mpc.mpc.two_party.engine import SpuEngine
-from amint_mpc.mpc.two_party.head import SpuHead
-from amint_mpc.mpc.two_party.program import FRACTION_BITS
+from amint_mpc.mpc.two_party.head import OPENED_DX_BITS, SpuHead
+from amint_mpc.mpc.two_party.program import DX_BITS, FRACTION_BITS
 from amint_mpc.mpc.two_party.relay import PIECE, Relay
 from amint_mpc.transport.channel import Channel, memory_pair
 from tests.mpc.parties import run_both
@@ -210,6 +210,22 @@ def test_the_auditors_share_of_the_gradient_says_nothing(under_watch: tuple[Play
     for party in under_watch:
         top = party.held["dx"].flatten().to(torch.int32) >> 24
         assert len(top.unique()) > len(top) / 4
+
+
+def test_the_opened_gradient_is_not_the_exact_product(under_watch: tuple[Played, Played]) -> None:
+    """Exact sums of small integers could be solved for the weights. What is opened is another number: right on average,
+    less than a unit of 2^-OPENED_DX_BITS off, and not the nearest one either, which would follow from the exact one."""
+    shares = [party.held["dx"].to(torch.int32) for party in under_watch]
+    exact = fp.decode((shares[0] + shares[1]).long(), DX_BITS) * 2.0**OPENED_DX_BITS
+    opened = under_watch[DEVELOPER].gradients[1]
+    assert opened is not None
+    units = opened * 2.0**OPENED_DX_BITS
+    assert torch.equal(units, units.round())
+    error = units - exact
+    assert float(error.abs().max()) < 1
+    assert float((units != exact.round()).double().mean()) > 0.05
+    assert abs(float(error.mean())) < 5 * 0.5 / error.numel() ** 0.5
+    assert float((exact != exact.round()).double().mean()) > 0.9
 
 
 def test_what_spu_sends_is_counted(under_watch: tuple[Played, Played]) -> None:

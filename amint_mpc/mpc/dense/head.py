@@ -15,6 +15,7 @@ The auditor waits for nothing in round 9 and goes on to round 1: the longest cha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -22,24 +23,28 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
+from amint_mpc.limits import GRADIENT_LIMIT
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Material, Plan
+from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.crypten_compat import crypten
 from amint_mpc.mpc.dense.layers import (
-    DX_REVEALED_BITS,
     binary_cross_entropy_gradient,
+    dx_bits,
     score_plan,
     shared,
     train_plan,
 )
 from amint_mpc.mpc.dense.step import Optimizer, Step, TrainingStep
-from amint_mpc.mpc.protocols.linear import REVEALED_BITS, TABLE, Combination, TableMasks, share
+from amint_mpc.mpc.protocols.linear import TABLE, Combination, TableMasks, share
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
 from amint_mpc.transport.channel import Channel
 
-LOGIT_BITS = fp.Z_BITS - (64 - REVEALED_BITS)
+OPENED_LOGIT_BITS = 32
+"""Of the 64 bits of a logit, the top ones that are opened to the auditor."""
+LOGIT_BITS = fp.Z_BITS - (64 - OPENED_LOGIT_BITS)
 WEIGHT_BITS = {"w1": fp.W1_BITS, "w2": fp.W2_BITS, "b2": fp.Z_BITS}
 OPENED_BITS = 16
 """Fractional bits of a weight as it is opened, at most. Exact sums of a short run could be solved for its features."""
@@ -82,11 +87,24 @@ class SecureHead:
         supply: this party's masks, step by step.
         inputs: features of an image. hidden: hidden units.
         optimizer: how the weights move. Its rates are for the gradient of a sum over rows.
+        revealed: how many top bits of the gradient with respect to the features are opened, one of `linear.REVEALED`.
+        noise: standard deviation of what the auditor adds to each entry of that gradient before it is opened. The
+            auditor draws it here, from a seed that never leaves this object; the developer has none.
     """
 
     def __init__(
-        self, channel: Channel, party: int, supply: MaskSource, inputs: int, hidden: int, optimizer: Optimizer
+        self,
+        channel: Channel,
+        party: int,
+        supply: MaskSource,
+        inputs: int,
+        hidden: int,
+        optimizer: Optimizer,
+        revealed: int = 32,
+        noise: float = 0.0,
     ) -> None:
+        self._revealed = revealed
+        self._noise = GradientNoise(noise) if noise and party == AUDITOR else None
         self.party, self.inputs, self.hidden = party, inputs, hidden
         self._optimizer, self._updates = optimizer, optimizer.updates()
         self._channel, self._supply = channel, supply
@@ -146,14 +164,16 @@ class SecureHead:
             otherwise.
 
         Returns:
-            At the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.
+            At the developer the gradient of the sum by x, [n, f] float64, right on average: rounded at random, and with
+            the auditor's noise. None at the auditor, or where none is opened.
         """
         self._ready()
         features = self._features(x, len(targets))
         self._train(features, targets, None, open_gradient)
         if self.party == AUDITOR or not open_gradient:
             return None
-        return fp.decode(features.grad.share, DX_REVEALED_BITS)
+        bits = dx_bits(self._revealed)
+        return fp.decode(features.grad.share, bits).add_(2.0 ** -(bits + 1))
 
     def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
         """See `SharedHead.share_features`. The one message about them, X - A, is uniformly random."""
@@ -170,8 +190,9 @@ class SecureHead:
     def _train(self, features: Any, targets: Tensor, standing: Combination | None, open_gradient: bool) -> None:
         """One step. Args: features: a shared tensor, [n, f + 1]."""
         module = self._ready()
-        plan = train_plan(len(targets), self.inputs + 1, self.hidden, self._optimizer, self._trained, standing)
-        step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient)
+        sizes = len(targets), self.inputs + 1, self.hidden
+        plan = train_plan(*sizes, self._optimizer, self._trained, standing, self._revealed)
+        step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient, self._noise)
         self._updates.begin(step)
         module.train()
         z = module(features, step)
@@ -245,9 +266,35 @@ class SecureHead:
         return fp.encode(torch.cat([x.double(), torch.ones(rows, 1)], dim=1), bits)
 
 
+class GradientNoise:
+    """Gaussian noise for the opened gradient, of the auditor alone: the `Noise` of `protocols.linear`.
+
+    Args:
+        deviation: standard deviation of an entry.
+
+    Guarantees:
+        the auditor's alone: its seed is drawn here, from the machine's randomness; no message, file or repr has it.
+    Edge cases:
+        it is added modulo the ring, so gradient and noise together are read modulo 2 * GRADIENT_LIMIT.
+        no entry is more than 8.2 deviations from 0: the uniform numbers behind it have 52 bits.
+    """
+
+    def __init__(self, deviation: float) -> None:
+        self._deviation = deviation
+        self._stream = SecretStream(os.urandom(SEED_BYTES), "noise of the gradient")
+
+    def __repr__(self) -> str:
+        return "GradientNoise()"
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        """The next entries, int64, DX_BITS."""
+        drawn = self._stream.normal(*shape) * self._deviation
+        return fp.encode(torch.remainder(drawn + GRADIENT_LIMIT, 2 * GRADIENT_LIMIT) - GRADIENT_LIMIT, fp.DX_BITS)
+
+
 def opened_logits(rounds: Rounds, z: Tensor) -> InRounds[Tensor | None]:
-    """The top REVEALED_BITS of z at the auditor, int32, [n]; None at the developer. z: share, [n]."""
-    top = (z >> (64 - REVEALED_BITS)).to(torch.int32)
+    """The top OPENED_LOGIT_BITS of z at the auditor, int32, [n]; None at the developer. z: share, [n]."""
+    top = (z >> (64 - OPENED_LOGIT_BITS)).to(torch.int32)
     theirs = rounds.hand_over(DEVELOPER, top if rounds.party == DEVELOPER else None, tuple(z.shape), torch.int32)
     yield
     return None if rounds.party == DEVELOPER else top + theirs.value

@@ -19,17 +19,25 @@ from amint_mpc.mpc.correlations.base import Correlation
 from amint_mpc.mpc.crypten_compat import crypten
 from amint_mpc.mpc.dense.step import LINEAR, RELU, SIGMOID, Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols import linear, relu
-from amint_mpc.mpc.protocols.linear import REVEALED_BITS, TABLE, Combination, LinearMasks, TableMasks
+from amint_mpc.mpc.protocols.linear import TABLE, Combination, LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.sigmoid import INPUT_BITS, SigmoidTables, sigmoid
 from amint_mpc.mpc.ring import fixed_point as fp
 
-DX_REVEALED_BITS = fp.DX_BITS - (64 - REVEALED_BITS)
-"""Fractional bits of the input gradient as the developer gets it."""
+
+def dx_bits(revealed: int) -> int:
+    """Fractional bits of the input gradient as the developer gets it. Args: revealed: how many top bits are opened."""
+    return fp.DX_BITS - (64 - revealed)
 
 
 def train_plan(
-    rows: int, inputs: int, hidden: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None
+    rows: int,
+    inputs: int,
+    hidden: int,
+    optimizer: Optimizer,
+    number: int = 0,
+    standing: Combination | None = None,
+    revealed: int = 32,
 ) -> dict[str, Correlation]:
     """What one training step of the head needs from the dealer.
 
@@ -37,9 +45,10 @@ def train_plan(
         inputs: with the column of ones.
         number: training steps that were taken before.
         standing: which combinations of shared rows it is on; None: its rows are shared in it.
+        revealed: how many top bits of the gradient with respect to the features are opened.
     """
     return {
-        LINEAR.name: LinearMasks(rows, inputs, hidden, constants=1, standing=standing),
+        LINEAR.name: LinearMasks(rows, inputs, hidden, constants=1, standing=standing, revealed=revealed),
         RELU.name: ReluMasks(rows, hidden),
         SIGMOID.name: SigmoidTables(rows),
         **optimizer.masks(rows, inputs, hidden, number),
@@ -86,10 +95,12 @@ class DevelopersLinear(crypten.gradients.AutogradFunction):  # type: ignore[misc
         step: TrainingStep
         layer, step = ctx.saved_tensors
         scaling = partial(step.updates.scale_rows, step, dy.share)
-        dx, update = step.rounds.run(linear.backward(step.rounds, layer, dy.share, scaling, step.open_gradient))
+        dx, update = step.rounds.run(
+            linear.backward(step.rounds, layer, dy.share, scaling, step.open_gradient, step.noise)
+        )
         # the developer's share of dX is the whole value, the auditor's is zero
         own = torch.zeros(1, dtype=torch.int64) if dx is None else dx
-        return shared(own, DX_REVEALED_BITS), shared(update, fp.W1_BITS)
+        return shared(own, dx_bits(layer.masks.revealed)), shared(update, fp.W1_BITS)
 
 
 @crypten.gradients.register_function("relu_dot")

@@ -12,7 +12,7 @@ from typing import Protocol
 from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import C, Correlation, MaskRef, Material, Plan, Slot
-from amint_mpc.mpc.protocols.linear import LinearMasks
+from amint_mpc.mpc.protocols.linear import LinearMasks, Noise
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds, Opened, Rounds
 from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
@@ -59,6 +59,7 @@ class TrainingStep(Step):
     Args:
         updates: of the optimizer.
         open_gradient: whether the developer learns the gradient with respect to the features.
+        noise: what the auditor adds to it; None at the developer, or for none.
 
     Attributes:
         output: how far w2 and b2 move; begun by the upper layer, it goes on in the rounds of the lower one.
@@ -66,6 +67,7 @@ class TrainingStep(Step):
 
     updates: Updates
     open_gradient: bool
+    noise: Noise | None
     output: Concurrent[tuple[Tensor, Tensor]] = field(init=False)
 
 

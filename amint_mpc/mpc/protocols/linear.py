@@ -10,19 +10,23 @@ Steps
     2. open d = dY - S.
        dX:  developer (d + S0)(c + R0)^T + [M]_0,  auditor d R1^T + S1 (c + R1)^T + [M]_1,
             with M = S0 R1^T + S1 R0^T from the dealer.
-    3. the auditor sends the top REVEALED_BITS of its share of dX; the developer alone has dX.
+    3. the auditor adds noise of its own to its share of dX, if it is given any, and sends the share's top `revealed`
+       bits; the developer alone has dX.
     4. the auditor sends its share of dY' less T.
        X^T dY':  developer X^T (dY' - T) + [A^T T]_0,  auditor (X - A)^T T + [A^T T]_1.
 Who learns what: both see c and d, the auditor X - A, the developer dY' - T, all uniform; the developer learns dX,
-rounded.
+rounded and with the auditor's noise.
 A column of ones that carries a bias is part of X, but its gradient, dY b^T, would say more of the head than the
 gradient with respect to the developer's own features: dX leaves such columns out, so its width f' is less than f.
-Exact: Y, X^T dY' in the ring; dX to one unit of REVEALED_BITS. The dealer sends [M]_0 down to those bits, too.
+Exact: Y, X^T dY' in the ring. The dealer sends [M]_0 down to the revealed bits, too. With u = 2^(64 - revealed), what
+is opened is floor(dX / u), at most one unit more or less. With half a unit added it is dX / u on average, whatever dX
+is, with a standard deviation of half a unit, and never more than 1.5 units off: three uniform parts are rounded down.
 X can stand: `share` opens X - A once, for a whole table of rows, and a step then takes public combinations of them
 (`Combination`). X - A and the combinations of it say nothing more when they are used again, for A is; R, S and T are
 fresh in every step. Such steps have no step 3, and none of their messages is about X.
 Rounds: 1, 1, 1 and 1; step 4 begins when dY' is there, and shares its round with step 3 if that is at once.
-Bytes: developer 8 (f h + n f + n h), auditor 8 (f h + 2 n h) + 4 n f', dealer 8 (n h + f h) + 4 n f'.
+Bytes: developer 8 (f h + n f + n h), auditor 8 (f h + 2 n h) + revealed / 8 n f', dealer 8 (n h + f h)
++ revealed / 8 n f'.
 """
 
 from __future__ import annotations
@@ -42,8 +46,11 @@ from amint_mpc.mpc.ring.products import matmul, small_matmul
 SHARED_ROWS = 4096
 """Of a table, in one message at most."""
 
-REVEALED_BITS = 32
-"""Of the 64 bits of each entry of dX, the top ones that are opened to the developer."""
+REVEALED = {32: torch.int32, 16: torch.int16}
+"""How many of the 64 bits of each entry of dX can be opened to the developer, the top ones, and as what they travel."""
+
+Noise = Callable[[tuple[int, ...]], Tensor]
+"""The auditor's noise of a shape, as ring elements in the scale of dX."""
 
 
 class Combination(Protocol):
@@ -91,6 +98,7 @@ class LinearMasks:
         rows, inputs, outputs: n, f, h.
         constants: how many of the inputs, the last ones, are public constants without a gradient.
         standing: which combinations of the table's rows X is; None: X is shared in this step.
+        revealed: how many top bits of dX are opened, one of REVEALED.
     """
 
     rows: int
@@ -99,6 +107,12 @@ class LinearMasks:
     training: bool = True
     constants: int = 0
     standing: Combination | None = None
+    revealed: int = 32
+
+    @property
+    def sent(self) -> torch.dtype:
+        """Of the top bits of dX."""
+        return REVEALED[self.revealed]
 
     @property
     def features(self) -> int:
@@ -117,7 +131,7 @@ class LinearMasks:
             fields |= {
                 "s": Field((n, h)),
                 "t": Field((n, h), holders=(AUDITOR,)),
-                "sr": Field((n, self.features), corrected=True, sent=torch.int32),
+                "sr": Field((n, self.features), corrected=True, sent=self.sent),
                 "at": Field((f, h), corrected=True),
             }
         if self.standing is not None:
@@ -160,9 +174,9 @@ def share(rounds: Rounds, masks: TableMasks, material: Material, x: Tensor | Non
     return torch.cat([part.value for part in parts]) if x is None else x
 
 
-def top_bits(x: Tensor) -> Tensor:
-    """The REVEALED_BITS top bits of ring elements, rounded down, as int32."""
-    return (x >> (64 - REVEALED_BITS)).to(torch.int32)
+def top_bits(x: Tensor, revealed: int) -> Tensor:
+    """So many top bits of ring elements, one of REVEALED, rounded down, as integers of that width."""
+    return (x >> (64 - revealed)).to(REVEALED[revealed])
 
 
 @dataclass(frozen=True, repr=False)
@@ -215,7 +229,12 @@ def forward(
 
 
 def backward(
-    rounds: Rounds, layer: Forward, dy: Tensor, scaling: Callable[[Opened], InRounds[Tensor]], open_gradient: bool
+    rounds: Rounds,
+    layer: Forward,
+    dy: Tensor,
+    scaling: Callable[[Opened], InRounds[Tensor]],
+    open_gradient: bool,
+    noise: Noise | None = None,
 ) -> InRounds[tuple[Tensor | None, Tensor]]:
     """Steps 2 to 4.
 
@@ -223,6 +242,7 @@ def backward(
         dy: share of dY, [n, h].
         scaling: makes the share of dY' [n, h], in rounds of its own beside steps 2 and 3; it is given d.
         open_gradient: whether the developer learns dX.
+        noise: what the auditor adds to dX before it is opened; None at the developer, or for none.
 
     Returns:
         dX, see `input_gradient`, and this party's share of X^T dY', [f, h].
@@ -232,25 +252,27 @@ def backward(
     update = weight_gradient(rounds, layer, scaling(d))
     if not open_gradient or layer.masks.standing is not None:
         return None, (yield from update)
-    return (yield from side_by_side(input_gradient(rounds, layer, d), update))
+    return (yield from side_by_side(input_gradient(rounds, layer, d, noise), update))
 
 
-def input_gradient(rounds: Rounds, layer: Forward, d: Opened) -> InRounds[Tensor | None]:
-    """Step 3. dX [n, f'] at the developer, with 64 - REVEALED_BITS fewer fractional bits; error at most one unit.
+def input_gradient(rounds: Rounds, layer: Forward, d: Opened, noise: Noise | None = None) -> InRounds[Tensor | None]:
+    """Step 3. dX + noise [n, f'] at the developer, with 64 - revealed fewer fractional bits; error at most one unit.
 
     Three parts, each rounded down, are less than three units too low; one unit more puts them in the middle.
     """
     yield
     # step 3
-    m, features = layer.material, layer.masks.features
-    w, own, top = layer.w[:features].T, None, None
+    m, masks = layer.material, layer.masks
+    shape, revealed = (masks.rows, masks.features), masks.revealed
+    w, own, top = layer.w[: masks.features].T, None, None
     if layer.begun is None:  # at the developer
-        own = top_bits(matmul(d.value + m["s"], w)).add_(m["sr"]).add_(1)
+        own = top_bits(matmul(d.value + m["s"], w), revealed).add_(m["sr"]).add_(1)
     else:
-        top = top_bits(matmul(d.value, w, onto=layer.begun.value))
-    theirs = rounds.hand_over(AUDITOR, top, (layer.masks.rows, features), torch.int32)
+        exact = matmul(d.value, w, onto=layer.begun.value)
+        top = top_bits(exact if noise is None else exact.add_(noise(shape)), revealed)
+    theirs = rounds.hand_over(AUDITOR, top, shape, masks.sent)
     yield
-    return None if own is None else own.add_(theirs.value).long()  # int32 sums wrap, as they should
+    return None if own is None else own.add_(theirs.value).long()  # sums of this width wrap, as they should
 
 
 def weight_gradient(rounds: Rounds, layer: Forward, scaling: InRounds[Tensor]) -> InRounds[Tensor]:

@@ -3,9 +3,11 @@
 Steps of a training step
     1. The developer's features become its own input to SPU; the auditor knows their shape.
     2. SPU takes the step (`program`) on them and on the shares of the weights, which stay inside it from step to step.
-    3. The auditor sends its share of the gradient with respect to the features on our own link; the developer adds its
-       own.
-Who learns what: the developer the gradient with respect to its features, to 2^-DX_BITS; the auditor logits, when it is
+    3. The auditor sends the top 16 of the 32 bits of its share of the gradient with respect to the features on our own
+       link; the developer adds its own.
+Who learns what: the developer the gradient with respect to its features, rounded at random to 2^-OPENED_DX_BITS, right
+on average and less than one unit off (the exact product of small integers could be solved for the weights by lattice
+reduction, from one step); the auditor logits, when it is
 a scoring, to 2^-LOGIT_BITS, and the weights at the end, to 2^-WEIGHT_BITS; nobody else anything, for there is nobody
 else. Security: two semi-honest parties; lattice-based homomorphic encryption and oblivious transfer as SPU implements
 them.
@@ -34,6 +36,8 @@ from amint_mpc.transport.channel import Channel, ChannelStats
 
 WEIGHT_BITS, LOGIT_BITS = 16, 20
 """Of weights and logits that are opened: the low bits never leave the developer."""
+OPENED_DX_BITS = DX_BITS - 16
+"""Of the gradient that is opened: the low bits never leave the auditor."""
 
 
 class SpuHead:
@@ -97,8 +101,8 @@ class SpuHead:
         self._engine.train(targets.tolist(), self.rate.numerator, self.rate.shift, open_gradient)
         if not open_gradient:
             return None
-        opened = self._open_to(DEVELOPER, "gradient", ["dx"])
-        return None if opened is None else fp.decode(opened["dx"], DX_BITS)
+        opened = self._open_to(DEVELOPER, "gradient", ["dx"], DX_BITS - OPENED_DX_BITS, torch.int16)
+        return None if opened is None else fp.decode(opened["dx"], OPENED_DX_BITS)
 
     def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
         """See `SharedHead.share_features`. Nothing is sent: SPU shares the rows of each step anew."""
@@ -148,12 +152,16 @@ class SpuHead:
         self._engine.input(None if x is None else x.double(), shape)
         self._step += 1
 
-    def _open_to(self, receiver: int, tag: str, names: Iterable[str], drop: int = 0) -> dict[str, Tensor] | None:
-        """Values to one party alone, without their lowest bits: 32 bits of each share, all that the range needs."""
-        shares = {name: (self._engine.get(name) >> drop).to(torch.int32) for name in names}
+    def _open_to(
+        self, receiver: int, tag: str, names: Iterable[str], drop: int, dtype: torch.dtype = torch.int32
+    ) -> dict[str, Tensor] | None:
+        """Values to one party alone, without their lowest bits: as many bits of each share as the range needs."""
+        shares = {name: (self._engine.get(name) >> drop).to(dtype) for name in names}
         opened = open_to(self._channel, self.party, receiver, tag, self._step, shares)
-        middle = int(drop > 0)  # each of the two shares loses half a unit on average
-        return None if opened is None else {name: v.long() + middle for name, v in zip(shares, opened, strict=True)}
+        if opened is None:
+            return None
+        # each of the two shares loses half a unit on average; the sum wraps as the shares do
+        return {name: value.add_(1).long() for name, value in zip(shares, opened, strict=True)}
 
     def _ready(self) -> None:
         if not self._shared:
