@@ -114,6 +114,7 @@ def test_without_warm_up_the_first_checkpoint_is_the_drawn_classifier(tmp_path: 
         ("head.optimizer=novograd", "head.learning_rate=0.03"),
         ("training.sealed_epochs=0",),
         ("security.checked_blocks=0",),
+        ("security.gradient_noise=0.5", "security.gradient_bits=16"),
     ],
 )
 def test_whatever_the_head_keeps_from_step_to_step_is_done_again(more: tuple[str, ...], tmp_path: Path) -> None:
