@@ -1,8 +1,11 @@
 """The numeric contract of the membership head: where the secure computation is exact, and which steps it can take.
 
-Beyond these limits the secure head computes plausible garbage and cannot notice; its plaintext twin refuses whatever
-leaves them, and features are clipped into theirs. Both take the very same steps, so rates and momentum are rounded
-here. That the scales in the ring (`amint_mpc.mpc.ring.fixed_point`) leave room for all this is checked by a test.
+Beyond its ranges a secure head would compute plausible garbage. So the dense one tests in every step that it is within
+these limits (`amint_mpc.mpc.dense.ranges` says what follows from them) and ends the run with an error where it is not.
+Its plaintext twin refuses whatever leaves them, and features are clipped into theirs. What is a little too large the
+secure head may let through, a value up to three times, a square up to twice the limit: it is exact that far.
+Both take the very same steps, so rates and momentum are rounded here. That the scales in the ring
+(`amint_mpc.mpc.ring.fixed_point`) leave room for all this is checked by a test.
 """
 
 from __future__ import annotations
@@ -17,14 +20,41 @@ FEATURE_LIMIT = 8.0
 """|a feature| is at most this."""
 HIDDEN_LIMIT = 128.0
 """|X w1 + b1| stays below."""
+SQUARES_LIMIT = 2.0**15
+"""The sum of the squares of X w1 + b1 stays below: over the units, for each image; over a block of rows, for each unit.
+So does that of b1."""
+BLOCK_ROWS = 128
+"""A step of more rows takes them in blocks of at most so many, as even as can be: every second, every third row."""
 LOGIT_LIMIT = 64.0
 """|z| stays below; the secure heads are exact beyond it, too."""
-GRADIENT_LIMIT = 32.0
+B2_LIMIT = 64.0
+"""|b2| stays below."""
+GRADIENT_LIMIT = 8.0
 """|rows of the class * gradient of L_mint by the features| stays below."""
 GRADIENT_WHOLE_BITS = 6
-"""Of an opened gradient of the sum over rows: the bits, sign included, that GRADIENT_LIMIT needs before the point."""
+"""Of an opened gradient of the sum over rows: the bits before the point, sign included."""
+MAPS_GRADIENT_LIMIT = 32.0
+"""The same of the convolutional head."""
 W2_GRADIENT_LIMIT = 256.0
-"""|sum over the rows of (sigmoid(z) - y) relu(Y)| stays below, for each hidden unit."""
+"""|sum over a block of rows of (sigmoid(z) - y) relu(Y)| stays below, for each hidden unit."""
+MAX_HIDDEN = 512
+"""Hidden units of the secure head, at most: sums of more squares would not fit the ring."""
+
+
+def weight_squares(features: int, hidden: int) -> tuple[float, float]:
+    """Limits of the sum of the squares of a feature's weights, a row of w1, and of those of w2.
+
+    Their product bounds the gradient by the features. With fewer features than units the first weights of a feature
+    are larger (`amint_mpc.models.head_weights.init_head`: 2 hidden / features), and so is the first limit.
+    """
+    larger = 2.0 ** max(0, math.ceil(math.log2(hidden / features)))
+    return 8.0 * larger, 64.0 / larger
+
+
+def blocks(rows: int) -> int:
+    """How many blocks a step of so many rows has: block i is rows i, i + blocks, ..."""
+    return -(-rows // BLOCK_ROWS)
+
 
 # ------------------------------------------------------------------------------------------------ rates
 
@@ -71,8 +101,6 @@ MIN_MOMENTUM = 1 / 2**MOMENTUM_BITS
 MAX_MOMENTUM = 1 - MIN_MOMENTUM
 MOMENTUM_RANGE = f"between 1/{2**MOMENTUM_BITS} and {2**MOMENTUM_BITS - 1}/{2**MOMENTUM_BITS}"
 """The same in words."""
-B2_VELOCITY_LIMIT = 2.0**10
-"""a |velocity of b2|, for momentum a / 2^k, stays below: it is truncated. w1 and w2 have a million times that room."""
 
 
 def representable_momentum(momentum: float) -> tuple[int, int]:
@@ -107,7 +135,7 @@ SEARCH_BETA = 1 / 8
 public start to where the gradient is."""
 CLIP = 16
 """A step whose square is more than so many times the learning rate's counts as one of just as many."""
-SQUARE_LIMIT, SQUARE_LIMIT_RATIO = 8.0, 2.0**13
+SQUARE_LIMIT, SQUARE_LIMIT_RATIO = 2.0, 2.0**11
 """|a layer's step|^2 stays below the first, and below the second times the learning rate squared."""
 SCALED_ROWS_LIMIT = 16.0
-"""|s1 dY| stays below: it is truncated."""
+"""|s1 dY| is below, for s1 is at most 1 and w2 is limited: it is truncated."""

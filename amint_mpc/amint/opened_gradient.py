@@ -18,11 +18,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amint_mpc.limits import GRADIENT_LIMIT, GRADIENT_WHOLE_BITS
+from amint_mpc.limits import GRADIENT_WHOLE_BITS
+
+HALF = 2.0 ** (GRADIENT_WHOLE_BITS - 1)
+"""Openings are read modulo twice this."""
 
 
 class Opening:
-    """Noise and rounding as the secure head's: random, right on average, read modulo 2 * GRADIENT_LIMIT.
+    """Noise and rounding as the secure head's: random, right on average, read modulo 2 * HALF.
 
     Args:
         bits: how many are opened; bits - GRADIENT_WHOLE_BITS of them after the point.
@@ -41,7 +44,7 @@ class Opening:
         # three parts are rounded down, two of them uniform by themselves; see mpc/protocols/linear.py
         dither = first.uniform_(generator=self._random) + second.uniform_(generator=self._random)
         parts = (moved / self._unit - dither).floor() + 1.5
-        return torch.remainder(parts * self._unit + GRADIENT_LIMIT, 2 * GRADIENT_LIMIT) - GRADIENT_LIMIT
+        return torch.remainder(parts * self._unit + HALF, 2 * HALF) - HALF
 
 
 def opening_of(bits: int, noise: float, seed: int) -> Opening | None:

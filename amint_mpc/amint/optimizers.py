@@ -12,7 +12,6 @@ from typing import Protocol
 from amint_mpc.config import Head
 from amint_mpc.errors import ProtocolError
 from amint_mpc.limits import (
-    B2_VELOCITY_LIMIT,
     CLIP,
     MAX_OCTAVES,
     SCALED_ROWS_LIMIT,
@@ -61,23 +60,14 @@ class Momentum(Descent):
 
     def __init__(self, learning_rate: float, momentum: float) -> None:
         super().__init__(learning_rate)
-        self._numerator, k = representable_momentum(momentum)
-        self.momentum = self._numerator / 2**k
+        numerator, k = representable_momentum(momentum)
+        self.momentum = numerator / 2**k
         self._before: HeadWeights | None = None
 
     def step(self, weights: HeadWeights, gradients: HeadWeights, members: int) -> HeadWeights:
-        """See `HeadOptimizer.step`.
-
-        Raises:
-            ProtocolError: b2 moves faster than the secure head can truncate.
-        """
+        """See `HeadOptimizer.step`."""
         before, self._before = self._before or weights, weights
         velocity = _moved(weights, before, -1.0)
-        if not float(velocity.b2.abs()) * self._numerator < B2_VELOCITY_LIMIT:  # written so that NaN is refused, too
-            raise ProtocolError(
-                "the output bias of the head moves too fast for the secure momentum",
-                "Lower head.learning_rate or head.momentum.",
-            )
         return _moved(super().step(weights, gradients, members), velocity, self.momentum)
 
 

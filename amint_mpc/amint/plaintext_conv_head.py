@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amint_mpc.amint.plaintext_head import check_forward, refuse_beyond
 from amint_mpc.amint.sealing import PARTS, MixedRows
-from amint_mpc.limits import GRADIENT_LIMIT, HIDDEN_LIMIT, representable_rate
+from amint_mpc.limits import HIDDEN_LIMIT, MAPS_GRADIENT_LIMIT, representable_rate
 from amint_mpc.models.conv_head_weights import ConvWeights
 
 
@@ -45,7 +45,7 @@ class PlaintextConvHead:
             loss = F.softplus(-z[:members]).mean() + F.softplus(z[members:]).mean()
             gx, *gradients = torch.autograd.grad(loss, [x, *leaves.values()])
         self.loss = float(loss.detach())
-        refuse_beyond("gradient row", gx * max(members, len(features) - members), GRADIENT_LIMIT)
+        refuse_beyond("gradient row", gx * max(members, len(features) - members), MAPS_GRADIENT_LIMIT)
         a, k = representable_rate(self.learning_rate / members)
         rate = members * a / 2**k
         old = self.weights.values

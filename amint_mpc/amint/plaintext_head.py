@@ -16,7 +16,17 @@ from amint_mpc.amint.opened_gradient import Opening
 from amint_mpc.amint.optimizers import Descent, HeadOptimizer
 from amint_mpc.amint.sealing import PARTS, MixedRows
 from amint_mpc.errors import ProtocolError
-from amint_mpc.limits import FEATURE_LIMIT, GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, W2_GRADIENT_LIMIT
+from amint_mpc.limits import (
+    B2_LIMIT,
+    FEATURE_LIMIT,
+    GRADIENT_LIMIT,
+    HIDDEN_LIMIT,
+    LOGIT_LIMIT,
+    SQUARES_LIMIT,
+    W2_GRADIENT_LIMIT,
+    blocks,
+    weight_squares,
+)
 from amint_mpc.models.head_weights import HeadWeights
 
 
@@ -113,7 +123,7 @@ class PlaintextHead:
         y = w.hidden(x)
         h = y.relu()
         z = h @ w.w2 + w.b2
-        check_forward(x, y, z)
+        check_head(w, x, y, z)
 
         # L_mint = mean over members of BCE(z, 1) + mean over external of BCE(z, 0)
         self.loss = float(F.softplus(-z[:members]).mean() + F.softplus(z[members:]).mean())
@@ -125,7 +135,8 @@ class PlaintextHead:
         gy = gz[:, None] * w.w2 * (y > 0)
         gx = gy @ w.w1.T
         refuse_beyond("gradient row", gx * rows[:, None], GRADIENT_LIMIT)
-        refuse_beyond("sum of the gradient with respect to w2", h.T @ (gz * rows), W2_GRADIENT_LIMIT)
+        of_w2 = _block_sums(h * (gz * rows)[:, None])
+        refuse_beyond("sum of the gradient with respect to w2", of_w2, W2_GRADIENT_LIMIT)
 
         gradients = HeadWeights(w1=x.T @ gy, b1=gy.sum(0), w2=h.T @ gz, b2=gz.sum())
         self.weights = self._optimizer.step(w, gradients, members)
@@ -152,8 +163,26 @@ class PlaintextHead:
         x = features.to(torch.float64)
         y = self.weights.hidden(x)
         z = y.relu() @ self.weights.w2 + self.weights.b2
-        check_forward(x, y, z)
+        check_head(self.weights, x, y, z)
         return z.sigmoid()
+
+
+def check_head(weights: HeadWeights, x: Tensor, y: Tensor, z: Tensor) -> None:
+    """Of the dense head: what the secure one tests (`amint_mpc.mpc.dense.ranges`). Args, Raises: as `check_forward`."""
+    check_forward(x, y, z)
+    of_w1, of_w2 = weight_squares(*weights.w1.shape)
+    refuse_beyond("sum of the squares of a feature's weights", weights.w1.square().sum(dim=1), of_w1)
+    refuse_beyond("sum of the squares of b1", weights.b1.square().sum(), SQUARES_LIMIT)
+    refuse_beyond("sum of the squares of w2", weights.w2.square().sum(), of_w2)
+    refuse_beyond("b2", weights.b2, B2_LIMIT)
+    refuse_beyond("sum of the squares of an image's hidden values", y.square().sum(dim=1), SQUARES_LIMIT)
+    refuse_beyond("sum of the squares of a unit's hidden values", _block_sums(y.square()), SQUARES_LIMIT)
+
+
+def _block_sums(x: Tensor) -> Tensor:
+    """[n, h] -> [blocks, h]: sums over the rows of each block (`amint_mpc.limits.blocks`)."""
+    count = blocks(len(x))
+    return torch.stack([x[i::count].sum(dim=0) for i in range(count)])
 
 
 def check_forward(x: Tensor, y: Tensor, z: Tensor) -> None:

@@ -196,8 +196,8 @@ def check_experiment(experiment: Experiment) -> None:
     """What every party can see of an experiment before anything starts, beyond what its keys and values show.
 
     Raises:
-        UsageError: no such dataset or backbone, images that this backbone does not take, or an optimizer's settings
-            that the secure head cannot apply.
+        UsageError: no such dataset or backbone, images that this backbone does not take, or sizes or an optimizer's
+            settings that the secure head cannot apply.
     """
     if not isinstance(experiment, Experiment):
         raise UsageError(f"an experiment is needed, not {shown(experiment)}", "Load it with load_experiment")
@@ -205,4 +205,6 @@ def check_experiment(experiment: Experiment) -> None:
         check_backbone(experiment.model, dataset(experiment.data).shape)
     if experiment.head.optimizer != "novograd":
         check_rate(experiment.head.learning_rate, max(experiment.training.batch, experiment.sealed_batch))
-    secure_optimizer(experiment)
+    optimizer = secure_optimizer(experiment)
+    if experiment.head.input != "conv" and not experiment.two_party:  # the head that tests its ranges
+        head_kind(experiment).train_plan(2 * experiment.training.batch, optimizer)

@@ -46,17 +46,6 @@ def test_momentum_is_torchs() -> None:
         torch.testing.assert_close(value, leaves[name].detach())
 
 
-def test_a_bias_that_moves_too_fast_is_refused() -> None:
-    ours, weights = Momentum(0.9, 127 / 128), init_head(6, 5, seeded_normal(0))
-    steep = HeadWeights(**{**gradients(1).tensors(), "b2": torch.tensor(2.0, dtype=torch.float64)})
-    for _ in range(3):  # each adds a little less than 2 to the velocity; 8 is the limit
-        weights = ours.step(weights, steep, MEMBERS)
-    for _ in range(2):
-        weights = HeadWeights(**{**weights.tensors(), "b2": weights.b2 - 3})
-    with pytest.raises(ProtocolError, match="output bias"):
-        ours.step(weights, steep, MEMBERS)
-
-
 @pytest.mark.parametrize("momentum", [1 / 128, 0.5, 0.9, 0.95, 127 / 128])
 def test_momentum_is_close_to_the_one_asked_for(momentum: float) -> None:
     a, k = representable_momentum(momentum)
@@ -92,7 +81,7 @@ def test_a_longer_step_counts_as_one_of_four_learning_rates() -> None:
         ours.step(weights, gradients(1), MEMBERS)
     settled = ours.octaves[0]
     assert 2 ** (-settled / 2) * MEMBERS * gradients(1).w1.norm() == pytest.approx(0.03, rel=0.2)
-    ours.step(weights, gradients(1, 50), MEMBERS)
+    ours.step(weights, gradients(1, 40), MEMBERS)
     ours.step(weights, gradients(1), MEMBERS)
     assert ours.octaves[0] - settled == pytest.approx(math.log2(0.95 + 0.05 * CLIP), abs=0.01)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 
 from amint_mpc.amint import MintHead, PlaintextHead
 from amint_mpc.errors import ProtocolError
-from amint_mpc.limits import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, representable_rate
+from amint_mpc.limits import HIDDEN_LIMIT, LOGIT_LIMIT, representable_rate
 from amint_mpc.models import HeadWeights, init_head, seeded_normal
 
 
@@ -97,8 +98,32 @@ def test_values_out_of_range_are_refused(w1: float, w2: float, x: float, complai
 
 
 def test_values_just_in_range_are_taken() -> None:
-    gradient = PlaintextHead(fixed(HIDDEN_LIMIT / 8 * 0.99, 0.4), 0.1).step(torch.tensor([[8.0], [0.0]]), 1)
+    gradient = PlaintextHead(fixed(2.8, 2.8), 0.1).step(torch.tensor([[8.0], [0.0]]), 1)
     assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("weights", "complaint"),
+    [
+        (fixed(2.83, 0.1), "squares of a feature's weights"),
+        (fixed(0.1, 8.0), "squares of w2"),
+        (replace(fixed(0.1, 0.1), b2=torch.tensor(64.0, dtype=torch.float64)), "logit"),
+        (replace(fixed(0.1, 0.1), b1=torch.full((1,), 128.0, dtype=torch.float64)), "hidden pre-activation"),
+    ],
+)
+def test_weights_out_of_range_are_refused(weights: HeadWeights, complaint: str) -> None:
+    with pytest.raises(ProtocolError, match=complaint):
+        PlaintextHead(weights, 0.1).score(torch.tensor([[0.1], [0.0]]))
+
+
+def test_sums_of_squares_out_of_range_are_refused() -> None:
+    units = HeadWeights(
+        *(t.double() for t in (torch.full((4, 4), 1.0), torch.full((4,), 80.0), torch.zeros(4), torch.tensor(0.0)))
+    )
+    with pytest.raises(ProtocolError, match="squares of an image's hidden values"):
+        PlaintextHead(units, 0.1).score(torch.full((2, 4), 5.0))
+    with pytest.raises(ProtocolError, match="squares of a unit's hidden values"):
+        PlaintextHead(units, 0.1).score(torch.zeros(6, 4))
 
 
 def test_too_large_a_sum_for_w2_is_refused() -> None:
@@ -109,6 +134,6 @@ def test_too_large_a_sum_for_w2_is_refused() -> None:
 
 
 def test_too_steep_a_gradient_is_refused() -> None:
-    steep = fixed(10.0, GRADIENT_LIMIT)  # at x = .001, y = .01, z = .32: the gradient row is w1 w2 (1 - p)
+    steep = fixed(2.8, 7.9)  # at x = .001: the gradient row is w1 w2 (1 - p), 11
     with pytest.raises(ProtocolError, match="gradient row"):
         PlaintextHead(steep, 0.1).step(torch.tensor([[0.001], [0.0]]), 1)

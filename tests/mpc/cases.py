@@ -55,7 +55,7 @@ def relu(
     dy, dw2 = rounds.run(relu_layer.backward(rounds, layer, g))
     v = layer.v.long()
     public = v if rounds.party == DEVELOPER else 0
-    return layer.z, dy, dw2, public + (1 - 2 * v) * material["beta"]
+    return layer.z, dy, dw2.sum(dim=0), public + (1 - 2 * v) * material["beta"]
 
 
 def sigmoid(rounds: Rounds, masks: SigmoidTables, material: Any, inputs: Sequence[Any]) -> Tensor:
@@ -123,9 +123,10 @@ CASES = {
 RATE = GradientDescent(3, 7)
 MOMENTUM = Momentum(3, 7, (115, 7))
 NOVOGRAD = NovoGrad(2.0**-8, 0.95)  # so short that the first steps are already measured as neither 0 nor too long
-NOVOGRAD_SENT = [
-    [("rates", "r_norm", 1)],
-    [("rates", "alpha", -1), ("rates", "mu", -1)],
+RANGES = 6  # kinds of numbers that are tested together
+NOVOGRAD_SENT: list[list[tuple[str, str, int] | None]] = [
+    [("rates", "r_norm", 1), ("moves in range", "r", 1)],
+    [("rates", "alpha", -1), ("rates", "mu", -1), None],
     [("rates", "r_octaves", 1)],
     [("rates", "sigma", -1)],
 ]
@@ -179,15 +180,17 @@ def head_plans(
 
 
 def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mask | None]:
-    """Of what a party sends in one training step, in order."""
-    sent: list[tuple[str, str, int] | None] = []
+    """Of what a party sends in one training step, in order. The sums that test ranges have no masks: they are 0."""
+    sent: list[tuple[str, str, int] | None] = [None]  # dw2 of the step before
     momentum, novograd = isinstance(optimizer, Momentum), isinstance(optimizer, NovoGrad)
     sent += [("velocity", "r", 1), ("again", "r", 1)] if momentum else []
     sent += [("linear", "r", -1)]
     sent += [("linear", "a", -1)] if sender == DEVELOPER else []
     beside = NOVOGRAD_SENT if novograd else [[]] * 4
-    sent += [("relu", "r", 1), ("relu", "rho", -1), *beside[0], ("relu", "gate_mask", 0), *beside[1]]
-    sent += [("relu", "flip", 0), *beside[2], ("sigmoid", "r", 1), *beside[3], ("sigmoid", "flip", 0)]
+    sent += [("relu", "r", 1), ("relu", "rho", -1)]
+    sent += [("in range", "r", 1), None, *beside[0], ("relu", "gate_mask", 0)]
+    sent += [*[None] * RANGES, *beside[1], ("relu", "flip", 0)]
+    sent += [*beside[2], ("sigmoid", "r", 1), *beside[3], None, ("sigmoid", "flip", 0)]
     sent += [("relu", "gamma", -1)]
     sent += [("dw2 for the velocity", "r", 1)] if momentum else []
     sent += [("scale dw2", "r", 1), ("scale db2", "s", -1)] if novograd else [("dw2", "r", 1)]
@@ -200,7 +203,8 @@ def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mas
 
 
 def score_masks(step: int, sender: int) -> list[Mask | None]:
-    first: list[Mask | None] = list(train_masks(step, sender)[: 5 + (sender == DEVELOPER)])
+    """The same of a scoring, in a run without training."""
+    first: list[Mask | None] = list(train_masks(step, sender)[: 8 + RANGES + (sender == DEVELOPER)])
     return first + ([None] if sender == DEVELOPER else [])
 
 

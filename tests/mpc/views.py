@@ -10,6 +10,7 @@ Messages without a mask of their own (openings to one party) have to come out ri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from scipy.stats import chi2  # type: ignore[import-untyped]
 from torch import Tensor
 
+from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Memory, Plan, link
 from amint_mpc.transport.channel import ChannelStats
@@ -86,6 +88,9 @@ class Replay:
         assert (message.tag, message.step) == (tag, step)
         assert tuple((t.dtype, tuple(t.shape)) for t in message.tensors) == specs
         return [tensor.clone() for tensor in message.tensors]
+
+    def flush(self) -> None:
+        """Nothing is on its way."""
 
 
 class Given:
@@ -187,15 +192,20 @@ def other_material(
         if mask is None:
             continue
         material = _completed(plans, viewer, views, material)
-        sent = flat(_alone(party, sender, views[viewer].sent, material))[number]
+        sent = flat(_alone(party, sender, views[viewer].sent, material))
+        if number >= len(sent):  # its run would end before: the view is not one of it
+            break
         at = material[mask.step][mask.name]
-        at[mask.key] = at[mask.key] ^ target ^ sent if mask.sign == 0 else at[mask.key] + mask.sign * (target - sent)
+        change = target ^ sent[number] if mask.sign == 0 else mask.sign * (target - sent[number])
+        at[mask.key] = at[mask.key] ^ change if mask.sign == 0 else at[mask.key] + change
     return _completed(plans, viewer, views, material)
 
 
 def _alone(party: Party, index: int, incoming: Sequence[Message], material: MaterialOfRun) -> list[Message]:
+    """What the party sends. Its run ends early where material that is not found yet puts a value out of its range."""
     channel = Replay(incoming)
-    party(index, channel, Given(material))
+    with suppress(ProtocolError):
+        party(index, channel, Given(material))
     return channel.sent
 
 
@@ -214,7 +224,10 @@ def explained(
     def run(index: int, channel: Any, supply: Any) -> Any:
         return party(index, Recorder(channel, seen) if index == viewer else channel, Given(both[index]))
 
-    results = run_both(run, plans)
+    try:
+        results = run_both(run, plans)
+    except ProtocolError:  # a value out of its range, while the viewer went on
+        return False, (None, None)
     same = [torch.equal(a, b) for a, b in zip(seen.incoming, views[viewer].incoming, strict=True)]
     return all(same), results
 

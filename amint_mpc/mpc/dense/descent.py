@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import UsageError
-from amint_mpc.limits import MAX_NUMERATOR, MAX_SHIFT, MOMENTUM_RANGE
+from amint_mpc.limits import MAX_NUMERATOR, MAX_SHIFT, MOMENTUM_RANGE, blocks
 from amint_mpc.mpc.correlations.base import Correlation, Slot
+from amint_mpc.mpc.dense.ranges import DW2_IN_RANGE, dw2_masks
 from amint_mpc.mpc.dense.step import W1_MASK, Optimizer, TrainingStep, Updates
 from amint_mpc.mpc.protocols.momentum import VelocityMasks, decayed_velocity
 from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds, Opened, side_by_side
@@ -24,6 +25,7 @@ from amint_mpc.mpc.ring import fixed_point as fp
 
 MAX_MOMENTUM_SHIFT = 16  # so that the wrap of a truncation fits two bytes (truncate.py)
 VELOCITY_BITS = 30  # of w2, whose own W2_BITS would be too few to multiply again and again
+B2_VELOCITY_BITS = fp.G_BITS + MAX_SHIFT  # as many as its gradient has: more would leave a velocity no room
 
 DY = Slot("dy", TruncationMasks)
 DW2 = Slot("dw2", TruncationMasks)
@@ -56,8 +58,13 @@ class GradientDescent:
         """See `Optimizer.masks`."""
         return {
             DY.name: TruncationMasks((rows, hidden), fp.DY_BITS + self.shift - fp.UPDATE_BITS),
-            DW2.name: TruncationMasks((hidden,), fp.DW2_BITS + self.shift - fp.W2_BITS),
+            DW2.name: TruncationMasks((blocks(rows), hidden), fp.DW2_BITS + self.shift - fp.W2_BITS),
+            DW2_IN_RANGE.name: dw2_masks(rows, hidden, DW2.mask("r")),
         }
+
+    def reach(self, rows: int) -> float:
+        """See `Optimizer.reach`."""
+        return rows * self.numerator * 2.0**-self.shift
 
     def updates(self) -> Updates:
         """See `Optimizer.updates`."""
@@ -78,10 +85,10 @@ class DescentUpdates:
         return truncated(step.rounds, *step.dealt(DY), dy * self._rate.numerator)
 
     def scale_output(self, step: TrainingStep, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
-        """See `Updates.scale_output`."""
+        """See `Updates.scale_output`. dw2 is multiplied by a after its truncation, which has no more room."""
         a, k = self._rate.numerator, self._rate.shift
-        of_w2 = yield from truncated(step.rounds, *step.dealt(DW2), dw2 * a)
-        return of_w2, g.sum() * (a << (fp.Z_BITS - fp.G_BITS - k))
+        of_w2 = yield from truncated(step.rounds, *step.dealt(DW2), dw2, step.dw2)
+        return of_w2.sum(dim=0) * a, g.sum() * (a << (fp.Z_BITS - fp.G_BITS - k))
 
     def drift(self, step: TrainingStep) -> Tensor | None:
         """See `Updates.drift`."""
@@ -118,7 +125,7 @@ class Momentum(GradientDescent):
             W1_VELOCITY.name: VelocityMasks((inputs, hidden), *self.again, W1_MASK),
             VELOCITY.name: TruncationMasks((hidden + 1,), self.again[1]),
             AGAIN.name: TruncationMasks((hidden,), self.again[1] + VELOCITY_BITS - fp.W2_BITS),
-            FINER_DW2.name: TruncationMasks((hidden,), fp.DW2_BITS + self.shift - VELOCITY_BITS),
+            FINER_DW2.name: TruncationMasks((blocks(rows), hidden), fp.DW2_BITS + self.shift - VELOCITY_BITS),
         }
 
     def updates(self) -> Updates:
@@ -130,8 +137,8 @@ class MomentumUpdates(DescentUpdates):
     """See `Updates`.
 
     w1 (with b1): from the openings of two steps (protocols/momentum.py). w2 and b2, h + 1 values, have a velocity of
-    their own on shares, with VELOCITY_BITS, so that what is lost in rounding w2 is not taken again. mu of it is
-    truncated beside exchange 1, for the velocity and, once more, for w2; so is the gradient beside exchange 8.
+    their own on shares, with more bits, so that what is lost in rounding w2 is not taken again. mu of it is truncated
+     beside exchange 1, for the velocity and, once more, for w2; so is the gradient beside exchange 8.
     """
 
     def __init__(self, rate: Momentum) -> None:
@@ -151,10 +158,12 @@ class MomentumUpdates(DescentUpdates):
 
     def scale_output(self, step: TrainingStep, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
         """See `Updates.scale_output`: the velocities take the place of the gradients."""
-        finer = truncated(step.rounds, *step.dealt(FINER_DW2), dw2 * self._rate.numerator)
-        fine_w2, (of_w2, of_b2) = yield from side_by_side(finer, super().scale_output(step, dw2, g))
-        self.velocity = self._decayed.result + torch.cat([fine_w2, of_b2[None]])
-        return of_w2 + self._again.result, self.velocity[-1]
+        a, k = self._rate.numerator, self._rate.shift
+        finer = truncated(step.rounds, *step.dealt(FINER_DW2), dw2)
+        fine_w2, (of_w2, _) = yield from side_by_side(finer, super().scale_output(step, dw2, g))
+        of_b2 = g.sum() * (a << (B2_VELOCITY_BITS - fp.G_BITS - k))
+        self.velocity = self._decayed.result + torch.cat([fine_w2.sum(dim=0) * a, of_b2[None]])
+        return of_w2 + self._again.result, self.velocity[-1] << (fp.Z_BITS - B2_VELOCITY_BITS)
 
     def drift(self, step: TrainingStep) -> Tensor | None:
         """See `Updates.drift`."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
-from amint_mpc.limits import GRADIENT_LIMIT
+from amint_mpc.limits import GRADIENT_LIMIT, LOGIT_LIMIT
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Material, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
@@ -35,8 +35,10 @@ from amint_mpc.mpc.dense.layers import (
     shared,
     train_plan,
 )
+from amint_mpc.mpc.dense.ranges import DW2_NAME, nothing_pending, pending_sums, watch, watch_pending
 from amint_mpc.mpc.dense.step import Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols.linear import TABLE, Combination, TableMasks, share
+from amint_mpc.mpc.protocols.ranges import beyond
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import open_to, send_shares
@@ -104,6 +106,7 @@ class SecureHead:
         noise: float = 0.0,
     ) -> None:
         self._revealed = revealed
+        self._noisy = noise > 0
         self._noise = GradientNoise(noise) if noise and party == AUDITOR else None
         self.party, self.inputs, self.hidden = party, inputs, hidden
         self._optimizer, self._updates = optimizer, optimizer.updates()
@@ -112,6 +115,7 @@ class SecureHead:
         self._step, self._trained = 0, 0
         self._table = torch.empty(0, dtype=torch.int64)  # of `share_features`: X here, X - A there
         self._module: HeadModule | None = None
+        self._pending = nothing_pending()  # the last test of the last training step, which the next one takes along
 
     def __repr__(self) -> str:
         return f"SecureHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
@@ -143,6 +147,7 @@ class SecureHead:
 
     def open_weights(self) -> dict[str, Tensor] | None:
         """Open the head to the auditor alone, float64, within 2^-OPENED_BITS. None at the developer."""
+        self._settle()
         dropped = {name: max(WEIGHT_BITS[name] - OPENED_BITS, 0) for name in self.shapes}
         mine = {name: getattr(self._ready(), name).share >> bits for name, bits in dropped.items()}
         sums = open_to(self._channel, self.party, AUDITOR, "open", 0, mine)
@@ -173,7 +178,10 @@ class SecureHead:
         if self.party == AUDITOR or not open_gradient:
             return None
         bits = dx_bits(self._revealed)
-        return fp.decode(features.grad.share, bits).add_(2.0 ** -(bits + 1))
+        gradient = fp.decode(features.grad.share, bits).add_(2.0 ** -(bits + 1))
+        if not self._noisy and not bool((gradient.abs() < GRADIENT_LIMIT).all()):
+            raise beyond(f"a gradient row (limit {GRADIENT_LIMIT:g})")
+        return gradient
 
     def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
         """See `SharedHead.share_features`. The one message about them, X - A, is uniformly random."""
@@ -193,12 +201,14 @@ class SecureHead:
         sizes = len(targets), self.inputs + 1, self.hidden
         plan = train_plan(*sizes, self._optimizer, self._trained, standing, self._revealed)
         step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient, self._noise)
+        self._watch(step)
         self._updates.begin(step)
         module.train()
         z = module(features, step)
         z.backward(binary_cross_entropy_gradient(z, targets, step))
         module.update(step)
         self._trained += 1
+        self._pending = pending_sums(step)
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:
         """Score a batch; the logits go to the auditor alone.
@@ -214,9 +224,16 @@ class SecureHead:
         plan = score_plan(rows, self.inputs + 1, self.hidden)
         step = Step(self._rounds, plan, self._begin(plan))
         module.eval()
-        z = module(self._features(x, rows), step).share
+        features = self._features(x, rows)
+        self._watch(step)
+        z = module(features, step).share
         top = self._rounds.run(opened_logits(self._rounds, z))
-        return None if top is None else fp.decode(top.long(), LOGIT_BITS)
+        if top is None:
+            return None
+        logits = fp.decode(top.long(), LOGIT_BITS)
+        if not bool((logits.abs() < LOGIT_LIMIT).all()):
+            raise beyond(f"a logit (limit {LOGIT_LIMIT:g})")
+        return logits
 
     def snapshot(self) -> dict[str, Tensor]:
         """This party's shares of the parameters as they are now."""
@@ -252,6 +269,19 @@ class SecureHead:
         self._step += 1
         return material
 
+    def _watch(self, step: Step) -> None:
+        """Start what tests, beside the layers, that everything is in its range."""
+        self._rounds.start(watch_pending(self._rounds, self._pending))
+        self._pending = nothing_pending()
+        self._rounds.start(watch(step, self._ready().b2.share))
+
+    def _settle(self) -> None:
+        """Before weights are opened, the auditor looks at a test that no step has taken along."""
+        sums = open_to(self._channel, self.party, AUDITOR, "range", 0, {"dw2": self._pending})
+        self._pending = nothing_pending()
+        if sums is not None and bool(sums[0].any()):
+            raise beyond(DW2_NAME)
+
     def _features(self, x: Tensor | None, rows: int) -> Any:
         """X with its column of ones, as a shared tensor: X itself at the developer, nothing at the auditor."""
         if self.party == AUDITOR:
@@ -275,7 +305,7 @@ class GradientNoise:
     Guarantees:
         the auditor's alone: its seed is drawn here, from the machine's randomness; no message, file or repr has it.
     Edge cases:
-        it is added modulo the ring, so gradient and noise together are read modulo 2 * GRADIENT_LIMIT.
+        it is added modulo the ring, so gradient and noise together are read modulo 2 * DX_LIMIT.
         no entry is more than 8.2 deviations from 0: the uniform numbers behind it have 52 bits.
     """
 
@@ -289,7 +319,7 @@ class GradientNoise:
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
         """The next entries, int64, DX_BITS."""
         drawn = self._stream.normal(*shape) * self._deviation
-        return fp.encode(torch.remainder(drawn + GRADIENT_LIMIT, 2 * GRADIENT_LIMIT) - GRADIENT_LIMIT, fp.DX_BITS)
+        return fp.encode(torch.remainder(drawn + DX_LIMIT, 2 * DX_LIMIT) - DX_LIMIT, fp.DX_BITS)
 
 
 def opened_logits(rounds: Rounds, z: Tensor) -> InRounds[Tensor | None]:

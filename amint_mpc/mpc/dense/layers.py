@@ -17,11 +17,12 @@ from torch import Tensor
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation
 from amint_mpc.mpc.crypten_compat import crypten
+from amint_mpc.mpc.dense.ranges import watch_logits, watching
 from amint_mpc.mpc.dense.step import LINEAR, RELU, SIGMOID, Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols import linear, relu
 from amint_mpc.mpc.protocols.linear import TABLE, Combination, LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
-from amint_mpc.mpc.protocols.sigmoid import INPUT_BITS, SigmoidTables, sigmoid
+from amint_mpc.mpc.protocols.sigmoid import SigmoidTables, sigmoid
 from amint_mpc.mpc.ring import fixed_point as fp
 
 
@@ -52,6 +53,7 @@ def train_plan(
         RELU.name: ReluMasks(rows, hidden),
         SIGMOID.name: SigmoidTables(rows),
         **optimizer.masks(rows, inputs, hidden, number),
+        **watching(rows, inputs, hidden, optimizer.reach(rows)),
     }
 
 
@@ -65,6 +67,7 @@ def score_plan(rows: int, inputs: int, hidden: int) -> dict[str, Correlation]:
     return {
         LINEAR.name: LinearMasks(rows, inputs, hidden, training=False),
         RELU.name: ReluMasks(rows, hidden, training=False),
+        **watching(rows, inputs, hidden, None),
     }
 
 
@@ -109,7 +112,7 @@ class ReluDot(crypten.gradients.AutogradFunction):  # type: ignore[misc,name-def
 
     @staticmethod
     def forward(ctx: Any, y: Any, w2: Any, b2: Any, step: Step) -> Any:
-        layer = step.rounds.run(relu.forward(step.rounds, *step.dealt(RELU), y.share, w2.share, step.w2))
+        layer = step.rounds.run(relu.forward(step.rounds, *step.dealt(RELU), y.share, w2.share, step.y, step.w2))
         ctx.save_multiple_for_backward((layer, step))
         return shared(layer.z + b2.share, fp.Z_BITS)
 
@@ -127,7 +130,8 @@ class ReluDot(crypten.gradients.AutogradFunction):  # type: ignore[misc,name-def
 def binary_cross_entropy_gradient(z: Any, targets: Tensor, step: Step) -> Any:
     """sigmoid(z) - y as shares; the loss value itself is not computed. targets: [n] of 0 and 1, public."""
     _, material = step.dealt(SIGMOID)
-    g = step.rounds.run(sigmoid(step.rounds, material, z.share << (INPUT_BITS - fp.Z_BITS)))
+    step.rounds.start(watch_logits(step))
+    g = step.rounds.run(sigmoid(step.rounds, material, z.share, step.z))
     if step.rounds.party == DEVELOPER:
         g = g - (targets.long() << fp.G_BITS)
     return shared(g, fp.G_BITS)

@@ -32,7 +32,8 @@ class Step:
         plan: of the step. material: this party's part of it.
 
     Attributes:
-        w1, w2: the weights under their masks; w1 is there after exchange 1, w2 after exchange 2.
+        w1, w2, y, z: the weights, the hidden values and the logits under their masks; w1 is there after exchange 1, w2
+            and y after exchange 2, z, when the head is trained, after exchange 5.
     """
 
     rounds: Rounds
@@ -40,6 +41,8 @@ class Step:
     material: Mapping[str, Material]
     w1: Opened = field(default_factory=Opened, init=False)
     w2: Opened = field(default_factory=Opened, init=False)
+    y: Opened = field(default_factory=Opened, init=False)
+    z: Opened = field(default_factory=Opened, init=False)
 
     def dealt(self, slot: Slot[C]) -> tuple[C, Material]:
         """A correlation of the plan, and this party's part of it."""
@@ -63,12 +66,14 @@ class TrainingStep(Step):
 
     Attributes:
         output: how far w2 and b2 move; begun by the upper layer, it goes on in the rounds of the lower one.
+        dw2: under the mask of its truncation, [blocks, h]; it is there after exchange 8.
     """
 
     updates: Updates
     open_gradient: bool
     noise: Noise | None
     output: Concurrent[tuple[Tensor, Tensor]] = field(init=False)
+    dw2: Opened = field(default_factory=Opened, init=False)
 
 
 class Updates(Protocol):
@@ -89,7 +94,8 @@ class Updates(Protocol):
         """rate * dw2 [h], W2_BITS, and rate * db2 [], Z_BITS. Begins before the round that opens dY - S.
 
         Args:
-            dw2: [h], DW2_BITS. g: [n], G_BITS.
+            dw2: of each block of rows [blocks, h], DW2_BITS; opened under its truncation mask into step.dw2.
+            g: [n], G_BITS.
         """
         ...
 
@@ -102,6 +108,10 @@ class Optimizer(Protocol):
 
     def masks(self, rows: int, inputs: int, hidden: int, number: int) -> dict[str, Correlation]:
         """What it needs from the dealer for training step `number`, counted from 0."""
+        ...
+
+    def reach(self, rows: int) -> float:
+        """No rate for a sum over rows is larger than this over the rows."""
         ...
 
     def updates(self) -> Updates:

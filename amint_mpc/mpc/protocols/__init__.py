@@ -6,6 +6,7 @@
     sigmoid.py    sigmoid by one-time tables
     truncate.py   truncation by a power of two; divide.py by any whole number
     scale.py      a secret number times a tensor
+    ranges.py     whether values lie in their ranges
     momentum.py, novograd.py   what the optimizers need
 
 Each knows its masks and the ring, and no CrypTen.

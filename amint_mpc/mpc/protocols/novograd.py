@@ -18,7 +18,7 @@ Steps
     4. open E + r'. Two tables at its index: s, and what brings E back into its limits (0 inside them).
     5. open s - sigma, as scale.py needs it.
 Who learns what: the openings are uniform, and nothing else is opened.
-Exact: while |D|^2 stays below SQUARE_LIMIT and below SQUARE_LIMIT_RATIO lr^2 (`amint_mpc.limits`, where CLIP and
+Exact: while |D|^2 stays below `Window.norm_limit`, at least four times what `amint_mpc.limits` allows (where CLIP and
 MAX_OCTAVES are, too); beyond, it is garbage. Error, with b = (1 - beta) / beta: E's growth is within 0.0002 b^2 octaves
 on average over the rounding, one draw within 0.05 b more; s is within 2^-10 of 2^(-E/2), relative, on average, one draw
 within 1.1 %.
@@ -39,6 +39,7 @@ from torch import Tensor
 from amint_mpc.limits import CLIP, MAX_OCTAVES, SEARCH, SEARCH_BETA, START_OCTAVES
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
+from amint_mpc.mpc.protocols.ranges import mask_squares
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring.fixed_point import W1_BITS
 from amint_mpc.mpc.ring.products import logical_shift
@@ -124,11 +125,14 @@ class RateMasks:
     Args:
         learning_rate: lr. beta: of this step.
         masks: of each layer, where R stands in the plan.
+        shifts: of each layer, for `coarse`: the same squares of numbers that are rounded to 2^shift (ranges.py);
+            none: not at all.
     """
 
     learning_rate: float
     beta: float
     masks: tuple[MaskRef, ...]
+    shifts: tuple[int, ...] = ()
 
     @property
     def links(self) -> Mapping[str, MaskRef]:
@@ -144,6 +148,7 @@ class RateMasks:
         n = len(self.masks)
         return {
             "squares": Field((n,), corrected=True),
+            "coarse": Field((n,), corrected=True),
             "r_norm": Field((n,)),
             "growth": Field((n, _LOW_SIZE), corrected=True),
             "below": Field((n, self.window.high_size), corrected=True),
@@ -160,8 +165,11 @@ class RateMasks:
         def whole(key: str) -> Tensor:
             return developer[key] + auditor[key]
 
-        moved = [whole(f"now {i}") - whole(f"before {i}") for i in range(len(self.masks))]
+        own, theirs = ([m[f"now {i}"] - m[f"before {i}"] for i in range(len(self.masks))] for m in (developer, auditor))
+        moved = [a + b for a, b in zip(own, theirs, strict=True)]
+        coarse = [mask_squares(*it).sum() for it in zip(own, theirs, self.shifts or (0,) * len(own), strict=True)]
         made = {"squares": torch.stack([(rho * rho).sum() for rho in moved]), "alpha_mu": whole("alpha") * whole("mu")}
+        made["coarse"] = torch.stack(coarse)
         below = (torch.arange(self.window.high_size) < 2).long()
         r, index = whole("r_norm"), whole("r_octaves")
         growth = _growth_table(self.learning_rate, self.beta)[0]

@@ -9,15 +9,15 @@ over Z_2).
 Steps
     1. open c = Y + r and c2 = w2 - rho.
     2. s = [Y >= 0] is decided in a window of 24 bits, LOW_BIT to LOW_BIT + 23 (`sign`): every bit above is the sign as
-       well while |y| < HIDDEN_LIMIT, and what lies below is less than 2^-16. Six chunks of 4 bits: a party's XOR
+       well while |y| < SIGN_LIMIT, and what lies below is less than 2^-14. Six chunks of 4 bits: a party's XOR
        shares of "less" and "equal" (in the top chunk: of the sign without and with a borrow from below) stand in dealt
        tables at the public chunk of c. Open the ten masked bits; the gate gives XOR shares of s (the formula: `sign`).
     3. open v = s xor beta. Then s = v + (1 - 2 v) beta, and with Y = c - r the products s w2, s Y and
        z = sum_j s Y w2 are public polynomials in dealt products of (beta, r, rho): no further opening.
-    4. backward: open e = g - gamma. dY = g s w2 and dw2 = sum_i g s Y follow in the same way.
+    4. backward: open e = g - gamma. dY = g s w2 and, for each block of rows, dw2 = sum_i g s Y follow in the same way.
 Who learns what: c, c2, the gate's masked bits, v and e are uniform at both.
-Exact: for -HIDDEN_LIMIT <= y <= HIDDEN_LIMIT - 2^-16 (`amint_mpc.limits`), s is right for y >= 0 and for y <= -2^-16;
-in between, the carry of the dropped bits may make it 1. Given s, all results are exact in the ring.
+Exact: for -SIGN_LIMIT <= y <= SIGN_LIMIT - 2^-14 (fixed_point.py), s is right for y >= 0 and for y <= -2^-14; in
+between, the carry of the dropped bits may make it 1. Given s, all results are exact in the ring.
 Rounds: 3 forward, 1 backward. Bytes, each party: 8 n h + 8 h + 2 n h + n h / 8 forward, 8 n backward.
 Dealer: 34 n h for the sign, 40 n h for the logits, 40 n h for the gradients.
 """
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from amint_mpc.limits import blocks
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
 from amint_mpc.mpc.protocols import sign
@@ -124,21 +125,27 @@ class Forward:
 
 
 def forward(
-    rounds: Rounds, masks: ReluMasks, material: Material, y: Tensor, w2: Tensor, c2: Opened | None = None
+    rounds: Rounds,
+    masks: ReluMasks,
+    material: Material,
+    y: Tensor,
+    w2: Tensor,
+    c: Opened | None = None,
+    c2: Opened | None = None,
 ) -> InRounds[Forward]:
     """Steps 1 to 3.
 
     Args:
         y: share, [n, h]. w2: share, [h].
-        c2: where w2 - rho is put, if another protocol goes on from it.
+        c, c2: where Y + r and w2 - rho are put, if another protocol goes on from them.
     """
     m, first = material, _first(rounds)
     # step 1
-    opened, opened_w2 = rounds.open(y + m["r"]), rounds.open(w2 - m["rho"], c2)
+    opened, opened_w2 = rounds.open(y + m["r"], c), rounds.open(w2 - m["rho"], c2)
     yield
     # step 2: the masked inputs of the gate
-    c, cw = opened.value, opened_w2.value
-    bits, plain = sign.gate_inputs(c, m["table"], m["lowest"])
+    at, cw = opened.value, opened_w2.value
+    bits, plain = sign.gate_inputs(at, m["table"], m["lowest"])
     gate = rounds.open_bits(bits ^ (m["gate_mask"] & (2**sign.INPUTS - 1)))
     yield
     # step 3: s = [Y >= 0] under the one-time bit beta
@@ -149,7 +156,7 @@ def forward(
     # s w2 and s r w2, with w2 = c2 + rho
     sw = _chosen(v, first * cw + m["rho"], torch.addcmul(m["beta_rho"], m["beta"], cw))
     srw = _chosen(v, torch.addcmul(m["r_rho"], m["r"], cw), torch.addcmul(m["beta_r_rho"], m["beta_r"], cw))
-    return Forward(m, (c * sw).sub_(srw).sum(dim=1), c, cw, v, sw)
+    return Forward(m, (at * sw).sub_(srw).sum(dim=1), at, cw, v, sw)
 
 
 def backward(rounds: Rounds, layer: Forward, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
@@ -159,7 +166,8 @@ def backward(rounds: Rounds, layer: Forward, g: Tensor) -> InRounds[tuple[Tensor
         g: share of the gradient with respect to z, [n], fixed_point.G_BITS.
 
     Returns:
-        shares of dY = g s w2 [n, h], fixed_point.DY_BITS, and dw2 = sum_i g s Y [h], fixed_point.DW2_BITS.
+        shares of dY = g s w2 [n, h], fixed_point.DY_BITS, and of each block's dw2 = sum_i g s Y [blocks, h],
+        fixed_point.DW2_BITS.
     """
     m, c, c2, v = layer.material, layer.c, layer.c2, layer.v
     # step 4
@@ -170,7 +178,13 @@ def backward(rounds: Rounds, layer: Forward, g: Tensor) -> InRounds[tuple[Tensor
     gsw = _chosen(v, torch.addcmul(m["gamma_rho"], gamma, c2), torch.addcmul(m["gamma_beta_rho"], m["gamma_beta"], c2))
     sy = _chosen(v, _first(rounds) * c - m["r"], (m["beta"] * c).sub_(m["beta_r"]))
     gsy = _chosen(v, (gamma * c).sub_(m["gamma_r"]), (m["gamma_beta"] * c).sub_(m["gamma_beta_r"]))
-    return gsw.addcmul_(e, layer.sw), gsy.addcmul_(e, sy).sum(dim=0)
+    return gsw.addcmul_(e, layer.sw), block_sums(gsy.addcmul_(e, sy))
+
+
+def block_sums(x: Tensor) -> Tensor:
+    """[n, h] -> [blocks, h]: sums over the rows of each block (`amint_mpc.limits.blocks`)."""
+    count = blocks(len(x))
+    return torch.stack([x[i::count].sum(dim=0) for i in range(count)])
 
 
 def _first(rounds: Rounds) -> int:

@@ -1,18 +1,19 @@
 """Sigmoid of shared logits by one-time tables, saturating over the whole stated range.
 
-Input: z [n], additively shared, INPUT_BITS fractional bits, |z| < fixed_point.Z_LIMIT. Output: shares of p with
+Input: z [n], additively shared, Z_BITS fractional bits, |z| < fixed_point.Z_LIMIT. Output: shares of p with
 VALUE_BITS fractional bits.
 Source: one-time truth tables (Ishai et al. 2013, "On the power of correlated randomness", section 3), looked up at a
 masked index; the random rounding of the index makes the result unbiased between the grid points.
 
 Steps
-    1. open t = z + 16 + r. A low index, bits of t from _LOW_SHIFT on, has steps of 1/16 and covers [-16, 16); a high
-       one, the bits from _HIGH_SHIFT on, has steps of 8 and covers the ring. Because r is uniform below each cut, the
-       secret index is z rounded up or down with the right probabilities.
+    1. open c = z + r. t = 4 c + 2^58 is z + 16, at INPUT_BITS, under the mask 4 r. A low index, bits of t from
+       _LOW_SHIFT on, has steps of 1/16 and covers [-16, 16); a high one, the bits from _HIGH_SHIFT on, has steps of 8
+       and covers the ring. Because r is uniform below each cut, the secret index is z rounded up or down with the
+       right probabilities.
     2. each party looks its XOR share of the value (VALUE_BITS) and of two class bits (middle, high) up at the public
-       index, in tables that the dealer rotated by r. Open those bits under one-time bits.
+       index, in tables that the dealer rotated by 4 r. Open those bits under one-time bits.
        p = high + middle * value, a polynomial in opened bits whose mask products were dealt.
-Who learns what: t and the masked bits, all uniform.
+Who learns what: c and the masked bits, all uniform.
 Error: mean over the rounding: |E p - sigmoid(z)| <= 2^-11 (table 2^-15, interpolation 2^-14, saturation 2^-11.5);
 one draw: at most 1/64 more. Saturates to 0 and 1 beyond |z| = 16; between 8 and 16 it may already have.
 Rounds: 2. Bytes, each party: 10 n; dealer 1,392 n.
@@ -28,11 +29,12 @@ from torch import Tensor
 
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
-from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.ring.products import logical_shift
 
 INPUT_BITS = fp.Z_BITS + 2
+_SPARE = INPUT_BITS - fp.Z_BITS
 VALUE_BITS = fp.G_BITS
 _LOW_SHIFT, _LOW_SIZE = INPUT_BITS - 4, 512
 _HIGH_SHIFT, _HIGH_SIZE = INPUT_BITS + 3, 128
@@ -82,7 +84,7 @@ class SigmoidTables:
         }
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
-        r = developer["r"] + auditor["r"]
+        r = (developer["r"] + auditor["r"]) << _SPARE
         values = _VALUES[logical_shift(r, _LOW_SHIFT) % _LOW_SIZE]
         classes = _CLASSES[logical_shift(r, _HIGH_SHIFT)]
         bits = _unpack(developer["flip"] ^ auditor["flip"])
@@ -99,21 +101,22 @@ def _unpack(words: Tensor) -> Tensor:
     return (words[:, None].long() >> torch.arange(_BITS)) & 1
 
 
-def sigmoid(rounds: Rounds, material: Material, z: Tensor) -> InRounds[Tensor]:
+def sigmoid(rounds: Rounds, material: Material, z: Tensor, c: Opened | None = None) -> InRounds[Tensor]:
     """Both steps.
 
     Args:
-        z: share, [n], INPUT_BITS.
+        z: share, [n], Z_BITS.
+        c: where z + r is put, if another protocol goes on from it.
 
     Returns:
         share of sigmoid(z), [n], VALUE_BITS.
     """
     public, row = (1 if rounds.party == DEVELOPER else 0), torch.arange(len(z))
     # step 1
-    opened = rounds.open(z + public * _CENTRE + material["r"])
+    opened = rounds.open(z + material["r"], c)
     yield
     # step 2
-    t = opened.value
+    t = (opened.value << _SPARE) + _CENTRE
     value = material["values"][row, logical_shift(t, _LOW_SHIFT) % _LOW_SIZE] & (2**VALUE_BITS - 1)
     kind = material["classes"][row, logical_shift(t, _HIGH_SHIFT)] & 3
     opened_bits = rounds.open_bits((value | (kind.to(torch.int16) << _MIDDLE)) ^ material["flip"])

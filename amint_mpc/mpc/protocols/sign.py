@@ -21,7 +21,7 @@ from torch import Tensor
 from amint_mpc.mpc.ring import native
 from amint_mpc.mpc.ring.fixed_point import Y_BITS
 
-LOW_BIT = Y_BITS - 16
+LOW_BIT = Y_BITS - 14
 UPPER = 5  # chunks above the lowest
 INPUTS = 10
 """Of the gate, by bit: E 0, lt4 1, eq4 2, lt3 3, eq3 4, lt2 5, eq2 6, lt1 7, eq1 8, lt0 9."""

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
-from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
 from amint_mpc.mpc.ring.products import logical_shift
 
 OFFSET = 1 << 62
@@ -91,8 +91,10 @@ def finish(opened: Tensor, material: Material, bits: int, party: int) -> Tensor:
     return share
 
 
-def truncated(rounds: Rounds, masks: TruncationMasks, material: Material, x: Tensor) -> InRounds[Tensor]:
-    """The whole of it. x: share. Returns this party's share of x >> masks.bits."""
-    opened = rounds.open(mask(x, material, rounds.party))
+def truncated(
+    rounds: Rounds, masks: TruncationMasks, material: Material, x: Tensor, c: Opened | None = None
+) -> InRounds[Tensor]:
+    """The whole of it. x: share. c: where it is put, too. Returns this party's share of x >> masks.bits."""
+    opened = rounds.open(mask(x, material, rounds.party), c)
     yield
     return finish(opened.value, material, masks.bits, rounds.party)

@@ -1,19 +1,19 @@
 """Fixed point: how many fractional bits each value has.
 
-The scales are chosen so that no large product needs a truncation: a product's scale is the sum of its factors'. What
-each leaves room for (the limits of `amint_mpc.limits`, where they have names of their own):
+The scales are chosen so that no large product needs a truncation: a product's scale is the sum of its factors'. How
+far each value is exact (the limits that a step tests lie well within, see `amint_mpc.mpc.dense.ranges`):
 
     shared rows        TABLE_BITS    5    of sealed steps, which take whole eighths of them
     features X         X_BITS        8    |x| <= FEATURE_LIMIT = 8, so that they fit one exact float64 limb
     weights W1         W1_BITS      30
-    hidden Y = X W1    Y_BITS       38    |y| < HIDDEN_LIMIT = 128
+    hidden Y = X W1    Y_BITS       38    |y| < SIGN_LIMIT = 512
     weights w2         W2_BITS      14
     logits z = h w2    Z_BITS       52    |z| < Z_LIMIT = 496 (the sigmoid is read at z * 4)
     error g = p - y    G_BITS       14
     dY = g s w2        DY_BITS      28
-    dX = dY W1^T       DX_BITS      58    |dx| < GRADIENT_LIMIT = 32, before division by the number of rows
+    dX = dY W1^T       DX_BITS      58    |dx| < DX_LIMIT = 32, before division by the number of rows
     scaled dY          UPDATE_BITS  22    learning rate included; X^T of it has the scale of W1
-    dw2                DW2_BITS     52    |sum_i g_i h_ij| < DW2_LIMIT / a, DW2_LIMIT = 1024, for a rate a / 2^k
+    dw2                DW2_BITS     52    |sum_i g_i h_ij| < DW2_LIMIT = 1024, over a block of rows
 """
 
 from __future__ import annotations
@@ -37,10 +37,14 @@ DX_BITS = DY_BITS + W1_BITS
 UPDATE_BITS = W1_BITS - X_BITS
 DW2_BITS = Y_BITS + G_BITS
 
+SIGN_LIMIT = 512.0
+"""Of the protocol that reads the sign of Y."""
 Z_LIMIT = 496.0
-"""Of the sigmoid; logits of the plaintext head stay below LOGIT_LIMIT."""
+"""Of the sigmoid."""
+DX_LIMIT = 2.0 ** (63 - DX_BITS)
+"""Of a dX: beyond it the developer sees it less a multiple of the ring."""
 DW2_LIMIT = 2.0 ** (62 - DW2_BITS)
-"""Of a dw2, which is truncated: beyond it an update of w2 is garbage. W2_GRADIENT_LIMIT keeps it for every a."""
+"""Of a dw2, which is truncated: beyond it an update of w2 is garbage."""
 
 
 def check_features(x: Tensor) -> None:

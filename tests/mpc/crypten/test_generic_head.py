@@ -14,7 +14,7 @@ from torch import Tensor
 
 from amint_mpc.config import Experiment, Head, load_experiment
 from amint_mpc.errors import ProtocolError
-from amint_mpc.limits import GRADIENT_LIMIT, HIDDEN_LIMIT, LOGIT_LIMIT, representable_rate
+from amint_mpc.limits import HIDDEN_LIMIT, LOGIT_LIMIT, MAPS_GRADIENT_LIMIT, representable_rate
 from amint_mpc.models import seeded_normal
 from amint_mpc.models.conv_head_weights import TapShapes
 from amint_mpc.mpc import AUDITOR, DEVELOPER
@@ -187,7 +187,7 @@ def test_a_share_alone_says_nothing_of_the_weights(steps: dict[str, Any]) -> Non
 def test_the_twins_limits_lie_within_the_engines() -> None:
     assert HIDDEN_LIMIT * 2**PRECISION * 2**PRECISION < 2**62
     assert LOGIT_LIMIT < 2 ** (31 - PRECISION)
-    assert GRADIENT_LIMIT < 2 ** (31 - GRADIENT_BITS)
+    assert MAPS_GRADIENT_LIMIT < 2 ** (31 - GRADIENT_BITS)
 
 
 def test_features_that_do_not_fit_are_refused() -> None:

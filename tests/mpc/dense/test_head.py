@@ -127,7 +127,9 @@ def test_two_runs_of_the_same_seeds_are_identical() -> None:
     for a, b in zip(runs[0][0][DEVELOPER][0], runs[1][0][DEVELOPER][0], strict=True):
         assert torch.equal(a, b)
     assert torch.equal(runs[0][0][AUDITOR][1][0], runs[1][0][AUDITOR][1][0])
-    fresh = [torch.equal(a, b) for a, b in zip(sent[0][6:], sent[2][6:], strict=True)]  # after the first sharing
+    after = list(zip(sent[0][6:], sent[2][6:], strict=True))  # after the first sharing
+    fresh = [torch.equal(a, b) for a, b in after if a.any()]  # the first step has no dw2 of a step before to test
+    assert len(fresh) >= len(after) - 4
     assert not any(fresh)
 
 
@@ -155,21 +157,3 @@ def test_a_step_without_masks_left_is_an_error() -> None:
     x = batch(4, 3, 1)
     with pytest.raises(ProtocolError, match="no block for step 1"):
         record(head_party(weights, masks, [x, x], halves(4)), head_plans(4, 3, 2, 1))
-
-
-def test_an_update_of_w2_beyond_its_limit_is_garbage() -> None:
-    """Why `fixed_point.DW2_LIMIT` has to be kept: nothing in the protocol could notice."""
-    rows, hidden = 64, 2
-    weights, masks = random_head(1, hidden, 2)
-    weights["w1"][:], weights["w2"][:], weights["b2"] = 0, 0.001, torch.tensor(0.0)
-    targets = torch.zeros(rows)
-    for level, right in ((8.0, True), (60.0, False)):  # sum of g h: 256 and 1920, times 2
-        weights["b1"][:] = level
-        results, _ = record(
-            head_party(weights, masks, [torch.zeros(rows, 1)], targets, rate=GradientDescent(2, 12)),
-            head_plans(rows, 1, hidden, 1, rate=GradientDescent(2, 12)),
-        )
-        before, after = (weights_at(step, results)["w2"] for step in (0, 1))
-        error = (before - after) - 2 / 2**12 * rows * 0.5 * level
-        assert bool((error.abs() < 0.05).all()) == right
-        assert rows * 0.5 * level * 2 < fp.DW2_LIMIT or not right

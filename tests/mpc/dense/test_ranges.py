@@ -1,18 +1,24 @@
-"""What lies outside the ranges of the head is refused with a clear error, before anything is sent; the smallest sizes
-work; and a peer's well-formed but wrong values end in no crash."""
+"""What lies outside the ranges of the head is refused with a clear error: features before anything is sent, weights and
+hidden values by both parties; the smallest sizes work; and a peer's well-formed but wrong values end in no crash."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
 
+from amint_mpc import limits
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.dense.layers import score_plan, train_plan
+from amint_mpc.mpc.dense.novograd import NovoGrad
+from amint_mpc.mpc.dense.ranges import SquaresMasks
+from amint_mpc.mpc.dense.step import Optimizer
+from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.transport.channel import memory_pair
 from tests.mpc.cases import CASES, head_party, head_plans, random_head
 from tests.mpc.local_dealer import local_supplies
@@ -70,7 +76,8 @@ def test_features_at_the_limit_are_taken() -> None:
     "rate", [GradientDescent(2, 3), GradientDescent(3, 24), GradientDescent(1, 0), GradientDescent(3, 0)]
 )
 def test_rates_within_the_limits_are_planned(rate: GradientDescent) -> None:
-    assert set(train_plan(2, 3, 4, rate)) == {"linear", "relu", "sigmoid", "dy", "dw2"}
+    ranges = {"squares", "in range", "hidden in range", "logits in range", "dw2 in range"}
+    assert set(train_plan(2, 3, 4, rate)) == {"linear", "relu", "sigmoid", "dy", "dw2"} | ranges
 
 
 @pytest.mark.parametrize(("numerator", "shift"), [(2, 25), (2, 41), (1, 64), (2, -1), (0, 8), (-1, 8), (4, 8)])
@@ -116,7 +123,7 @@ class _Wild:
 @pytest.mark.parametrize("victim", [DEVELOPER, AUDITOR])
 @pytest.mark.parametrize("seed", range(4))
 def test_well_formed_but_wrong_messages_crash_nobody(victim: int, seed: int) -> None:
-    """They give a wrong result (the parties are honest, by contract), never an exception that is not ours."""
+    """They put values out of their ranges (the parties are honest, by contract): an error of ours, and no other."""
     weights, masks = random_head(INPUTS, HIDDEN, 1)
     honest = head_party(weights, masks, [GOOD, GOOD], torch.ones(ROWS), scored=[GOOD], opened=True, rate=RATE)
     plans = [*[train_plan(ROWS, INPUTS + 1, HIDDEN, RATE)] * 2, score_plan(ROWS, INPUTS + 1, HIDDEN)]
@@ -124,8 +131,8 @@ def test_well_formed_but_wrong_messages_crash_nobody(victim: int, seed: int) -> 
     def party(index: int, channel: Any, supply: Any) -> Any:
         return honest(index, _Wild(channel, seed) if index == victim else channel, supply)
 
-    results = run_both(party, plans)
-    assert all(gradient.isfinite().all() for gradient in results[DEVELOPER][0])
+    with pytest.raises(ProtocolError, match="left the range"):
+        run_both(party, plans)
 
 
 def test_parties_of_other_sizes_notice_at_the_first_message() -> None:
@@ -138,3 +145,113 @@ def test_parties_of_other_sizes_notice_at_the_first_message() -> None:
 
     with pytest.raises(ProtocolError, match="expected 'round-0' of step 0"):
         record(party, [case.plan])
+
+
+# ------------------------------------------------------------------------------------------------ hidden values
+
+FEW = 6  # rows, of 3 features and 2 units; so that there are as many features as units, and more
+SPOILED: dict[str, tuple[dict[str, float], float, str]] = {  # weights set to a number, features, what is complained of
+    "row of w1": ({"w1": 3.5, "b1": -100.0}, 0.0, "squares of a feature's weights"),
+    "b1": ({"b1": -200.0}, 0.0, "a hidden value|squares of b1"),
+    "w2": ({"w2": 12.0, "b1": -1.0}, 0.0, "squares of w2"),
+    "b2": ({"b2": 200.0}, 0.0, "b2"),
+    "hidden value": ({"w1": 1.9, "b1": 400.0}, 0.0, "a hidden value"),
+    "image": ({"w1": 1.9, "b1": 125.0}, 8.0, "an image's hidden values|a hidden value"),
+    "unit": ({"b1": -120.0}, 0.0, "a unit's hidden values"),
+    "logit": ({"b1": 30.0, "w2": 5.5, "b2": 0.0}, 0.0, "a logit"),
+}
+
+
+def spoiled_head(name: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, str]:
+    """A head in the middle of its ranges but for one thing; features; what is complained of."""
+    changes, value, complaint = SPOILED[name]
+    weights, _ = random_head(INPUTS, HIDDEN, 1)
+    weights = {key: 0.1 * tensor for key, tensor in weights.items()}
+    for key, number in changes.items():
+        weights[key] = torch.full_like(weights[key], number)
+    return weights, torch.full((FEW, INPUTS), value), complaint
+
+
+@pytest.mark.parametrize("scored", [False, True], ids=["trained", "scored"])
+@pytest.mark.parametrize("name", list(SPOILED))
+def test_what_left_its_range_is_named_by_both_parties(name: str, scored: bool) -> None:
+    weights, x, complaint = spoiled_head(name)
+    _, masks = random_head(INPUTS, HIDDEN, 1)
+    plans = head_plans(FEW, INPUTS, HIDDEN, not scored, [FEW] * scored, RATE)
+    ended: dict[int, str] = {}
+
+    def party(index: int, channel: Any, supply: Any) -> None:
+        head = head_party(weights, masks, [] if scored else [x], torch.ones(FEW), scored=[x] * scored, rate=RATE)
+        try:
+            head(index, channel, supply)
+        except ProtocolError as error:
+            ended[index] = error.message
+
+    run_both(party, plans)
+    parties = {AUDITOR} if scored and name == "logit" else {DEVELOPER, AUDITOR}  # which alone learns logits
+    assert set(ended) == parties
+    assert len(set(ended.values())) == 1
+    assert re.search(f"({complaint}) .*left the range", ended[AUDITOR])
+
+
+def test_a_sum_for_w2_beyond_its_range_ends_the_next_step_or_the_opening() -> None:
+    """What is opened last in a step is tested with the next message."""
+    rows, rate = 64, GradientDescent(2, 12)
+    weights, masks = random_head(1, HIDDEN, 2)
+    weights["w1"][:], weights["w2"][:], weights["b2"] = 0, 0.001, torch.tensor(0.0)
+    weights["b1"][:] = 22.0  # the squares of a unit are just below 2^15; the sum is 64 * 22
+    x = [torch.zeros(rows, 1)]
+    targets = torch.cat([torch.ones(rows - 1), torch.zeros(1)])
+    weights["b2"] = torch.tensor(-20.0, dtype=torch.float64)  # every member adds 22
+    for more, scored in (([], x), (x, []), ([], [])):
+        party = head_party(weights, masks, x + more, targets, scored=scored, opened=True, rate=rate)
+        plans = head_plans(rows, 1, HIDDEN, 1 + len(more), [rows] * len(scored), rate)
+        with pytest.raises(ProtocolError, match="gradient with respect to w2"):
+            run_both(party, plans)
+
+
+def test_a_gradient_beyond_its_limit_is_not_taken() -> None:
+    weights, masks = random_head(INPUTS, HIDDEN, 1)
+    weights |= {"w1": torch.full((INPUTS, HIDDEN), 1.9).double(), "w2": torch.full((HIDDEN,), 5.5).double()}
+    weights["b2"] = torch.tensor(-40.0, dtype=torch.float64)
+    party = head_party(weights, masks, [torch.full((ROWS, INPUTS), 0.1)], torch.ones(ROWS), rate=RATE)
+    with pytest.raises(ProtocolError, match="a gradient row"):
+        run_both(party, head_plans(ROWS, INPUTS, HIDDEN, 1, rate=RATE))
+
+
+@pytest.mark.parametrize("hidden", [1, 64, 128, 512])
+@pytest.mark.parametrize("inputs", [1, 8, 64, 768, 20_000])
+@pytest.mark.parametrize("rows", [2, 128, 1024])
+def test_every_usual_size_has_headroom(rows: int, inputs: int, hidden: int) -> None:
+    """The figures of the docstring of `ranges`, for plain gradient descent at the largest learning rate."""
+    masks = SquaresMasks(rows, inputs + 1, hidden, 2.5)
+    row, output = masks.limits
+    image = (2 * limits.SQUARES_LIMIT) ** 0.5 + 2 * 2.0**-masks.y_bits * hidden**0.5
+    unit = (2 * limits.SQUARES_LIMIT) ** 0.5 + 2 * 2.0**-masks.y_bits * limits.BLOCK_ROWS**0.5
+    w1 = (2 * row) ** 0.5 + 2 * 2.0**-masks.w1_bits * hidden**0.5
+    w2 = (2 * output) ** 0.5 + 2 * 2.0**-10 * hidden**0.5
+    ring = 2.0 ** (64 - fp.Z_BITS)
+    assert image * w2 + 3 * limits.B2_LIMIT < ring - 3 * limits.LOGIT_LIMIT
+    assert limits.BLOCK_ROWS**0.5 * unit < 2.0 ** (64 - fp.DW2_BITS) - 3 * limits.W2_GRADIENT_LIMIT
+    assert w1 * w2 < 2.0 ** (64 - fp.DX_BITS) - limits.GRADIENT_LIMIT
+    assert 8 * inputs * w1 + 2**12 < 2.0 ** (62 - fp.Y_BITS) - 3 * limits.HIDDEN_LIMIT
+    assert (3 * limits.HIDDEN_LIMIT + 4) ** 2 * max(hidden, limits.BLOCK_ROWS) < 2.0 ** (65 - fp.Y_BITS - masks.y_bits)
+    moved = 3 * w1 + 8 * w2 * 2.5
+    assert moved**2 < 2.0 ** (65 - fp.W1_BITS - masks.w1_bits) - 2 * row
+    assert all(0 < window < 63 for _, _, window in masks.parts)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "optimizer", "complaint"),
+    [
+        ((2, 8, 513), RATE, "at most 512 hidden units"),
+        ((2048, 8, 64), GradientDescent(3, 0), "too far"),
+        ((512, 64, 64), NovoGrad(0.03, 0.95), "too far"),
+        ((128, 40_000, 512), NovoGrad(2.0**-8, 0.95), "steps of NovoGrad are too short"),
+    ],
+)
+def test_sizes_and_rates_without_headroom_are_refused(
+    sizes: tuple[int, int, int], optimizer: Optimizer, complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        train_plan(*sizes, optimizer)

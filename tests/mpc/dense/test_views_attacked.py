@@ -17,7 +17,7 @@ from amint_mpc.mpc.correlations.base import expand
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream, derive_key
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.ring import fixed_point as fp
-from tests.mpc.cases import head_party, head_plans, random_head
+from tests.mpc.cases import RANGES, head_party, head_plans, random_head
 from tests.mpc.views import Given, Replay, View, record
 
 ROWS, INPUTS, HIDDEN, STEPS, SEED = 16, 60, 32, 4, 11
@@ -98,7 +98,7 @@ def test_with_the_dealers_seeds_the_developer_has_the_head(run: Any) -> None:
     results, views = run
     for step in (0, STEPS - 1):
         developer, auditor = seeds_of_the_dealer(step)
-        (c1,) = [m.tensors[0] for m in views[DEVELOPER].received if (m.tag, m.step) == ("round-0", step)]
+        (c1,) = [m.tensors[-1] for m in views[DEVELOPER].received if (m.tag, m.step) == ("round-0", step)]
         own = results[DEVELOPER][3][step]["w1"]
         found = c1 + auditor["linear"]["r"] + own
         assert torch.equal(found, own + results[AUDITOR][3][step]["w1"])
@@ -110,7 +110,7 @@ def test_with_the_dealers_seeds_the_auditor_has_the_features(run: Any) -> None:
     for step, x in enumerate(features()):
         developer, _ = seeds_of_the_dealer(step)
         (frame,) = [m for m in views[AUDITOR].received if (m.tag, m.step) == ("round-0", step)]
-        found = frame.tensors[1] + developer["linear"]["a"]
+        found = frame.tensors[-1] + developer["linear"]["a"]
         assert torch.equal(found[:, :-1], fp.encode(x, fp.X_BITS))
 
 
@@ -181,7 +181,7 @@ def test_frames_of_an_opening_go_one_way(run: Any) -> None:
             (torch.int64, (ROWS, HIDDEN)),
         ]
     of_score = [[(m.tag, len(m.tensors)) for m in view.received if m.step == STEPS] for view in views]
-    assert of_score[DEVELOPER][-1] == ("round-3", 1)
+    assert of_score[DEVELOPER][-1] == ("round-3", RANGES + 1)  # the packed signs, behind sums that are 0
     assert of_score[AUDITOR][-1] == ("round-4", 1)
     assert [m.tag for m in views[DEVELOPER].received if not m.tag.startswith("round")] == ["head"]
-    assert [m.tag for m in views[AUDITOR].received if not m.tag.startswith("round")] == ["open"]
+    assert [m.tag for m in views[AUDITOR].received if not m.tag.startswith("round")] == ["range", "open"]

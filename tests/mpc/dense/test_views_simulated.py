@@ -184,7 +184,7 @@ def dead_unit(scale: float, seed: int) -> dict[str, Tensor]:
     odd, _ = random_head(INPUTS, HIDDEN, seed)
     for name in ("w1", "w2"):
         weights[name][..., -1] = odd[name][..., -1] * scale
-    weights["b1"][-1] = -100.0 - seed
+    weights["b1"][-1] = -60.0 - seed
     return weights
 
 

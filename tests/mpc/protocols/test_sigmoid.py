@@ -9,7 +9,8 @@ from torch import Tensor
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import corrected, expand
 from amint_mpc.mpc.correlations.prg import SecretStream
-from amint_mpc.mpc.protocols.sigmoid import INPUT_BITS, VALUE_BITS, SigmoidTables
+from amint_mpc.mpc.protocols.sigmoid import VALUE_BITS, SigmoidTables
+from amint_mpc.mpc.ring import fixed_point as fp
 from tests.mpc.cases import Case, share, sigmoid
 from tests.mpc.views import flat, record
 
@@ -20,7 +21,7 @@ RANGE = 496.0
 
 def run(z: Tensor, seed: int = 0) -> Tensor:
     """p of float64 logits [n], by both parties over a channel."""
-    shares = share(torch.round(z.double() * 2.0**INPUT_BITS).long(), torch.Generator().manual_seed(seed))
+    shares = share(torch.round(z.double() * 2.0**fp.Z_BITS).long(), torch.Generator().manual_seed(seed))
     case = Case("sigmoid", sigmoid, SigmoidTables(len(z)), ((), ()))
     ((one,), (two,)), _ = record(case.party([[[shares[0]], [shares[1]]]]), [case.plan], seed)
     p: Tensor = (one + two).double() / 2.0**VALUE_BITS
@@ -28,16 +29,16 @@ def run(z: Tensor, seed: int = 0) -> Tensor:
 
 
 def stratified(z: float, seed: int) -> Tensor:
-    """p of one logit for DRAWS masks whose low 57 bits are spread evenly: its mean is that over the rounding."""
+    """p of one logit for DRAWS masks whose low 55 bits are spread evenly: its mean is that over the rounding."""
     generator = torch.Generator().manual_seed(seed)
     steps = (torch.arange(DRAWS) + torch.rand(DRAWS, generator=generator, dtype=torch.float64)) / DRAWS
-    low = (steps * 2.0**57).long()
-    r = low + (torch.randint(0, 128, (DRAWS,), generator=generator) << 57)
+    low = (steps * 2.0**55).long()
+    r = low + (torch.randint(0, 128, (DRAWS,), generator=generator) << 55)
     plan = {"s": SigmoidTables(DRAWS)}
     drawn = [expand(plan, SecretStream(bytes([seed % 256, i]) * 16, "t"), i, 0)["s"] for i in range(2)]
     drawn[DEVELOPER]["r"] = r - drawn[AUDITOR]["r"]
     drawn[DEVELOPER].update(plan["s"].corrections(drawn[DEVELOPER], drawn[AUDITOR]))
-    secret = torch.full((DRAWS,), round(z * 2**INPUT_BITS))
+    secret = torch.full((DRAWS,), round(z * 2**fp.Z_BITS))
     shares = share(secret, generator)
     case = Case("sigmoid", sigmoid, plan["s"], ((), ()))
 
