@@ -352,7 +352,8 @@ def _named(place: str) -> Iterator[None]:
         raise
     except (AmintError, ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         raise EvidenceError(
-            f"replay: {place} cannot be done with what was kept ({type(error).__name__})", "A file was changed"
+            f"replay: {place}: the head cannot do it with what was kept ({type(error).__name__})",
+            f"{RECEIVED}, {FEATURES} or the coin was changed, or other features went into the head",
         ) from None
 
 
