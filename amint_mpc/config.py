@@ -165,7 +165,8 @@ class Evidence(_Model):
 
     log: bool = Field(True, description="a log of every step, the same at both, signed by developer and auditor")
     replay: bool = Field(
-        False, description="the developer keeps checkpoints and opened gradients, so that steps can be done again"
+        False,
+        description="the developer keeps checkpoints and all that came for the head, so that steps can be done again",
     )
     max_queries: int = Field(
         10_000, ge=0, le=10**7, description="images that may be queried after the run, in all; both parties count"

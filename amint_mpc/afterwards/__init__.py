@@ -6,6 +6,6 @@ coin.py        what both parties of a query draw together
 canaries.py    members that are opened in a query, and external images that are proven
 decoders.py    what image files are read with
 proving.py     proofs about single images and steps, from files and into files
-replay.py      steps of a run done again
+replay.py      steps of a run done again. checkpoints.py: what was kept of them; played.py: the head's side
 agreement.py   whether a secure run computed what training in the clear computes
 """

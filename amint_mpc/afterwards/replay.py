@@ -1,63 +1,62 @@
-"""Doing steps of a finished run again: from a checkpoint, with the logged batches and the gradients that were opened.
+"""Doing steps of a finished run again: from a checkpoint, on the committed images, with the head's part of each step.
 
 1. The evidence of the run is verified, and the images are those that it committed to.
-2. What was kept at each checkpoint (`replay_tape`) has the digest that stands in the log.
-3. The training loop goes on from the first checkpoint, with the kept gradients in the head's place; at every checkpoint
-   that it comes by, the classifier has the digest that the log holds.
+2. What was kept at each checkpoint (`runlog.replay_tape`) has the digest that stands in the log.
+3. The training loop goes on: from the seed and through the warm-up if the steps begin at the first checkpoint, else
+   from what was kept. At every checkpoint that it comes by, all that the next steps depend on is what was kept there,
+   and the classifier is the log's.
+4. The gradients come out of the secure head, run again on the frames that the log has digests of (`played`), from its
+   first step on wherever the classifier's steps begin. A replay that reaches the end goes through the sealed phase, the
+   scoring and the opening of the head, too.
 
-What follows: this classifier came from the committed images, in the agreed order, with these gradients. That they are
-those of the auditor's head is the developer's word.
+What follows of a replay of all steps: this classifier came from the committed images, in the agreed order, with the
+gradients of the auditor's head, and its features are what went into that head. What a replay of some steps leaves to
+be believed, `Replayed.assumes` says.
 
 Edge cases
-    The same machine, device and number of threads give the same bits. Elsewhere sums are rounded in another order: then
-    the largest difference is told, as a share of the largest weight of its tensor, and `TOLERANCE` allowed. Within it a
-    developer could hide small changes of the classifier.
+    The same machine and device give the same bits; the run's number of threads is set, where it was kept. Elsewhere
+    sums are rounded in another order. The largest difference is told, as a share of the largest value of its tensor,
+    and `TOLERANCE` allowed, within which a developer could hide small changes. But training multiplies differences:
+    after some ten steps they are beyond it, and a replay elsewhere can show nothing of such an interval.
+    Without frames (no dealer, a head through CrypTen's layers, a run of before) the gradients are those that the
+    developer kept. Logs of version 1 are replayed from their first state as it was kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from amint_mpc.afterwards.checkpoints import (
+    Point,
+    check_one_teacher,
+    difference,
+    gradients_before,
+    points_of,
+    state_at,
+    threads_of,
+)
+from amint_mpc.afterwards.played import TOLERANCE, PlayedHead, has_frames, played
 from amint_mpc.afterwards.proving import Prover
-from amint_mpc.amint.plaintext_head import MintHead
-from amint_mpc.amint.schedule import TrainStep, schedule
+from amint_mpc.amint.plaintext_head import HeadWrapper, MintHead
+from amint_mpc.amint.scoring import ScoringOrder, in_order
 from amint_mpc.amint.sealing import MixedRows
-from amint_mpc.amint.snapshot import backbone_of
+from amint_mpc.amint.snapshot import BACKBONE
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.events import EpochEvent, OnProgress, StepEvent
-from amint_mpc.evidence.canonical import tensors_digest
 from amint_mpc.evidence.verify import Verified, verify
 from amint_mpc.runlog.expected import ExpectedEntries
-from amint_mpc.runlog.replay_tape import FOLDER, digest
 
-TOLERANCE = 1e-3
+__all__ = ["TOLERANCE", "Again", "ReplayHead", "Replayed", "head_of", "last_step", "replay", "through_all"]
+
 TELL_EVERY = 50
-FINAL = "backbone.safetensors"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A place of the run at which the log has the classifier.
-
-    Args:
-        epoch: after which. step: the joint steps before it. backbone, kept: digests in the log.
-        last: the end, where there is no state but the classifier's file.
-    """
-
-    epoch: int
-    step: int
-    backbone: str
-    kept: str
-    last: bool
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,9 @@ class Replayed:
 
     Args:
         first, last: the steps, counted from 0. checkpoints: that were compared.
-        exact: bit for bit. difference: the largest one, as a share of the largest weight of its tensor.
+        exact: bit for bit. difference: the largest one, as a share of the largest value of its tensor.
+        frames_matched: whether the gradients came out of frames with the log's digests; else they were kept.
+        assumes: what is left to be believed; None: nothing of the developer's.
     """
 
     first: int
@@ -74,20 +75,70 @@ class Replayed:
     checkpoints: int
     exact: bool
     difference: float
+    frames_matched: bool
+    assumes: str | None
+
+
+class ReplayHead(MintHead, Protocol):
+    """What gives the gradients of a replay."""
+
+    order: ScoringOrder
+
+    @property
+    def exact(self) -> bool:
+        """Whether the features were, bit for bit, those that the head was given."""
+
+    @property
+    def difference(self) -> float:
+        """The largest, as a share of the largest feature."""
+
+    def expect(self, before: Point, point: Point) -> None:
+        """The steps between these two come next."""
+
+    def end(self) -> None:
+        """All has been scored."""
+
+
+class Frames(HeadWrapper):
+    """The head of the run, on the frames that were kept; see `played`."""
+
+    def __init__(self, head: PlayedHead) -> None:
+        super().__init__(head)
+        self._played, self.order = head, head.order
+
+    @property
+    def exact(self) -> bool:
+        return self._played.exact
+
+    @property
+    def difference(self) -> float:
+        return self._played.difference
+
+    def expect(self, before: Point, point: Point) -> None:
+        """See `ReplayHead.expect`."""
+
+    def end(self) -> None:
+        """See `ReplayHead.end`."""
+        self._played.finish()
 
 
 class KeptGradients:
-    """A head that gives the gradients that were kept."""
+    """The gradients that were kept. Args: run: the developer's folder."""
 
-    def __init__(self) -> None:
-        self.gradients: list[Tensor] = []
-        self.beside: MintHead | None = None  # takes the same steps, and gives the scores
+    exact, difference = True, 0.0
+
+    def __init__(self, run: Path) -> None:
+        self.order: ScoringOrder = in_order
+        self._run = run
+        self._gradients: list[Tensor] = []
+
+    def expect(self, before: Point, point: Point) -> None:
+        """See `ReplayHead.expect`."""
+        self._gradients = list(gradients_before(self._run, point, point.step - before.step))
 
     def step(self, features: Tensor, members: int) -> Tensor:
         """See `MintHead.step`."""
-        if self.beside is not None:
-            self.beside.step(features, members)
-        gradient = self.gradients.pop(0)
+        gradient = self._gradients.pop(0)
         if gradient.shape != features.shape:
             raise EvidenceError("replay: a kept gradient has another shape than the features of its step")
         return gradient
@@ -98,9 +149,77 @@ class KeptGradients:
     def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`."""
 
-    def score(self, features: Tensor) -> Tensor | None:
+    def score(self, features: Tensor) -> None:
         """See `MintHead.score`."""
-        return None if self.beside is None else self.beside.score(features)
+
+    def end(self) -> None:
+        """See `ReplayHead.end`."""
+
+
+class Again:
+    """A run whose steps are done again.
+
+    Args:
+        prover: the run and its images. head: gives the gradients. seen: what the training loop gets in its place.
+    """
+
+    def __init__(
+        self, prover: Prover, head: ReplayHead, device: str, on_progress: OnProgress, seen: MintHead | None = None
+    ) -> None:
+        self.worst, self.compared = 0.0, 0
+        self._run, self._experiment, self._head, self._on_progress = prover.run, prover.experiment, head, on_progress
+        self.trainer = Trainer(prover.experiment, prover.images, seen or head, device, order=head.order)
+        self._events: Iterator[object] = iter(())
+
+    def start(self, point: Point, computed: bool) -> None:
+        """Be at a checkpoint. Args: computed: from the seed on, at the first one; else from what was kept.
+
+        Raises:
+            EvidenceError: what was kept there does not follow.
+        """
+        kept = state_at(self._run, point)
+        if computed:
+            self._events = self.trainer.run()
+            if point.epoch:
+                self._go_to(point, "warm-up", point.epoch * self._experiment.steps_per_epoch)
+            self._compare(point, kept, self.trainer.state())
+            return
+        try:
+            self.trainer.resume(kept, point.epoch)
+        except (KeyError, RuntimeError, ValueError):
+            raise EvidenceError(f"replay: the state after epoch {point.epoch} is not of this classifier") from None
+        self._events = self.trainer.run()
+
+    def through(self, points: Sequence[Point]) -> None:
+        """Do the steps from the first of these to the last.
+
+        Raises:
+            EvidenceError: one of them does not follow.
+        """
+        total = points[-1].step - points[0].step
+        for before, point in pairwise(points):
+            self._head.expect(before, point)
+            self._go_to(point, "joint", total, points[0].step)
+            mine: Mapping[str, Tensor] = self.trainer.state()
+            if point.last:
+                mine = {name: value for name, value in mine.items() if name.startswith(BACKBONE)}
+                self._head.end()
+            self._compare(point, state_at(self._run, point), mine)
+            self.compared += 1
+
+    def _go_to(self, point: Point, phase: str, total: int, first: int = 0) -> None:
+        for event in self._events:
+            if isinstance(event, StepEvent) and event.phase == phase:
+                done = event.step - first
+                if done % TELL_EVERY == 0 or done == total:
+                    self._on_progress("steps" if phase == "joint" else phase, done, total)
+            if isinstance(event, EpochEvent) and event.epoch == point.epoch:
+                return
+
+    def _compare(self, point: Point, kept: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> None:
+        weights = {f"{BACKBONE}{name}": value for name, value in self.trainer.backbone.weights().items()}
+        apart = difference(point, {**mine, **weights}, kept)
+        self.worst = max(self.worst, apart)
 
 
 def replay(
@@ -116,153 +235,79 @@ def replay(
         UsageError: nothing was kept, or there are no such steps.
     """
     prover = Prover.load(run, data)
-    points = _points(prover.found)
+    points = points_of(prover.found)
     if not 0 <= first <= last < points[-1].step:
         raise UsageError(f"there are no steps {first}..{last}: the run has {points[-1].step}, counted from 0")
     begin = max(number for number, point in enumerate(points) if point.step <= first)
     end = min(number for number, point in enumerate(points) if point.step > last)
     chosen = points[begin : end + 1]
-    head = KeptGradients()
-    trainer = Trainer(prover.experiment, prover.images, head, device)
-    start = _state(run, chosen[0])
-    try:
-        trainer.resume(start, chosen[0].epoch)
-    except (KeyError, RuntimeError):
-        raise EvidenceError(f"replay: the state after epoch {chosen[0].epoch} is not of this classifier") from None
-    events, compared, worst = trainer.run(), 0, 0.0
-    total = chosen[-1].step - chosen[0].step
-    for before, point in pairwise(chosen):
-        head.gradients = list(_gradients(run, point, point.step - before.step))
-        for event in events:
-            if isinstance(event, StepEvent) and event.phase == "joint":
-                done = event.step - chosen[0].step
-                if done % TELL_EVERY == 0 or done == total:
-                    on_progress("steps", done, total)
-            if isinstance(event, EpochEvent) and event.epoch == point.epoch:
-                break
-        worst = max(worst, _difference(run, point, trainer.backbone.weights()))
-        compared += 1
-    return Replayed(chosen[0].step, chosen[-1].step - 1, compared, worst == 0, worst)
+    recent = version_of(prover.found) > 1
+    if recent:
+        check_one_teacher(run, points)
+    with threads_of(run), head_of(prover, chosen[0].step) as head:
+        found = Again(prover, head, device, on_progress)
+        found.start(chosen[0], recent and begin == 0)
+        found.through(chosen)
+        worst = max(found.worst, head.difference)
+        return Replayed(
+            chosen[0].step,
+            chosen[-1].step - 1,
+            found.compared,
+            worst == 0 and head.exact,
+            worst,
+            chosen[0].frames,
+            _assumed(chosen[0], recent and begin == 0),
+        )
 
 
-def beside(run: Path, data: Path | None, head: MintHead, device: str = "cpu") -> dict[str, Tensor]:
-    """Do all joint steps of a developer's run again, and let another head take the same steps on the same features.
+@contextmanager
+def head_of(prover: Prover, steps: int) -> Iterator[ReplayHead]:
+    """What gives the gradients of a run from joint step `steps` on.
 
-    What a secure head computed is compared with a plaintext one this way: in two trainings the classifiers would drift
-    apart, since every step grows the smallest difference.
+    Raises:
+        EvidenceError: what was kept of the head is not what the log names.
+    """
+    if not has_frames(prover.found):
+        yield KeptGradients(prover.run)
+        return
+    with played(prover.run, prover.found) as head:
+        head.pass_over(steps)
+        yield Frames(head)
+
+
+def through_all(prover: Prover, head: ReplayHead, seen: MintHead | None = None, device: str = "cpu") -> Trainer:
+    """Do all joint steps again from the first checkpoint as it was kept. Returns the training loop at its end.
 
     Args:
-        run, data: as `replay`. head: takes all steps; its gradients are not used.
-
-    Returns:
-        its scores of the five sets, as `Trainer.scores`.
+        seen: what the loop gets in the head's place.
 
     Raises:
         EvidenceError, UsageError: as `replay`.
     """
-    prover = Prover.load(run, data)
-    points, recorded = _points(prover.found), KeptGradients()
-    recorded.beside = head
-    for before, point in pairwise(points):
-        recorded.gradients += _gradients(run, point, point.step - before.step)
-    trainer = Trainer(prover.experiment, prover.images, recorded, device)
-    trainer.resume(_state(run, points[0]), points[0].epoch)
-    for _ in trainer.run():
-        pass
-    _difference(run, points[-1], trainer.backbone.weights())
-    return trainer.scores
+    points = points_of(prover.found)
+    with threads_of(prover.run):
+        found = Again(prover, head, device, lambda *_: None, seen)
+        found.start(points[0], computed=False)
+        found.through(points)
+    return found.trainer
 
 
 def last_step(run: Path) -> int:
     """Of a finished run: the number of its last joint step."""
-    return _points(verify(run, ExpectedEntries))[-1].step - 1
+    return points_of(verify(run, ExpectedEntries))[-1].step - 1
 
 
-def _points(found: Verified) -> list[Point]:
-    experiment, log = found.experiment, found.log
-    if not experiment.evidence.replay:
-        raise UsageError(
-            "this run kept nothing to replay its steps with", "Set evidence.replay to true before such a run"
-        )
-    joint = [item for item in schedule(experiment) if isinstance(item, TrainStep) and not item.sealed]
-    ends = [(entry, False) for entry in log.checkpoints]
-    ends.append(({**log.end, "epoch": experiment.last_epoch}, True))
-    return [
-        Point(
-            entry["epoch"],
-            sum(item.epoch <= entry["epoch"] for item in joint),
-            entry["backbone"],
-            entry["replay"],
-            is_last,
-        )
-        for entry, is_last in ends
-    ]
+def version_of(found: Verified) -> int:
+    """Of a run's log."""
+    version: int = found.log.begin["version"]
+    return version
 
 
-def _state(run: Path, point: Point) -> dict[str, Tensor]:
-    """What was kept at a checkpoint, checked against the log."""
-    state = _read(run / FOLDER / f"state-{point.epoch}.safetensors")
-    gradients = _read(run / FOLDER / f"gradients-{point.epoch}.safetensors").get("gradients", torch.empty(0))
-    _check(point, digest(gradients, state))
-    if tensors_digest(backbone_of(state)) != point.backbone:
-        raise EvidenceError(f"replay: the state after epoch {point.epoch} holds another classifier than the log")
-    return state
-
-
-def _gradients(run: Path, point: Point, steps: int) -> Tensor:
-    """Of the steps up to a checkpoint, [steps, n, F], checked against the log."""
-    gradients: Tensor = _read(run / FOLDER / f"gradients-{point.epoch}.safetensors").get("gradients", torch.empty(0))
-    state = None if point.last else _read(run / FOLDER / f"state-{point.epoch}.safetensors")
-    _check(point, digest(gradients, state))
-    if len(gradients) != steps:
-        raise EvidenceError(f"replay: {len(gradients)} gradients were kept for {steps} steps up to epoch {point.epoch}")
-    return gradients
-
-
-def _check(point: Point, found: str) -> None:
-    if found != point.kept:
-        where = "the end" if point.last else f"the checkpoint of epoch {point.epoch}"
-        raise EvidenceError(f"replay: what was kept for {where} is not what the log names", "A file was changed")
-
-
-def _difference(run: Path, point: Point, mine: dict[str, Tensor]) -> float:
-    """Between a replayed classifier and the logged one; 0 where every bit is the same.
-
-    Raises:
-        EvidenceError: it is more than `TOLERANCE`.
-    """
-    where = "the end" if point.last else f"the checkpoint of epoch {point.epoch}"
-    if tensors_digest(mine) == point.backbone:
-        return 0.0
-    if point.last:
-        theirs = _read(run / FINAL)
-    else:
-        state = _read(run / FOLDER / f"state-{point.epoch}.safetensors")
-        theirs = backbone_of(state)
-    if tensors_digest(theirs) != point.backbone or _shapes(theirs) != _shapes(mine):
-        raise EvidenceError(f"replay: the classifier that was kept for {where} is not the one of the log")
-    found = [
-        float(
-            (mine[name].double() - theirs[name].double()).abs().max()
-            / theirs[name].double().abs().max().clamp(min=1e-6)
-        )
-        for name in mine
-    ]
-    worst = max(found)
-    if not all(each <= TOLERANCE for each in found):  # `max` may pass over what is no number
-        raise EvidenceError(
-            f"replay: {where} does not follow: it differs by up to {worst:.2g} of a tensor's largest weight",
-            f"On another machine {TOLERANCE:g} is allowed; the images, the order or a gradient were others",
-        )
-    return worst
-
-
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in tensors.items()}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise EvidenceError(f"replay: {file.name} cannot be read ({type(error).__name__})") from None
+def _assumed(first: Point, computed: bool) -> str | None:
+    """What a replay leaves to be believed. Args: computed: whether the first state was computed again."""
+    left = []
+    if not computed:
+        left.append(f"the classifier, Adam's state and the soft labels at {first.place} came about as they should have")
+    if not first.frames:
+        left.append("the gradients that the developer kept are those of the auditor's head")
+    return "; ".join(left) or None

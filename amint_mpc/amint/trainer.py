@@ -106,8 +106,8 @@ class Trainer:
         """
         if not self._resumed_after:
             yield from self._warm_up()
-        if self.experiment.training.distillation > 0 and self.soft_labels is None:
-            self.soft_labels = self._pass("external")[0].to(self.device).softmax(1)
+        if self.soft_labels is None:  # a state that was kept before it held them
+            self._teach()
         try:
             yield from self._joint_epochs()
         finally:
@@ -195,7 +195,14 @@ class Trainer:
                 done = (epoch - 1) * self.experiment.steps_per_epoch + at
                 yield self._step_event(done, epoch, "warm-up", step_start, losses)
             figures = {"task_accuracy": float(self._correct("unseen_calibration").mean())} if epoch == epochs else {}
+            if epoch == epochs:
+                self._teach()
             yield self._epoch_event(epoch, "warm-up", start, figures)
+
+    def _teach(self) -> None:
+        """The classifier as it is becomes the teacher, with distillation."""
+        if self.experiment.training.distillation > 0:
+            self.soft_labels = self._pass("external")[0].to(self.device).softmax(1)
 
     def _joint_step(self, item: TrainStep, members: Tensor, external: Tensor) -> StepEvent:
         start = time.perf_counter()

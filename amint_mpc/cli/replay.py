@@ -44,14 +44,19 @@ def replay(run: Path, steps: str | None, data: Path | None, device: str, as_json
         raise
     if as_json:
         record = {"steps": [found.first, found.last], "checkpoints": found.checkpoints, "exact": found.exact}
-        echo(json_line({"follows": True, **record, "difference": found.difference}))
+        record |= {"difference": found.difference, "frames_matched": found.frames_matched, "assumes": found.assumes}
+        echo(json_line({"follows": True, **record}))
         return
     console.print(
         f"steps {found.first} to {found.last} follow: {found.checkpoints} checkpoints, "
-        + ("every bit the same" if found.exact else f"within {found.difference:.2g} of the largest weight of a tensor")
+        + ("every bit the same" if found.exact else f"within {found.difference:.2g} of the largest value of a tensor")
     )
+    if found.frames_matched:
+        console.print("The gradients come out of the frames that both parties signed.")
+    if found.assumes is not None:
+        console.print(f"What this leaves to be believed: {found.assumes}.")
     if not found.exact:
-        console.print(f"Another machine, device or number of threads rounds otherwise; {TOLERANCE:g} is allowed.")
+        console.print(f"Another machine or device rounds otherwise; {TOLERANCE:g} is allowed.")
 
 
 def _range(text: str) -> tuple[int, int]:

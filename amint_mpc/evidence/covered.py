@@ -5,8 +5,8 @@
     head.safetensors           the log's commitment to the head, opened by head.salt
     scores, first head, summary   salted digests of version 2 of the log, opened by evidence/files.salt
 
-What only another command checks counts as not covered: evidence/replay (`amint-mpc replay`), evidence/commitment.key
-(`amint-mpc evidence prove`).
+What only another command checks counts as not covered: evidence/replay and evidence/coin (`amint-mpc replay`),
+evidence/commitment.key (`amint-mpc evidence prove`).
 """
 
 from __future__ import annotations

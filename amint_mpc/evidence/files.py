@@ -4,6 +4,8 @@ evidence/log.jsonl            the same at developer and auditor
 evidence/statement.json       the same at both, once the run is finished
 evidence/certificates/        of both, whose keys have signed; the dealer's, where it signs what it dealt
 evidence/commitment.key       the developer's alone: opens its commitment to the images; never part of a bundle
+evidence/coin                 the secret of both parties, no secret once the run is over; never part of a bundle
+evidence/replay/              the developer's alone, with `evidence.replay`; never part of a bundle
 evidence/files.salt           of each party, its own: opens what the log's end says of its files; never part of a bundle
 head.salt                     the auditor's alone, beside its head: opens its commitment; never part of a bundle
 """
@@ -22,6 +24,7 @@ CERTIFICATES = EVIDENCE / "certificates"
 SECRET = EVIDENCE / "commitment.key"
 SALT = Path("head.salt")
 FILES_SALT = EVIDENCE / "files.salt"
+COIN = EVIDENCE / "coin"
 EXPERIMENT = Path("experiment.yaml")
 
 

@@ -48,7 +48,7 @@ from amint_mpc.mpc.correlations.supply import BlockChain, Supply, serve
 from amint_mpc.printable import shown
 from amint_mpc.results import Figure, Summary, figures_table
 from amint_mpc.roles import auditor, coin, developer, seeds
-from amint_mpc.roles.developer import receive_head
+from amint_mpc.roles.developer import keep_frames, receive_head
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import check_experiment, head_kind, shared_head
 from amint_mpc.roles.plans import stretches_of
@@ -219,17 +219,21 @@ class _Run:
     def _developer(self) -> Summary:
         experiment, party, link = self._experiment, self._party, self._to_auditor
         order = blocks(stretches_of(self._experiment), self._coin)
-        supply = Supply(self._stream(DEVELOPER), DEVELOPER, self._from_dealer, order, self._to_auditor)
-        finish = self._signed_off(self._from_dealer, supply)
-        with self._folder("developer") as folder:
+        with self._folder("developer") as folder, keep_frames(experiment, folder) as kept:
+            source = self._from_dealer if kept is None else kept.source(self._from_dealer)
+            if kept is not None:
+                kept.seed(self._seeds[DEVELOPER])
+            supply = Supply(self._stream(DEVELOPER), DEVELOPER, source, order, self._to_auditor)
+            finish = self._signed_off(self._from_dealer, supply)
             on_event = self._told("developer", folder)
             images, committed = developer.prepare(experiment, party, folder, on_event)
             with self._log("developer", "auditor", link, folder, committed) as log:
-                made = shared_head(experiment, log.channel, DEVELOPER, supply)
+                channel = log.channel if kept is None else kept.link(log.channel)
+                made = shared_head(experiment, channel, DEVELOPER, supply)
                 head = receive_head(
                     made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin, finish
                 )
-                return developer.take_part(experiment, party, folder, on_event, images, head)
+                return developer.take_part(experiment, party, folder, on_event, images, head, kept)
 
     def _auditor(self) -> Summary:
         order = blocks(stretches_of(self._experiment), self._coin)
@@ -266,7 +270,9 @@ class _Run:
     ) -> AbstractContextManager[RunLog]:
         session, keys = handshake(link, role, peer, self._experiment, self._software), self._keys / role
         dealer = seeds.named(self._session, self._dealer_certificate)
-        return keep_log(self._experiment, identity.load(keys, role), keys, session, link, folder, data, dealer)
+        return keep_log(
+            self._experiment, identity.load(keys, role), keys, session, link, folder, data, dealer, self._coin
+        )
 
     def _told(self, role: Role, folder: RunFolder) -> Callable[[Event], None]:
         """What a party's events go to: its folder, the caller, the screen."""

@@ -70,7 +70,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
         session, coin = links.sessions["developer"], toss(developer, "auditor")
         with (
             backend.auditor(Connected(experiment, party, own, links, developer, on_notice, coin, listener)) as backing,
-            keep_log(experiment, own, party.keys, session, developer, folder, dealer=backing.dealer) as log,
+            keep_log(experiment, own, party.keys, session, developer, folder, None, backing.dealer, coin) as log,
         ):
             head = backing.make_head(log.channel)
             return take_part(experiment, folder, on_event, developer, head, log, coin, backing.finish)

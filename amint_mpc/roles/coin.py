@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 from hashlib import sha256
+from pathlib import Path
 
 import torch
 
 from amint_mpc.config import Role
-from amint_mpc.errors import ProtocolError
+from amint_mpc.errors import EvidenceError, ProtocolError
+from amint_mpc.evidence.files import COIN, read_bounded
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import Spec, as_bytes, as_tensor
 
@@ -43,3 +45,15 @@ def toss(peer: Channel, role: Role) -> bytes:
     if sha256(theirs).digest() != bound:
         raise ProtocolError("the auditor opened another number than it was bound to", "Do not go on with this peer")
     return sha256(mine + theirs).digest()
+
+
+def kept(run: Path) -> bytes:
+    """The secret of a finished run, from the folder of either party.
+
+    Raises:
+        EvidenceError: it is not there, or is none. A wrong one is found by what follows from it.
+    """
+    text = read_bounded(run / COIN, 1024).strip()
+    if len(text) != 2 * SIZE or any(byte not in b"0123456789abcdef" for byte in text):
+        raise EvidenceError(f"{COIN} does not hold a coin that two parties tossed")
+    return bytes.fromhex(text.decode())

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from amint_mpc import identity
 from amint_mpc.amint.stopping import told as stop_told
@@ -40,6 +41,7 @@ from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import Dealt, nothing_dealt
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
+from amint_mpc.runlog.kept_frames import KeptFrames, keeps_frames
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.runlog.replay_tape import Tape
 from amint_mpc.transport.channel import Channel
@@ -63,7 +65,7 @@ def joined(
     """
     if experiment.evidence.log:
         raise UsageError("the experiment keeps a log, a training loop of your own cannot", "Set evidence.log to false")
-    with _joined(experiment, party, on_notice, None, None) as head:
+    with _joined(experiment, party, on_notice) as head:
         yield head
 
 
@@ -72,10 +74,16 @@ def _joined(
     experiment: Experiment,
     party: Party,
     on_notice: Callable[[str], None],
-    folder: RunFolder | None,
-    committed: DataCommitment | None,
+    folder: RunFolder | None = None,
+    committed: DataCommitment | None = None,
+    kept: KeptFrames | None = None,
 ) -> Iterator[SecureMintHead]:
-    """The same. Args: folder: where the log goes. committed: to the images, for the log."""
+    """The same.
+
+    Args:
+        folder: where the log goes. committed: to the images, for the log.
+        kept: gets what this end of the head receives.
+    """
     backend, address, own = backend_of(experiment), party.auditor, identity.load(party.keys, "developer")
     check_installed(experiment)
     backend.check(party)
@@ -87,11 +95,11 @@ def _joined(
         auditor = links.add(connect(address, own, "auditor", party.connect_timeout_s, on_notice, **limits))
         session, coin = links.sessions["auditor"], toss(auditor, "developer")
         with (
-            backend.developer(Connected(experiment, party, own, links, auditor, on_notice, coin)) as backing,
-            keep_log(experiment, own, party.keys, session, auditor, folder, committed, backing.dealer) as log,
+            backend.developer(Connected(experiment, party, own, links, auditor, on_notice, coin, kept=kept)) as backing,
+            keep_log(experiment, own, party.keys, session, auditor, folder, committed, backing.dealer, coin) as log,
         ):
-            head = backing.make_head(log.channel)
-            yield receive_head(head, auditor, experiment, on_notice, log, coin, backing.finish)
+            made = backing.make_head(log.channel if kept is None else kept.link(log.channel))
+            yield receive_head(made, auditor, experiment, on_notice, log, coin, backing.finish)
 
 
 def receive_head(
@@ -117,8 +125,26 @@ def receive_head(
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
     """Take part in one run. Returns the summary."""
     images, committed = prepare(experiment, party, folder, on_event)
-    with _joined(experiment, party, lambda text: on_event(Notice(text)), folder, committed) as head:
-        return take_part(experiment, party, folder, on_event, images, head)
+    told = partial(_told, on_event)
+    with (
+        keep_frames(experiment, folder) as kept,
+        _joined(experiment, party, told, folder, committed, kept) as head,
+    ):
+        return take_part(experiment, party, folder, on_event, images, head, kept)
+
+
+@contextmanager
+def keep_frames(experiment: Experiment, folder: RunFolder) -> Iterator[KeptFrames | None]:
+    """What keeps the developer's side of the head, where the experiment wants that."""
+    if not keeps_frames(experiment):
+        yield None
+        return
+    with KeptFrames(folder.path) as kept:
+        yield kept
+
+
+def _told(on_event: Callable[[Event], None], text: str) -> None:
+    on_event(Notice(text))
 
 
 def prepare(
@@ -146,22 +172,23 @@ def take_part(
     on_event: Callable[[Event], None],
     images: SplitImages,
     head: SecureMintHead,
+    kept: KeptFrames | None = None,
 ) -> Summary:
     """Steps 3 and 4, once connected.
 
     Args:
-        images: of `prepare`. head: of `receive_head`.
+        images: of `prepare`. head: of `receive_head`. kept: gets the features that go into the head.
     """
     warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
-    tape = Tape(head, folder.path) if experiment.evidence.replay else None
+    tape = Tape(head, folder.path, kept) if experiment.evidence.replay else None
     trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper, head.order)
 
-    def kept(epoch: int) -> str | None:
+    def state(epoch: int) -> str | None:
         return None if tape is None else tape.keep(epoch, trainer.state())
 
     start, joint = time.perf_counter(), []
     if not warm:
-        head.run_log.checkpoint(trainer.backbone.weights(), {}, replay=kept(0))
+        head.run_log.checkpoint(trainer.backbone.weights(), {}, replay=state(0))
     for event in trainer.run():
         if isinstance(event, StepEvent) and event.phase != "warm-up":
             meter = head.sealed_meter if event.phase == "sealed" else head.meter
@@ -172,12 +199,12 @@ def take_part(
             weights = trainer.backbone.weights()
             folder.save_tensors("backbone.safetensors", weights)
             if event.phase == "warm-up" and event.epoch == warm:
-                head.run_log.checkpoint(weights, {}, replay=kept(warm))
+                head.run_log.checkpoint(weights, {}, replay=state(warm))
             if event.phase == "joint" and event.epoch in evaluations:
                 head.run_log.scored()
                 shared = head.epoch_figures(event.epoch)
                 stop = trainer.stopped is not None
-                head.run_log.checkpoint(weights, shared, stop, kept(event.epoch))
+                head.run_log.checkpoint(weights, shared, stop, state(event.epoch))
                 event = replace(event, figures=shared | event.figures)
         on_event(event)
     head.run_log.scored()

@@ -82,8 +82,8 @@ def hand_out_seeds(developer: Channel, auditor: Channel) -> tuple[Session, tuple
     return session, (SecretStream(seeds[0], DEALT), SecretStream(seeds[1], DEALT))
 
 
-def receive_seed(dealer: Channel, party: int) -> tuple[Session, SecretStream]:
-    """Step 1 at a party: the session, and this party's stream of masks.
+def receive_seed(dealer: Channel, party: int) -> tuple[Session, bytes]:
+    """Step 1 at a party: the session, and this party's seed, of the stream `DEALT`.
 
     Raises:
         ProtocolError: the seed is not the one with the hash that came.
@@ -91,7 +91,7 @@ def receive_seed(dealer: Channel, party: int) -> tuple[Session, SecretStream]:
     number, *seeds, seed = (as_bytes(part) for part in dealer.receive("seed", 0, _NUMBER, _DIGEST, _DIGEST, _SEED))
     if sha256(seed).digest() != seeds[party]:
         raise ProtocolError("the dealer named another seed than it gave", "Do not go on with this dealer")
-    return Session(number, (seeds[0], seeds[1])), SecretStream(seed, DEALT)
+    return Session(number, (seeds[0], seeds[1])), seed
 
 
 def check_same_session(peer: Channel, session: Session) -> None:

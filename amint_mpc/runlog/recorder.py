@@ -48,7 +48,7 @@ from amint_mpc.evidence.entries import (
     file_digest,
     head_commitment,
 )
-from amint_mpc.evidence.files import CERTIFICATES, FILES_SALT, LOG, SALT, STATEMENT, write_new
+from amint_mpc.evidence.files import CERTIFICATES, COIN, FILES_SALT, LOG, SALT, STATEMENT, write_new
 from amint_mpc.evidence.log import VERSION, Log
 from amint_mpc.evidence.session import AgreedSession
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
@@ -81,6 +81,7 @@ def keep_log(
     folder: RunFolder | None,
     data: DataCommitment | None = None,
     dealer: NamedDealer | None = None,
+    coin: bytes | None = None,
 ) -> Iterator[RunLog]:
     """The log of a run for as long as the context lasts; `NullRunLog` where the experiment wants none.
 
@@ -90,6 +91,7 @@ def keep_log(
         folder: of this party's run; gets evidence/ and, at the auditor, the salt of its commitment. None: no log.
         data: at the developer, its commitment to its images.
         dealer: who deals, where that is somebody with a key of its own.
+        coin: the secret of the two parties, from which the rows of sealed steps follow: kept for afterwards.
     """
     if not experiment.evidence.log or folder is None:
         yield NullRunLog(link)
@@ -100,6 +102,8 @@ def keep_log(
         with Log.create(folder.path / LOG) as log:
             recorder = LogRecorder(experiment, own, peer, session, link, hashing, log, folder.path)
             recorder.begin(data, dealer)
+            if coin is not None:
+                write_new(folder.path / COIN, coin.hex().encode() + b"\n", mode=0o600)
             yield recorder
     finally:
         hashing.end()

@@ -13,11 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import amint_mpc as am
-from amint_mpc.afterwards import decoders, parties, replay
+from amint_mpc.afterwards import checkpoints, decoders, parties
 from amint_mpc.cli import main
 from amint_mpc.errors import DataError, EvidenceError
 from amint_mpc.evidence import software_digests
-from amint_mpc.evidence.canonical import tensors_digest
 from tests.afterwards.pair import Pair, mixed
 
 NAN = float("nan")
@@ -51,18 +50,16 @@ def test_a_head_of_no_numbers_is_refused(pair: Pair) -> None:
         parties.head_of(pair.prover.experiment, run)
 
 
-def test_a_classifier_of_no_numbers_does_not_pass_for_the_replayed_one(tmp_path: Path) -> None:
-    good, kept = {"a": torch.ones(2), "b": torch.ones(2)}, {"a": torch.ones(2), "b": torch.tensor([1.0, NAN])}
+def test_a_classifier_of_no_numbers_does_not_pass_for_the_replayed_one() -> None:
+    point = checkpoints.Point(1, 1, "", "", last=True, frames=True)
+    good = {"backbone.a": torch.ones(2), "backbone.b": torch.ones(2)}
+    kept = {**good, "backbone.b": torch.tensor([1.0, NAN])}
     for order in (good, dict(reversed(good.items()))):
-        save_file(kept, tmp_path / replay.FINAL)
-        point = replay.Point(1, 1, tensors_digest(kept), "", last=True)
-        with pytest.raises(EvidenceError, match="the end does not follow"):
-            replay._difference(tmp_path, point, order)
-    other = {"a": torch.ones(2), "b": torch.ones(3)}
-    save_file(other, tmp_path / replay.FINAL)
-    point = replay.Point(1, 1, tensors_digest(other), "", last=True)
-    with pytest.raises(EvidenceError, match="is not the one of the log"):
-        replay._difference(tmp_path, point, good)
+        for one, other in ((order, kept), (kept, order)):
+            with pytest.raises(EvidenceError, match="the end does not follow: the classifier"):
+                checkpoints.difference(point, one, other)
+    with pytest.raises(EvidenceError, match="does not follow: the classifier: of another kind"):
+        checkpoints.difference(point, good, {**good, "backbone.b": torch.ones(3)})
 
 
 def test_a_page_is_not_made_of_files_that_were_changed(pair: Pair, tmp_path: Path) -> None:

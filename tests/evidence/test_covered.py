@@ -24,10 +24,10 @@ ALWAYS_LEFT = ("log.txt", "metrics.jsonl", "tensorboard/", "versions.json")
 
 def test_what_is_covered_and_what_is_not(folders: dict[str, Bundle]) -> None:
     found = folders["auditor"].verify()
-    assert (found.covered, found.uncovered) == (AUDITORS, ALWAYS_LEFT)
+    assert (found.covered, found.uncovered) == (AUDITORS, ("evidence/coin", *ALWAYS_LEFT))
     found = folders["developer"].verify()
     assert found.covered == ("experiment.yaml", "backbone.safetensors", "summary.json")
-    assert found.uncovered == ("evidence/commitment.key", *ALWAYS_LEFT)
+    assert found.uncovered == ("evidence/coin", "evidence/commitment.key", *ALWAYS_LEFT)
 
 
 def test_an_old_run_covers_classifier_and_head_alone(bundle: Bundle) -> None:
@@ -44,7 +44,7 @@ def test_verify_prints_both(bundle: Bundle) -> None:
     found = CliRunner().invoke(main, ["verify", str(bundle.path)])
     assert found.exit_code == 0
     assert f"covered     {', '.join(AUDITORS)}: as the log has them" in found.output
-    assert "not covered a\\x1b[2Jb, caf\\udce9.txt, evidence/more/, log.txt, " in found.output
+    assert "not covered a\\x1b[2Jb, caf\\udce9.txt, evidence/coin, evidence/more/, log.txt, " in found.output
     told = json.loads(CliRunner().invoke(main, ["verify", str(bundle.path), "--json"]).output)
     assert tuple(told["covered"]) == AUDITORS
     assert {*ALWAYS_LEFT, "evidence/more/", "a\x1b[2Jb"} < set(told["not_covered"])

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import amint_mpc as am
 from amint_mpc import identity
+from amint_mpc.afterwards.replay import replay
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.data import SETS, load_split
 from amint_mpc.errors import EvidenceError, UsageError
@@ -178,6 +179,15 @@ def test_it_runs_the_convolutional_head(tmp_path: Path) -> None:
     images = load_split(made.experiment, None).images("unseen_report")
     found = am.audit(made, images)
     assert (found.scores.logit() - made.scores["unseen_report"].logit()).abs().max() < 0.05
+
+
+def test_of_a_convolutional_head_the_gradients_are_kept(tmp_path: Path) -> None:
+    small = ("head.input=conv", "head.filters=1", "head.hidden=2", "model.width=1", "training.epochs=1")
+    made = run_in_process(tiny(*small, "evidence.replay=true"), tmp_path / "run", device="cpu")
+    found = replay(made.folders["developer"], None, 0, 0)
+    assert found.exact
+    assert not found.frames_matched
+    assert "the gradients that the developer kept" in str(found.assumes)
 
 
 def test_it_is_quiet_and_leaves_threads_as_they_were(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,8 @@ def test_the_dealer_gives_each_a_seed_of_its_own_and_both_one_number() -> None:
     (first, mine), (second, theirs) = seeds.receive_seed(developer, DEVELOPER), seeds.receive_seed(auditor, AUDITOR)
     assert told == first
     assert first == second
-    drawn = [stream.draw(0, [(torch.int64, (4,))])[0].tolist() for stream in (*streams, mine, theirs)]
+    own = [SecretStream(seed, seeds.DEALT) for seed in (mine, theirs)]
+    drawn = [stream.draw(0, [(torch.int64, (4,))])[0].tolist() for stream in (*streams, *own)]
     assert drawn[:2] == drawn[2:]
     assert drawn[0] != drawn[1]
     _, again = seeds.hand_out_seeds(to_developer, to_auditor)

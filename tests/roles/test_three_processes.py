@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 
+from amint_mpc.afterwards.replay import replay
 from amint_mpc.cli.screen import Screen
 from amint_mpc.cli.terminal import PlainConsole
 from amint_mpc.config import ROLES, load_experiment
@@ -45,7 +46,8 @@ def tensors(file: Path) -> dict[str, list[int]]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One whole run, each party started as a user does."""
-    place = Site(tmp_path_factory.mktemp("finished"), load_experiment("smoke"), connect_timeout_s=120)
+    experiment = load_experiment("smoke", ["evidence.replay=true"])
+    place = Site(tmp_path_factory.mktemp("finished"), experiment, connect_timeout_s=120)
     try:
         for role in ("dealer", "auditor", "developer"):
             place.execute_role(role)
@@ -71,6 +73,13 @@ def test_three_processes_as_a_user_starts_them(finished: Site) -> None:
     assert {each["digest"] for each in known} == {known[0]["digest"]}
     assert {each["steps"] for each in known} == {8}
     assert all(8 <= each["rounds_per_step"] <= 8.2 for each in known[:2])  # a run begins with one more
+
+
+def test_all_of_it_can_be_done_again(finished: Site) -> None:
+    found = replay(finished.run_folder("developer"), None, 0, 7)
+    assert found.exact
+    assert found.frames_matched
+    assert found.assumes is None
 
 
 def test_the_three_screens_of_a_run_agree(finished: Site) -> None:

@@ -141,7 +141,7 @@ class Supply:
         if self._source is None:
             return []
         fields = _fields(plan)
-        block = self._source.receive(TAG, number, *_specs(fields))
+        block = self._source.receive(TAG, number, *block_specs(plan))
         self.chain.add(block)
         return _unpack(fields, block)
 
@@ -226,10 +226,10 @@ def _fields(plan: Plan) -> list[Field]:
     return [field for _, _, field in corrected(plan)]
 
 
-def _specs(fields: Sequence[Field]) -> list[Spec]:
+def block_specs(plan: Plan) -> list[Spec]:
     """What a block consists of: for each dtype, in the order of first use, one flat tensor."""
     sizes: dict[torch.dtype, int] = {}
-    for dtype, shape in (field.correction for field in fields):
+    for dtype, shape in (field.correction for field in _fields(plan)):
         sizes[dtype] = sizes.get(dtype, 0) + torch.Size(shape).numel()
     return [(dtype, (size,)) for dtype, size in sizes.items()]
 

@@ -13,6 +13,7 @@ from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.seeds import Dealt, nothing_dealt
 from amint_mpc.runlog.interface import NamedDealer
+from amint_mpc.runlog.kept_frames import KeptFrames
 from amint_mpc.transport.channel import Channel, FramedChannel
 from amint_mpc.transport.connect import connect
 from amint_mpc.transport.listener import Listener
@@ -42,6 +43,7 @@ class Connected:
     Args:
         peer: the link to the other party. links: of this party; a backend adds its own.
         coin: the secret of the two parties. listener: the auditor's, still open.
+        kept: at the developer, gets the seed and the blocks of a dealer.
     """
 
     experiment: Experiment
@@ -52,6 +54,7 @@ class Connected:
     on_notice: Callable[[str], None]
     coin: bytes
     listener: Listener | None = None
+    kept: KeptFrames | None = None
 
     def to_dealer(self, idle_timeout_s: float | None, prefetch_bytes: int) -> FramedChannel:
         """Connect to the dealer, and agree with it on the experiment."""

@@ -21,7 +21,7 @@ from amint_mpc.roles.backends.base import Backing, Connected
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.links import name_lost_third_party
 from amint_mpc.roles.plans import stretches_of
-from amint_mpc.roles.seeds import Session, check_same_session, named, receive_seed, receive_sign_off
+from amint_mpc.roles.seeds import DEALT, Session, check_same_session, named, receive_seed, receive_sign_off
 from amint_mpc.transport.channel import FramedChannel
 
 WATCHED_BYTES = 4096
@@ -86,18 +86,22 @@ def developers_supply(at: Connected, needed: Iterable[Stretch]) -> Dealing:
     """
     with hint_without_dealer():
         dealer = at.to_dealer(at.party.idle_timeout_s, int(at.party.dealer_memory_mb * 2**20))
-    session, stream = receive_seed(dealer, DEVELOPER)
+    session, seed = receive_seed(dealer, DEVELOPER)
     check_same_session(at.peer, session)
-    return Dealing(dealer, session, Supply(stream, DEVELOPER, dealer, blocks(needed, at.coin), at.peer))
+    if at.kept is not None:
+        at.kept.seed(seed)
+    source = dealer if at.kept is None else at.kept.source(dealer)
+    stream = SecretStream(seed, DEALT)
+    return Dealing(dealer, session, Supply(stream, DEVELOPER, source, blocks(needed, at.coin), at.peer))
 
 
 def auditors_supply(at: Connected, needed: Iterable[Stretch]) -> Dealing:
     """Connect to the dealer: the auditor's part of a session. Args: as `developers_supply`."""
     with hint_without_dealer():
         dealer = at.to_dealer(None, WATCHED_BYTES)
-    session, stream = receive_seed(dealer, AUDITOR)
+    session, seed = receive_seed(dealer, AUDITOR)
     check_same_session(at.peer, session)
-    return Dealing(dealer, session, WatchedSupply(stream, dealer, blocks(needed, at.coin), at.peer))
+    return Dealing(dealer, session, WatchedSupply(SecretStream(seed, DEALT), dealer, blocks(needed, at.coin), at.peer))
 
 
 class WatchedSupply(Supply):

@@ -1,0 +1,159 @@
+"""What a developer keeps, with `evidence.replay`, so that its side of the secure head can be run again.
+
+In evidence/replay of its run folder, each written as the run goes on, and of no form but raw bytes:
+
+    seed            what it has in common with the dealer, hex; the log's first entry has its SHA-256
+    received.bin    the elements of every tensor that came from the auditor for the head, in order
+    blocks.bin      the same of every block of the dealer, used or checked; the dealer signs their chain at the end
+    features.bin    float32: the features of each step, each scoring and the sealed phase, as the head was given them
+
+Nothing of it has to be believed: what the head sends is a function of these, and the log has digests of what crossed
+the link in either direction, signed by both. (`afterwards.played` checks it.)
+
+Edge cases
+    Together with the dealer's seeds these files give the head away. They stay in the developer's folder, mode 0600.
+    A head through CrypTen's layers draws secrets of its own, and a run without a dealer has nobody who signs the
+    blocks: of these the gradients are kept (`replay_tape`), and are the developer's word.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from torch import Tensor
+
+from amint_mpc.config import Experiment
+from amint_mpc.errors import UsageError
+from amint_mpc.evidence.files import EVIDENCE, write_new
+from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import JSON_LIMIT, JsonValue, Spec
+
+FOLDER = EVIDENCE / "replay"
+SEED, RECEIVED, BLOCKS, FEATURES = "seed", "received.bin", "blocks.bin", "features.bin"
+
+
+def keeps_frames(experiment: Experiment) -> bool:
+    """Whether the developer of such a run keeps all this, rather than the gradients alone."""
+    dealt = experiment.security.correlations == "dealer"
+    return experiment.evidence.replay and dealt and experiment.head.input != "conv"
+
+
+class KeptFrames:
+    """The files of one run; use it in a `with` block.
+
+    Args:
+        run: the developer's folder.
+
+    Raises:
+        UsageError: they exist already, or cannot be written; so do all methods.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._folder = run / FOLDER
+        self._files: dict[str, BinaryIO] = {}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for name in (RECEIVED, BLOCKS, FEATURES):
+                file = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                self._files[name] = os.fdopen(file, "wb")
+        except OSError as error:
+            self._close()
+            raise _cannot(self._folder, error) from None
+
+    def seed(self, seed: bytes) -> None:
+        """What the dealer gave."""
+        write_new(self._folder / SEED, seed.hex().encode() + b"\n", mode=0o600)
+
+    def link(self, auditor: Channel) -> Channel:
+        """The link to the auditor, whose tensors are kept as they come."""
+        return _KeepingChannel(auditor, self)
+
+    def source(self, dealer: Channel) -> KeptBlocks:
+        """The link to the dealer, whose blocks are kept as they come."""
+        return KeptBlocks(dealer, self)
+
+    def features(self, features: Tensor) -> None:
+        """What the head is given next, [n, F]."""
+        self.add(FEATURES, features.detach().float().cpu().contiguous())
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """The elements of a tensor, to one of the files."""
+        try:
+            if tensor.numel():
+                self._files[name].write(tensor.numpy().reshape(-1).data.cast("B"))
+        except OSError as error:
+            raise _cannot(self._folder / name, error) from None
+
+    def __enter__(self) -> KeptFrames:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self._close()
+        except OSError as failed:
+            if error is None:
+                raise _cannot(self._folder, failed) from None
+
+    def _close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+class KeptBlocks:
+    """See `KeptFrames.source`."""
+
+    def __init__(self, dealer: Channel, kept: KeptFrames) -> None:
+        self._dealer, self._kept = dealer, kept
+
+    def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
+        """See `Channel.receive`."""
+        tensors = self._dealer.receive(tag, step, *specs)
+        for tensor in tensors:
+            self._kept.add(BLOCKS, tensor)
+        return tensors
+
+
+class _KeepingChannel:
+    """`Channel` over another one."""
+
+    def __init__(self, channel: Channel, kept: KeptFrames) -> None:
+        self.peer, self.stats = channel.peer, channel.stats
+        self._channel, self._kept = channel, kept
+
+    def send(self, tag: str, step: int, *tensors: Tensor) -> None:
+        """See `Channel.send`."""
+        self._channel.send(tag, step, *tensors)
+
+    def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
+        """See `Channel.receive`."""
+        tensors = self._channel.receive(tag, step, *specs)
+        for tensor in tensors:
+            self._kept.add(RECEIVED, tensor)
+        return tensors
+
+    def send_json(self, tag: str, value: JsonValue) -> None:
+        """See `Channel.send_json`."""
+        self._channel.send_json(tag, value)
+
+    def receive_json(self, tag: str, limit: int = JSON_LIMIT) -> JsonValue:
+        """The head speaks in tensors alone."""
+        raise RuntimeError("a head receives no JSON")
+
+    def flush(self) -> None:
+        """See `Channel.flush`."""
+        self._channel.flush()
+
+    def close(self) -> None:
+        """See `Channel.close`."""
+        self._channel.close()
+
+    def abort(self, code: str) -> None:
+        """See `Channel.abort`."""
+        self._channel.abort(code)
+
+
+def _cannot(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write {path}: {error.strerror}", "A run with evidence.replay keeps megabytes a step")
