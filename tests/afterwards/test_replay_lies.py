@@ -82,7 +82,8 @@ class OtherScored(SecureMintHead):
         ),
         (
             OtherScored,
-            "the scoring (of epoch 3|after step 7): (with the features that were kept, the head sends other|the head cannot do it)",
+            "the scoring (of epoch 3|after step 7): "
+            "(with the features that were kept, the head sends other|the head cannot do it)",
         ),
     ],
 )

@@ -14,7 +14,6 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from amint_mpc.amint.feature_mixup import FeatureMixup
 from amint_mpc.amint.opened_gradient import Opening
 from amint_mpc.amint.optimizers import Descent
 from amint_mpc.amint.plaintext_head import PlaintextHead
@@ -190,18 +189,6 @@ def test_a_kept_head_that_was_the_joint_one_would_be_found_out(monkeypatch: pyte
 
 
 # ------------------------------------------------------------------------------------------------ the command
-
-
-def test_mixing_moves_external_rows_towards_members_alone() -> None:
-    experiment = load_experiment("smoke", ["training.sealed_epochs=1"])
-    x = torch.cat([torch.ones(5, 3), torch.zeros(5, 3)])
-    mixed = FeatureMixup(experiment)(x, 5)
-    assert torch.equal(mixed[:5], x[:5])
-    assert bool(((mixed[5:] >= 0) & (mixed[5:] <= 0.8)).all())
-    assert float(mixed[5:].std()) > 0
-    assert torch.equal(mixed, FeatureMixup(experiment)(x, 5)), "the seed fixes it"
-    none = experiment.training.model_copy(update={"sealed_mixing": 0.0})
-    assert FeatureMixup(experiment.model_copy(update={"training": none}))(x, 5) is x
 
 
 def test_the_command_ends_with_all_arms_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
