@@ -91,7 +91,9 @@ def test_what_was_kept_is_for_the_owner_alone(kept: Path) -> None:
 
 def test_a_plaintext_head_on_the_same_features_comes_to_the_same(tmp_path: Path) -> None:
     """With sealed epochs: from the head that was drawn for them, on the rows that the coin chose."""
-    kept = run_of(tmp_path, *TEACHER, "training.sealed_epochs=6", *FASTER).folders["developer"]
+    kept = run_of(tmp_path, *TEACHER, "training.sealed_epochs=6", "training.sealed_learning_rate=0.1", *FASTER).folders[
+        "developer"
+    ]
     found = agreement.compare(kept.parent / "auditor", kept, None)
     assert found.moved < 0.06
     assert found.scores < 0.02

@@ -137,7 +137,13 @@ def test_seeds_of_own_heads_are_nobody_elses() -> None:
 
 # ------------------------------------------------------------------------------------------------ the kept head
 
-SMALL = ["training.epochs=30", "training.sealed_epochs=6", f"head.hidden={HIDDEN}", "head.learning_rate=0.3"]
+SMALL = [
+    "training.epochs=30",
+    "training.sealed_epochs=6",
+    "training.sealed_learning_rate=0.3",
+    f"head.hidden={HIDDEN}",
+    "head.learning_rate=0.1",
+]
 
 
 def small_run(kept_is_joint: bool) -> Callable[..., tuple[ObservedHead, dict[str, Tensor]]]:
@@ -151,16 +157,16 @@ def small_run(kept_is_joint: bool) -> Callable[..., tuple[ObservedHead, dict[str
         for name in known:
             known[name] = (known[name] + mark * name.startswith("members")).clamp(-8, 8)
         first = init_head(INPUTS, HIDDEN, seeded_normal(7))
-        seen = ObservedHead(PlaintextHead(first, 0.3, lambda: PlaintextHead(first, 0.3)))
+        seen = ObservedHead(PlaintextHead(first, 0.1, lambda: PlaintextHead(first, 0.1)))
         members = torch.cat([known["members_calibration"], known["members_report"]])
         batches = np.random.default_rng(1)
-        for step in range(600):
-            if step == 500:  # as after a cooldown
+        for step in range(1500):
+            if step == 1400:  # as after a cooldown
                 seen.head._optimizer = Descent(1e-3)
             inside, outside = batches.integers(0, len(members), 30), batches.integers(0, 300, 30)
             x = torch.cat([members[inside], known["external"][outside]])
             seen.step((x + 0.04 * torch.randn(x.shape, generator=random)).clamp(-8, 8), 30)
-        seen.restart()
+        seen.seal(known["external"])
         assert seen.joint is not None
         seen.head.weights = seen.joint if kept_is_joint else own_head(experiment, known, 12345, "sealed")
         return seen, known
