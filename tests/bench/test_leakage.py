@@ -139,8 +139,9 @@ def test_seeds_of_own_heads_are_nobody_elses() -> None:
 
 SMALL = [
     "training.epochs=30",
-    "training.sealed_epochs=6",
-    "training.sealed_learning_rate=0.3",
+    "training.sealed_epochs=100",
+    "training.sealed_batch=30",
+    "training.sealed_learning_rate=0.1",
     f"head.hidden={HIDDEN}",
     "head.learning_rate=0.1",
 ]
@@ -160,8 +161,8 @@ def small_run(kept_is_joint: bool) -> Callable[..., tuple[ObservedHead, dict[str
         seen = ObservedHead(PlaintextHead(first, 0.1, lambda: PlaintextHead(first, 0.1)))
         members = torch.cat([known["members_calibration"], known["members_report"]])
         batches = np.random.default_rng(1)
-        for step in range(1500):
-            if step == 1400:  # as after a cooldown
+        for step in range(900):
+            if step == 800:  # as after a cooldown
                 seen.head._optimizer = Descent(1e-3)
             inside, outside = batches.integers(0, len(members), 30), batches.integers(0, 300, 30)
             x = torch.cat([members[inside], known["external"][outside]])
@@ -179,19 +180,24 @@ def measured(monkeypatch: pytest.MonkeyPatch, kept_is_joint: bool) -> dict[str, 
     monkeypatch.setattr(leakage, "SEEN_EPOCHS", 25)
     monkeypatch.setattr(leakage, "_trained", small_run(kept_is_joint))
     experiment = load_experiment("smoke", [*SMALL, "data.members=120", "data.external=300", "training.batch=30"])
-    return leakage.measure(experiment, 6, attackers=2, budget_s=3.0)
+    return leakage.measure(experiment, 100, attackers=2, budget_s=1.0)
+
+
+def two_own(found: dict[str, Any]) -> float:
+    return float(found["arms"]["two own, sealed"]["correlation_unseen"]["mean"])
 
 
 def test_the_kept_head_is_no_nearer_to_who_saw_the_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gradients give the joint head away, and nothing of the kept one that an own head does not have already."""
     found = measured(monkeypatch, kept_is_joint=False)
     assert found["logit_correlation_gradients"] > found["logit_correlation_own_joint"] + 0.02
-    assert found["logit_correlation_sealed"] < found["logit_correlation_own"] + 0.02
+    no_gradient = max(found["logit_correlation_own"], two_own(found))  # the attacker may put two heads together, too
+    assert found["logit_correlation_sealed"] < no_gradient + 0.02
 
 
 def test_a_kept_head_that_was_the_joint_one_would_be_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, kept_is_joint=True)
-    assert found["logit_correlation_sealed"] > found["logit_correlation_own"] + 0.02
+    assert found["logit_correlation_sealed"] > max(found["logit_correlation_own"], two_own(found)) + 0.02
 
 
 # ------------------------------------------------------------------------------------------------ the command
