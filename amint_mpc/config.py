@@ -83,14 +83,20 @@ class Training(_Model):
     epochs: int = Field(25, ge=1, description="epochs of the joint loss, after the warm-up")
     warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
     sealed_epochs: int = Field(
-        12,
+        14,
         ge=0,
         description="then the classifier is frozen, and a fresh head is trained for so many epochs, no gradient "
         "opened; that head is kept. 0: the joint head is kept, of which the developer has seen the gradients",
     )
     sealed_batch: int = Field(64, ge=1, description="members in a sealed step; as many external images go with them")
+    sealed_learning_rate: float = Field(
+        0.75,
+        gt=0,
+        lt=1,
+        description="of the head in sealed epochs, with sgd; a fourth of it in the last fourth",
+    )
     sealed_mixing: float = Field(
-        0.8, ge=0, le=1, description="how far external images are moved towards members in sealed epochs, at most"
+        0.625, ge=0, le=1, description="how far external images are moved towards members in sealed epochs, at most"
     )
     batch: int = Field(64, ge=1, description="members in a step; as many external images go with them")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, for the classifier")

@@ -61,6 +61,7 @@ class PlaintextConvHead:
 
     def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`."""
+        self.learning_rate = rows.learning_rate
         self.step(rows(self._sealed) / PARTS, rows.batch)
 
     @torch.no_grad()

@@ -152,6 +152,8 @@ class PlaintextHead:
 
     def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`."""
+        if type(self._optimizer) is Descent:  # others have a length of their own
+            self._optimizer = Descent(rows.learning_rate)
         self.step(rows(self._sealed) / PARTS, rows.batch)
 
     def score(self, features: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ shared again: row i is
 
 A head that is trained beside the classifier learns while members and external images still lie close together. A fresh
 one meets them far apart; any boundary between does for it, and where it lies says little about unseen images. So an
-external image is moved towards a member of the same step, by k eighths, 0 <= k <= 8 `training.sealed_mixing`, with its
-label as before: that draws the boundary close around the members. (Mixup, Zhang et al. 2018, arXiv 1710.09412, moves
-inputs and labels.) What it brings is in docs/method.md.
+external image is moved towards some member, by k eighths, LEAST <= k <= 8 `training.sealed_mixing`, with its label as
+before: that draws the boundary close around the members. (Mixup, Zhang et al. 2018, arXiv 1710.09412, moves inputs and
+labels.) The rate is high, and falls to a fourth for the last fourth of the steps. What all this brings is in
+docs/method.md.
 """
 
 from __future__ import annotations
@@ -27,16 +28,20 @@ from amint_mpc.limits import FEATURE_LIMIT
 FRACTION_BITS = 5
 PARTS = 8
 """A coefficient is so many parts of a whole."""
+LEAST = 2
+"""Parts of a member in an external image's row, at least (if the mixing allows so many)."""
+COOL_FROM, COOLED = 0.75, 0.25
+"""The rate of the last steps, from this share of them on, times the usual one."""
 
 
 @dataclass(frozen=True)
 class MixedRows:
-    """The rows of one sealed step: the members', then the external images'. Same fields, same rows, everywhere.
+    """The rows of one sealed step, the members', then the external images', and its rate. Same fields, same rows.
 
     Args:
         seed: of the experiment. number: of the step, from 0.
         members, external: how many of each are in the table, in this order.
-        batch: rows of each in the step. mixing: the largest k.
+        batch: rows of each in the step. mixing: the largest k. learning_rate: of this step.
     """
 
     seed: int
@@ -45,6 +50,7 @@ class MixedRows:
     external: int
     batch: int
     mixing: int
+    learning_rate: float
 
     @property
     def rows(self) -> int:
@@ -58,14 +64,23 @@ class MixedRows:
         inside = torch.from_numpy(random.integers(0, self.members, self.batch))
         outside = torch.from_numpy(random.integers(self.members, self.members + self.external, self.batch))
         partners = torch.from_numpy(random.integers(0, self.members, self.batch))
-        k = torch.from_numpy(random.integers(0, self.mixing + 1, (self.batch, 1))).to(table.dtype)
+        k = torch.from_numpy(random.integers(min(LEAST, self.mixing), self.mixing + 1, (self.batch, 1))).to(table.dtype)
         return torch.cat([table[inside] * PARTS, table[outside] * (PARTS - k) + table[partners] * k])
 
 
 def mixed_rows(experiment: Experiment, number: int) -> MixedRows:
     """The rows of sealed step `number`."""
-    data, mixing = experiment.data, int(PARTS * experiment.training.sealed_mixing)
-    return MixedRows(experiment.seed, number, data.members, data.external, experiment.sealed_batch, mixing)
+    data, training = experiment.data, experiment.training
+    cooled = COOLED if number >= COOL_FROM * experiment.sealed_steps else 1.0
+    return MixedRows(
+        experiment.seed,
+        number,
+        data.members,
+        data.external,
+        experiment.sealed_batch,
+        int(PARTS * training.sealed_mixing),
+        training.sealed_learning_rate * cooled,
+    )
 
 
 def rounded(features: Tensor) -> Tensor:

@@ -138,9 +138,9 @@ def record(experiment: Experiment) -> Transcripts:
             elif kind == SHARED:
                 three.restart()
                 rows = zeros(experiment.data.members + experiment.data.external, inputs)
-                three.share_features(rows, secure_optimizer(experiment, sealed=True))
+                three.share_features(rows)
             elif kind == SEALED:
-                three.train_on_shared(sealed, targets(sealed.batch))
+                three.train_on_shared(sealed, targets(sealed.batch), secure_optimizer(experiment, sealed))
             else:
                 three.score(zeros(kind, inputs))
             step[kind] = take()

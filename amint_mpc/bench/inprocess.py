@@ -54,24 +54,24 @@ class Parties:
         self.together(lambda: self.developer.share_weights(None, None), lambda: draw_and_share(self.auditor, self.kind))
         self._trained = 0
 
-    def share_features(self, x: Tensor, optimizer: Optimizer) -> None:
+    def share_features(self, x: Tensor) -> None:
         """Share rows for later steps. x: [N, f]."""
-        self.optimizer, self._trained, rows = optimizer, 0, len(x)
+        rows = len(x)
         work = (
-            lambda: self.developer.share_features(x, rows, optimizer),
-            lambda: self.auditor.share_features(None, rows, optimizer),
+            lambda: self.developer.share_features(x, rows),
+            lambda: self.auditor.share_features(None, rows),
         )
         plan = self.kind.table_plan(rows)
         self.together(*work) if plan is None else self._step(plan, *work)
 
-    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+    def train_on_shared(self, rows: Combination, targets: Tensor, optimizer: Optimizer) -> None:
         """One step of all three on shared rows."""
-        plan = self.kind.train_plan(len(targets), self.optimizer, self._trained, rows)
+        plan = self.kind.train_plan(len(targets), optimizer, self._trained, rows)
         self._trained += 1
         self._step(
             plan,
-            lambda: self.developer.train_on_shared(rows, targets),
-            lambda: self.auditor.train_on_shared(rows, targets),
+            lambda: self.developer.train_on_shared(rows, targets, optimizer),
+            lambda: self.auditor.train_on_shared(rows, targets, optimizer),
         )
 
     def train(self, x: Tensor, targets: Tensor, open_gradient: bool = True) -> Tensor | None:

@@ -12,6 +12,7 @@ that is trained on the frozen classifier afterwards (`training.sealed_epochs`), 
     gradients, noise  The same where the auditor adds noise to each gradient (`security.gradient_noise`).
     sealed            All that against the head that is kept: the rebuilt joint head as it is; an own head that starts
                       from it; an own head and the rebuilt one together. The candidate that comes nearest counts.
+    two own           An own head of either kind together, without gradients: what two heads are worth as such.
 
 How near each comes is measured on the report images, where the developer knows everything but the head:
 
@@ -160,6 +161,8 @@ def measure(
         **{f"{arm}, joint": [(weights, "joint") for weights in found.heads] for arm, found in rebuilt.items()},
     }
     for attacker in numbers:
+        pair = together(own["sealed"][attacker], own["joint"][attacker], features)
+        compared.setdefault("two own, sealed", []).append((pair, "sealed"))
         start = rebuilt["gradients"].heads[attacker]
         candidates = {
             "rebuilt": start,

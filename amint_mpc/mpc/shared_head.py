@@ -3,7 +3,7 @@
 `SecureHead` has protocols of its own (dense/head.py); `GenericHead` runs any `crypten.nn` module through CrypTen's
 (crypten/generic_head.py); `SpuHead` needs no dealer and no CrypTen (two_party/head.py). The developer, party 0, brings
 the features and learns the gradient with respect to them; the auditor, party 1, brings the weights, learns logits and
-in the end the weights. How the weights move is settled when a head is made, and anew with `share_features`. Calls come
+in the end the weights. How the weights move is settled when a head is made, and anew with `train_on_shared`. Calls come
 one at a time, in the same order at both.
 """
 
@@ -53,19 +53,19 @@ class SharedHead(Protocol):
             at the developer the gradient of the sum by x, [n, f] float64; None at the auditor, or where none is opened.
         """
 
-    def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
+    def share_features(self, x: Tensor | None, rows: int) -> None:
         """Share rows that later steps are on (`train_on_shared`).
 
         Args:
             x: [rows, f] at the developer, multiples of 2^-5 within +-limits.FEATURE_LIMIT; None at the auditor.
-            optimizer: how the weights move from here on.
         """
 
-    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+    def train_on_shared(self, rows: Combination, targets: Tensor, optimizer: Optimizer) -> None:
         """A step as `train_step` on combinations of the shared rows, an eighth of each; the developer learns nothing.
 
         Args:
             rows: whole numbers that add up to 8 in each row. targets: [rows] of 0 and 1, public.
+            optimizer: how the weights move from here on; another one than before begins anew.
         """
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:

@@ -105,7 +105,7 @@ def take_part(
             with events.step(item):
                 if item.sealed:
                     rows = rows_of_sealed[item.number]
-                    head.train_on_shared(rows, targets(rows.batch))
+                    head.train_on_shared(rows, targets(rows.batch), secure_optimizer(experiment, rows))
                 else:
                     head.train_step(None, labels)
             if not item.sealed:
@@ -116,7 +116,7 @@ def take_part(
         if isinstance(item, ShareFeatures):
             first = kind.stored(draw_and_share(head, kind))
             folder.save_tensors(FIRST_HEAD, first)
-            head.share_features(None, item.rows, secure_optimizer(experiment, sealed=True))
+            head.share_features(None, item.rows)
             continue
         scores = score(head, item, order)
         log.scored()

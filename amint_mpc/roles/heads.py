@@ -18,6 +18,7 @@ from amint_mpc.amint.opened_gradient import opening_of
 from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_conv_head import PlaintextConvHead
 from amint_mpc.amint.plaintext_head import MintHead, PlaintextHead
+from amint_mpc.amint.sealing import MixedRows, mixed_rows
 from amint_mpc.config import Experiment, Head
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import UsageError
@@ -89,7 +90,7 @@ class Dense:
     seed: int = 0
 
     def train_plan(self, rows: int, optimizer: Optimizer, number: int = 0, standing: Combination | None = None) -> Plan:
-        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number, standing, self.revealed)
+        return train_plan(rows, self.inputs + 1, self.hidden, optimizer, number, self.revealed, standing)
 
     def table_plan(self, rows: int) -> Plan | None:
         return table_plan(rows, self.inputs + 1)
@@ -167,11 +168,11 @@ def head_kind(experiment: Experiment) -> HeadKind:
     return Dense(feature_count(experiment, shape), head.hidden, *opened)
 
 
-def secure_optimizer(experiment: Experiment, sealed: bool = False) -> Optimizer:
+def secure_optimizer(experiment: Experiment, rows: MixedRows | None = None) -> Optimizer:
     """How the head's weights move. Steps are for a sum over rows: a rate is the learning rate over a batch's members.
 
     Args:
-        sealed: in sealed epochs, whose batches have a size of their own.
+        rows: of a sealed step, which have a number and a rate of their own; None: in a joint step.
 
     Raises:
         UsageError: settings that the secure head cannot apply, with what it can.
@@ -179,8 +180,11 @@ def secure_optimizer(experiment: Experiment, sealed: bool = False) -> Optimizer:
     head = experiment.head
     if head.optimizer == "novograd":
         return NovoGrad(head.learning_rate, head.beta2)
-    members = experiment.sealed_batch if sealed else experiment.training.batch
-    rate = representable_rate(head.learning_rate / members)
+    members, learning_rate = experiment.training.batch, head.learning_rate
+    if rows is not None:
+        members = rows.batch
+        learning_rate = rows.learning_rate if head.optimizer == "sgd" else learning_rate
+    rate = representable_rate(learning_rate / members)
     if head.optimizer == "momentum":
         return Momentum(*rate, representable_momentum(head.momentum))
     return GradientDescent(*rate)
@@ -207,4 +211,7 @@ def check_experiment(experiment: Experiment) -> None:
         check_rate(experiment.head.learning_rate, max(experiment.training.batch, experiment.sealed_batch))
     optimizer = secure_optimizer(experiment)
     if experiment.head.input != "conv" and not experiment.two_party:  # the head that tests its ranges
-        head_kind(experiment).train_plan(2 * experiment.training.batch, optimizer)
+        kind, rows = head_kind(experiment), mixed_rows(experiment, 0)
+        kind.train_plan(2 * experiment.training.batch, optimizer)
+        if experiment.sealed_steps:
+            kind.train_plan(rows.rows, secure_optimizer(experiment, rows), 0, rows)

@@ -87,11 +87,12 @@ def _alike(item: Item) -> str:
 
 def _step_plan(experiment: Experiment, first: TrainStep, place: int) -> Plan:
     """Of the training step at a place of the stretch that begins with `first`."""
-    kind, optimizer = head_kind(experiment), secure_optimizer(experiment, first.sealed)
+    kind = head_kind(experiment)
     if not first.sealed:
-        return kind.train_plan(2 * experiment.training.batch, optimizer, first.number + place)
+        rows_of_step = 2 * experiment.training.batch
+        return kind.train_plan(rows_of_step, secure_optimizer(experiment), first.number + place)
     rows = mixed_rows(experiment, place)
-    return kind.train_plan(rows.rows, optimizer, place, rows)
+    return kind.train_plan(rows.rows, secure_optimizer(experiment, rows), place, rows)
 
 
 def head_steps(experiment: Experiment) -> int:

@@ -68,13 +68,13 @@ class SecureMintHead:
     def seal(self, features: Tensor) -> None:
         """See `MintHead.seal`: receive a share of the head that the auditor has drawn anew, and share the features."""
         self._head.share_weights(None, None)
-        self._head.share_features(features, len(features), secure_optimizer(self._experiment, sealed=True))
+        self._head.share_features(features, len(features))
 
     def fit(self, rows: MixedRows) -> None:
         """See `MintHead.fit`: the developer learns nothing."""
         chosen = self._sealed_rows[rows.number]
         with self.sealed_meter:
-            self._head.train_on_shared(chosen, targets(chosen.batch))
+            self._head.train_on_shared(chosen, targets(chosen.batch), secure_optimizer(self._experiment, chosen))
         if self.sealed_meter.steps == len(self._sealed_rows):
             self.run_log.sealed()
 

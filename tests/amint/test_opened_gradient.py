@@ -7,12 +7,13 @@ import math
 import pytest
 import torch
 
-from amint_mpc.amint.opened_gradient import Opening, opening_of, zero_concentrated
+from amint_mpc.amint.opened_gradient import HALF, Opening, opening_of, zero_concentrated
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.config import load_experiment
 from amint_mpc.errors import UsageError
-from amint_mpc.limits import GRADIENT_LIMIT, GRADIENT_WHOLE_BITS
+from amint_mpc.limits import GRADIENT_WHOLE_BITS
 from amint_mpc.models.head_weights import init_head, seeded_normal
+from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.roles.heads import head_kind
 
 
@@ -30,10 +31,10 @@ def test_noise_has_the_stated_deviation_and_wraps_as_the_ring_does() -> None:
     exact = torch.zeros(400, 500, dtype=torch.float64)
     assert abs(float(Opening(32, 0.01, 1)(exact).std()) / 0.01 - 1) < 0.01
     assert torch.equal(Opening(32, 0.01, 1)(exact), Opening(32, 0.01, 1)(exact)), "the seed fixes it"
-    near = exact + GRADIENT_LIMIT - 1e-6
-    assert float(Opening(32, 8.0, 1)(near).abs().max()) <= GRADIENT_LIMIT
+    near = exact + HALF - 1e-6
+    assert float(Opening(32, 8.0, 1)(near).abs().max()) <= HALF
     assert float(Opening(32, 8.0, 1)(near).min()) < -20
-    assert 2.0 ** (GRADIENT_WHOLE_BITS - 1) == GRADIENT_LIMIT
+    assert 2.0 ** (GRADIENT_WHOLE_BITS - 1) == HALF == fp.DX_LIMIT
 
 
 def test_the_twins_head_takes_the_steps_that_it_took_without_noise() -> None:

@@ -1,5 +1,5 @@
-"""The attacks on the head: they rebuild one whose gradients were opened, noise stops one attack and not the other, and the
-kept head is no nearer to who saw gradients of the joint one."""
+"""The attacks rebuild a head whose gradients were opened, noise stops one and not the other, and the kept head is no
+nearer to who saw gradients of the joint one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from amint_mpc.amint.feature_mixup import FeatureMixup
 from click.testing import CliRunner
 from torch import Tensor
 
@@ -96,7 +95,7 @@ def test_a_head_that_follows_grows_like_the_secret_one() -> None:
     random, members, rate = torch.Generator().manual_seed(3), 32, 0.3
     mark = torch.randn(INPUTS, generator=random) / 2
     secret = PlaintextHead(init_head(INPUTS, HIDDEN, seeded_normal(1)), rate)
-    steps, noise = [], Opening(32, 0.02, 1)
+    steps, noise = [], Opening(32, 0.05, 1)
     for _ in range(150):
         x = torch.randn((64, INPUTS), generator=random)
         x[:members] += mark
@@ -106,7 +105,7 @@ def test_a_head_that_follows_grows_like_the_secret_one() -> None:
     for step in steps:
         blind.step(step.features, members)
     followed = follow(init_head(INPUTS, HIDDEN, seeded_normal(2)), steps, Descent(rate))
-    assert 1 - alike(followed, secret.weights) < (1 - alike(blind.weights, secret.weights)) / 2
+    assert 1 - alike(followed, secret.weights) < 0.7 * (1 - alike(blind.weights, secret.weights))
 
 
 def test_gradients_lead_to_the_head_they_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,18 +191,6 @@ def test_a_kept_head_that_was_the_joint_one_would_be_found_out(monkeypatch: pyte
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def test_mixing_moves_external_rows_towards_members_alone() -> None:
-    experiment = load_experiment("smoke", ["training.sealed_epochs=1"])
-    x = torch.cat([torch.ones(5, 3), torch.zeros(5, 3)])
-    mixed = FeatureMixup(experiment)(x, 5)
-    assert torch.equal(mixed[:5], x[:5])
-    assert bool(((mixed[5:] >= 0) & (mixed[5:] <= 0.8)).all())
-    assert float(mixed[5:].std()) > 0
-    assert torch.equal(mixed, FeatureMixup(experiment)(x, 5)), "the seed fixes it"
-    none = experiment.training.model_copy(update={"sealed_mixing": 0.0})
-    assert FeatureMixup(experiment.model_copy(update={"training": none}))(x, 5) is x
-
-
 def test_the_command_ends_with_all_arms_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_fit, "FIT_STEPS", 20)
     settings = ["training.epochs=2", "training.warmup_epochs=1", "head.hidden=4", "security.gradient_bits=16"]
@@ -215,7 +202,12 @@ def test_the_command_ends_with_all_arms_as_json(monkeypatch: pytest.MonkeyPatch)
     assert told.exit_code == 0, told.output
     found = json.loads(told.stdout.splitlines()[-1])
     arms = {f"{arm}, {head}" for arm in ("own", "white box", "random") for head in ("joint", "sealed")}
-    arms |= {"gradients, joint", "gradients, noise, joint", *(f"{name}, sealed" for name in leakage.SEALED.values())}
+    arms |= {
+        "two own, sealed",
+        "gradients, joint",
+        "gradients, noise, joint",
+        *(f"{name}, sealed" for name in leakage.SEALED.values()),
+    }
     assert set(found["arms"]) == arms
     assert set(found["mint"]) == {"joint", "sealed"}
     for arm, row in found["arms"].items():

@@ -48,13 +48,13 @@ def walked(experiment: Experiment) -> tuple[int, int, int, int]:
             if isinstance(item, ShareFeatures):
                 three.restart()
                 rows = torch.zeros(item.rows, inputs, dtype=torch.float64)
-                three.share_features(rows, secure_optimizer(experiment, sealed=True))
+                three.share_features(rows)
             elif isinstance(item, ScoreSets):
                 for count in score_batches(item.count):
                     three.score(torch.zeros(count, inputs, dtype=torch.float64))
             elif item.sealed:
                 mixed = mixed_rows(experiment, item.number)
-                three.train_on_shared(mixed, targets(mixed.batch))
+                three.train_on_shared(mixed, targets(mixed.batch), secure_optimizer(experiment, mixed))
             else:
                 three.train(torch.zeros(len(labels), inputs, dtype=torch.float64), labels)
         three.together(three.developer.open_weights, three.auditor.open_weights)

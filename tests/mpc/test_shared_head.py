@@ -181,7 +181,7 @@ def test_the_auditor_alone_opens_the_weights(played: tuple[Played, Played]) -> N
     assert opened.keys() == wanted.keys()
     for name, value in wanted.items():
         assert opened[name].shape == value.shape
-        assert (opened[name] - value).norm() < 0.01 * value.norm() + 1e-3, name  # the sigmoid rounds at random
+        assert (opened[name] - value).norm() < 0.01 * value.norm() + 4e-3, name  # the sigmoid rounds at random
 
 
 def test_steps_are_counted(played: tuple[Played, Played]) -> None:

@@ -30,7 +30,13 @@ from tests.roles.memory_runs import Secure, secure_run
 
 SEALED = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "training.epochs=2"),
-    *("training.sealed_epochs=3", "training.sealed_batch=12", "training.evaluate_every=1", "head.learning_rate=0.03"),
+    *(
+        "training.sealed_epochs=3",
+        "training.sealed_batch=12",
+        "training.sealed_learning_rate=0.03",
+        "training.evaluate_every=1",
+        "head.learning_rate=0.03",
+    ),
     "security.checked_blocks=0",  # a twin has no blocks, and takes all rows
 ]
 LONG = ["training.epochs=12", "training.warmup_epochs=0"]
@@ -115,8 +121,8 @@ def test_a_sealed_step_sends_the_developer_no_gradient_and_the_auditor_no_featur
     x = torch.randn((96, kind.inputs), generator=torch.Generator().manual_seed(1), dtype=torch.float64).clamp(-3, 3)
     with parties(kind, steps) as three:
         links = three.to_auditor.stats, three.to_developer.stats
-        three.share_features(rounded(x), steps)
-        for step in (lambda: three.train_on_shared(rows, labels), lambda: three.train(x[: rows.rows], labels)):
+        three.share_features(rounded(x))
+        for step in (lambda: three.train_on_shared(rows, labels, steps), lambda: three.train(x[: rows.rows], labels)):
             before = [link.bytes_sent for link in links]
             step()
             sent.append([link.bytes_sent - earlier for link, earlier in zip(links, before, strict=True)])
@@ -131,10 +137,10 @@ def test_the_table_is_opened_once_under_its_mask(experiment: Experiment) -> None
     kind, steps = head_kind(experiment), secure_optimizer(experiment)
     x, seen = torch.ones(96, kind.inputs, dtype=torch.float64), []
     with parties(kind, steps) as three:
-        three.share_features(x, steps)
+        three.share_features(x)
         for number in range(3):
             rows = mixed_rows(experiment, number)
-            three.train_on_shared(rows, targets(rows.batch))
+            three.train_on_shared(rows, targets(rows.batch), steps)
             seen.append(three.auditor._table)  # type: ignore[attr-defined]
         here = three.developer._table  # type: ignore[attr-defined]
     assert all(torch.equal(each, seen[0]) for each in seen)
@@ -154,9 +160,9 @@ def test_a_sealed_step_changes_the_weights_as_an_open_one(experiment: Experiment
             patch.setattr(type(kind), "first_weights", lambda *_: dict(weights))
             with parties(kind, steps) as three:
                 if sealed:
-                    three.share_features(x, steps)
+                    three.share_features(x)
                 for each in rows:
-                    three.train_on_shared(each, labels) if sealed else three.train(each(x) / PARTS, labels)
+                    three.train_on_shared(each, labels, steps) if sealed else three.train(each(x) / PARTS, labels)
                 moved.append(three.together(three.developer.open_weights, three.auditor.open_weights)[1])
     for name in weights:
         assert torch.allclose(moved[0][name], moved[1][name], atol=2e-3), name

@@ -152,13 +152,13 @@ class GenericHead:
         opened = open_to(self._channel, self.party, DEVELOPER, "gradient", number, top)
         return None if opened is None else fp.decode(opened[0].long(), GRADIENT_BITS)
 
-    def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
+    def share_features(self, x: Tensor | None, rows: int) -> None:
         """See `SharedHead.share_features`. Nothing is sent: CrypTen's protocols share the rows of each step anew."""
-        self.rate = plain_descent(optimizer, "a head through CrypTen's layers")
         self._shared_rows = x
 
-    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+    def train_on_shared(self, rows: Combination, targets: Tensor, optimizer: Optimizer) -> None:
         """See `SharedHead.train_on_shared`."""
+        self.rate = plain_descent(optimizer, "a head through CrypTen's layers")
         x = None if self._shared_rows is None else rows(self._shared_rows) / 8
         self.train_step(x, targets, open_gradient=False)
 

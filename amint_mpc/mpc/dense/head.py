@@ -183,23 +183,24 @@ class SecureHead:
             raise beyond(f"a gradient row (limit {GRADIENT_LIMIT:g})")
         return gradient
 
-    def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
+    def share_features(self, x: Tensor | None, rows: int) -> None:
         """See `SharedHead.share_features`. The one message about them, X - A, is uniformly random."""
-        self._optimizer, self._updates, self._trained = optimizer, optimizer.updates(), 0
         masks = TableMasks(rows, self.inputs + 1)
         material = self._begin({TABLE.name: masks})
         table = None if self.party == AUDITOR else self._encoded(x, rows, fp.TABLE_BITS)
         self._table = self._rounds.run(share(self._rounds, masks, material[TABLE.name], table))
 
-    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+    def train_on_shared(self, rows: Combination, targets: Tensor, optimizer: Optimizer) -> None:
         """See `SharedHead.train_on_shared`."""
+        if optimizer != self._optimizer:
+            self._optimizer, self._updates = optimizer, optimizer.updates()
         self._train(shared_input(rows(self._table)), targets, rows, open_gradient=False)
 
     def _train(self, features: Any, targets: Tensor, standing: Combination | None, open_gradient: bool) -> None:
         """One step. Args: features: a shared tensor, [n, f + 1]."""
         module = self._ready()
         sizes = len(targets), self.inputs + 1, self.hidden
-        plan = train_plan(*sizes, self._optimizer, self._trained, standing, self._revealed)
+        plan = train_plan(*sizes, self._optimizer, self._trained, self._revealed, standing)
         step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient, self._noise)
         self._watch(step)
         self._updates.begin(step)
@@ -319,7 +320,7 @@ class GradientNoise:
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
         """The next entries, int64, DX_BITS."""
         drawn = self._stream.normal(*shape) * self._deviation
-        return fp.encode(torch.remainder(drawn + DX_LIMIT, 2 * DX_LIMIT) - DX_LIMIT, fp.DX_BITS)
+        return fp.encode(torch.remainder(drawn + fp.DX_LIMIT, 2 * fp.DX_LIMIT) - fp.DX_LIMIT, fp.DX_BITS)
 
 
 def opened_logits(rounds: Rounds, z: Tensor) -> InRounds[Tensor | None]:

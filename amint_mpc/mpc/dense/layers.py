@@ -37,16 +37,16 @@ def train_plan(
     hidden: int,
     optimizer: Optimizer,
     number: int = 0,
-    standing: Combination | None = None,
     revealed: int = 32,
+    standing: Combination | None = None,
 ) -> dict[str, Correlation]:
     """What one training step of the head needs from the dealer.
 
     Args:
         inputs: with the column of ones.
         number: training steps that were taken before.
-        standing: which combinations of shared rows it is on; None: its rows are shared in it.
         revealed: how many top bits of the gradient with respect to the features are opened.
+        standing: which combinations of shared rows it is on; None: its rows are shared in it.
     """
     return {
         LINEAR.name: LinearMasks(rows, inputs, hidden, constants=1, standing=standing, revealed=revealed),

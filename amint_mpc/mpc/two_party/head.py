@@ -104,13 +104,13 @@ class SpuHead:
         opened = self._open_to(DEVELOPER, "gradient", ["dx"], DX_BITS - OPENED_DX_BITS, torch.int16)
         return None if opened is None else fp.decode(opened["dx"], OPENED_DX_BITS)
 
-    def share_features(self, x: Tensor | None, rows: int, optimizer: Optimizer) -> None:
+    def share_features(self, x: Tensor | None, rows: int) -> None:
         """See `SharedHead.share_features`. Nothing is sent: SPU shares the rows of each step anew."""
-        self.rate = plain_descent(optimizer, "a head between two parties alone")
         self._shared_rows = x
 
-    def train_on_shared(self, rows: Combination, targets: Tensor) -> None:
+    def train_on_shared(self, rows: Combination, targets: Tensor, optimizer: Optimizer) -> None:
         """See `SharedHead.train_on_shared`."""
+        self.rate = plain_descent(optimizer, "a head between two parties alone")
         x = None if self._shared_rows is None else rows(self._shared_rows) / 8
         self.train_step(x, targets, open_gradient=False)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amint_mpc.limits import GRADIENT_LIMIT, GRADIENT_WHOLE_BITS
+from amint_mpc.limits import GRADIENT_WHOLE_BITS
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.dense.head import GradientNoise, SecureHead
 from amint_mpc.mpc.dense.layers import dx_bits
@@ -65,7 +65,7 @@ def test_two_runs_have_noise_of_their_own() -> None:
 @pytest.mark.parametrize("deviation", [2.0**-20, 0.01, 8.0])
 def test_noise_is_normal_and_fits_the_ring(deviation: float) -> None:
     drawn = fp.decode(GradientNoise(deviation)((400, 500)), fp.DX_BITS)
-    assert float(drawn.abs().max()) <= GRADIENT_LIMIT
+    assert float(drawn.abs().max()) <= fp.DX_LIMIT
     inside = drawn[drawn.abs() < 3 * deviation]
     assert abs(float(inside.std()) / deviation - 0.9866) < 0.01, "of a normal distribution cut at three deviations"
     assert abs(float((drawn.abs() < deviation).double().mean()) - 0.6827) < 0.01
