@@ -22,7 +22,7 @@ KEPT = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "training.epochs=5"),
     *("training.evaluate_every=2", "evidence.replay=true", "training.cooldown=0.5", "training.sealed_epochs=1"),
 ]
-FASTER = ("training.sealed_batch=12", "head.learning_rate=0.1")
+FASTER = ("training.sealed_batch=12", "training.sealed_learning_rate=0.2")
 TEACHER = ("training.distillation=1.0", "training.warmup_epochs=1")
 
 

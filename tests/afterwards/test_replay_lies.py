@@ -75,15 +75,14 @@ class OtherScored(SecureMintHead):
     ("kind", "said"),
     [
         (Lies, "step 1: the features that went into the head are not the classifier's"),
-        (OtherFeatures, "step 2: (with the features that were kept, the head sends other|the head cannot do it)"),
+        (OtherFeatures, "step 2: (with the features .* sends other|the head cannot do it)"),
         (
             OtherSealed,
-            "the sealed phase: (with the features that were kept, the head sends other|the head cannot do it)",
+            "the sealed phase: (with the features .* sends other|the head cannot do it)",
         ),
         (
             OtherScored,
-            "the scoring (of epoch 3|after step 7): "
-            "(with the features that were kept, the head sends other|the head cannot do it)",
+            "the scoring (of epoch 3|after step 7): (with the features .* sends other|the head cannot do it)",
         ),
     ],
 )
