@@ -78,26 +78,18 @@ class Head(_Model):
 
 
 class Training(_Model):
-    """The joint objective and its schedule (aMINT, arXiv 2509.07879, section 3)."""
+    """The joint objective and its schedule (aMINT, arXiv 2509.07879, section 3).
+
+    In sealed epochs the classifier is frozen and the auditor trains a fresh head, of which no gradient is opened; with
+    0 of them the joint head is kept, which the developer can rebuild from its gradients.
+    """
 
     epochs: int = Field(25, ge=1, description="epochs of the joint loss, after the warm-up")
     warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
-    sealed_epochs: int = Field(
-        14,
-        ge=0,
-        description="then the classifier is frozen, and a fresh head is trained for so many epochs, no gradient "
-        "opened; that head is kept. 0: the joint head is kept, of which the developer has seen the gradients",
-    )
+    sealed_epochs: int = Field(14, ge=0, description="then, of a fresh head that is kept; 0: the joint one is")
     sealed_batch: int = Field(64, ge=1, description="members in a sealed step; as many external images go with them")
-    sealed_learning_rate: float = Field(
-        0.75,
-        gt=0,
-        lt=1,
-        description="of the head in sealed epochs, with sgd; a fourth of it in the last fourth",
-    )
-    sealed_mixing: float = Field(
-        0.625, ge=0, le=1, description="how far external images are moved towards members in sealed epochs, at most"
-    )
+    sealed_learning_rate: float = Field(0.75, gt=0, lt=1, description="of the head then; a fourth in the last fourth")
+    sealed_mixing: float = Field(0.625, ge=0, le=1, description="how far external images are moved to members then")
     batch: int = Field(64, ge=1, description="members in a step; as many external images go with them")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, for the classifier")
     cooldown: float = Field(0.0, ge=0, le=1, description="last share of the joint steps, in which that rate falls to 0")
@@ -132,17 +124,13 @@ class Security(_Model):
     trials only, the auditor alone (`insecure-embedded-dealer`), which then could read every value the developer shares.
     `required_code` and `required_image` hold every party to software with one of these digests, by its own word
     (`amint_mpc.evidence.software_digests`); empty: any.
-    `gradient_noise` and `gradient_bits` say how much of the head's gradient the developer is told in a joint step. Both
-    are for the gradient of the sum over a batch's rows, whose entries are below 32.
+    `gradient_noise` and `gradient_bits` say how much of the joint head's gradient the developer is told, of the sum over
+    a batch's rows, whose entries are below 32. `checked_blocks`: see `amint_mpc.mpc.correlations.checking`.
     """
 
     correlations: Literal["dealer", "two-party", "insecure-embedded-dealer"] = "dealer"
-    checked_blocks: float = Field(
-        0.05, ge=0, le=1, description="so many more blocks of the dealer, as a share, are opened and checked, unused"
-    )
-    gradient_noise: float = Field(
-        0.0, ge=0, le=8, description="standard deviation of what the auditor adds to each entry, and alone knows"
-    )
+    checked_blocks: float = Field(0.05, ge=0, le=1, description="further blocks of the dealer, checked and not used")
+    gradient_noise: float = Field(0.0, ge=0, le=8, description="standard deviation of the auditor's noise on an entry")
     gradient_bits: Literal[16, 32] = Field(32, description="bits of an entry that are opened: 10 or 26 after the point")
     required_code: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field((), max_length=16)
     required_image: tuple[Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")], ...] = Field((), max_length=16)
@@ -203,8 +191,7 @@ class Experiment(_Model):
         return self.security.correlations == "insecure-embedded-dealer"
 
     @property
-    def two_party(self) -> bool:
-        """True where developer and auditor compute alone, without a dealer and without CrypTen."""
+    def two_party(self) -> bool:  # developer and auditor compute alone, without a dealer and without CrypTen
         return self.security.correlations == "two-party"
 
     @property
@@ -222,8 +209,7 @@ class Experiment(_Model):
         return self.data.members // self.training.batch
 
     @property
-    def sealed_batch(self) -> int:
-        """Members in a sealed step: what the settings say, or all that there are."""
+    def sealed_batch(self) -> int:  # what the settings say, or all that there are
         return min(self.training.sealed_batch, self.data.members, self.data.external)
 
     @property
@@ -353,11 +339,7 @@ def load_experiment(source: str | Path | None = None, overrides: Sequence[str] =
 
 
 def is_study(source: str) -> bool:
-    """Whether a name or file is a study: its file has a grid.
-
-    Raises:
-        UsageError: no such file or name, or it cannot be read.
-    """
+    """Whether a name or file is a study: its file has a grid. Raises: UsageError: it cannot be read."""
     return "grid" in read_mapping(_find(source))
 
 
