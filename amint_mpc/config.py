@@ -88,7 +88,7 @@ class Training(_Model):
     warmup_epochs: int = Field(8, ge=0, description="epochs on the task alone; the head takes no step in them")
     sealed_epochs: int = Field(14, ge=0, description="then, of a fresh head that is kept; 0: the joint one is")
     sealed_batch: int = Field(64, ge=1, description="members in a sealed step; as many external images go with them")
-    sealed_learning_rate: float = Field(0.75, gt=0, lt=1, description="of the head then; a fourth in the last fourth")
+    sealed_learning_rate: float | None = Field(None, gt=0, lt=1, description="of the head then; empty: the usual one")
     sealed_mixing: float = Field(0.625, ge=0, le=1, description="how far external images are moved to members then")
     batch: int = Field(64, ge=1, description="members in a step; as many external images go with them")
     learning_rate: float = Field(1e-3, gt=0, description="Adam, for the classifier")
@@ -124,8 +124,8 @@ class Security(_Model):
     trials only, the auditor alone (`insecure-embedded-dealer`), which then could read every value the developer shares.
     `required_code` and `required_image` hold every party to software with one of these digests, by its own word
     (`amint_mpc.evidence.software_digests`); empty: any.
-    `gradient_noise` and `gradient_bits` say how much of the joint head's gradient the developer is told, of the sum over
-    a batch's rows, whose entries are below 32. `checked_blocks`: see `amint_mpc.mpc.correlations.checking`.
+    `gradient_noise` and `gradient_bits` say how much of the joint head's gradient the developer is told, of the sum
+    over a batch's rows, whose entries are below 32. `checked_blocks`: see `amint_mpc.mpc.correlations.checking`.
     """
 
     correlations: Literal["dealer", "two-party", "insecure-embedded-dealer"] = "dealer"

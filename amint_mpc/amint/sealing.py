@@ -10,8 +10,8 @@ A head that is trained beside the classifier learns while members and external i
 one meets them far apart; any boundary between does for it, and where it lies says little about unseen images. So an
 external image is moved towards some member, by k eighths, LEAST <= k <= 8 `training.sealed_mixing`, with its label as
 before: that draws the boundary close around the members. (Mixup, Zhang et al. 2018, arXiv 1710.09412, moves inputs and
-labels.) The rate is high, and falls to a fourth for the last fourth of the steps. What all this brings is in
-docs/method.md.
+labels.) The rate falls to a fourth for the last fourth of the steps; it can be much higher than in joint steps, if the
+head has few features (`training.sealed_learning_rate`). What all this brings is in docs/method.md.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def mixed_rows(experiment: Experiment, number: int) -> MixedRows:
         data.external,
         experiment.sealed_batch,
         int(PARTS * training.sealed_mixing),
-        training.sealed_learning_rate * cooled,
+        (training.sealed_learning_rate or experiment.head.learning_rate) * cooled,
     )
 
 

@@ -37,8 +37,11 @@ def test_without_mixing_external_rows_stay() -> None:
 
 def test_the_rate_falls_for_the_last_fourth() -> None:
     rates = [mixed_rows(EXPERIMENT, number).learning_rate for number in range(EXPERIMENT.sealed_steps)]
-    usual = EXPERIMENT.training.sealed_learning_rate
+    assert EXPERIMENT.training.sealed_learning_rate is None
+    usual = EXPERIMENT.head.learning_rate
     assert rates == [usual] * 12 + [usual / 4] * 4
+    training = EXPERIMENT.training.model_copy(update={"sealed_learning_rate": 0.5})
+    assert mixed_rows(EXPERIMENT.model_copy(update={"training": training}), 0).learning_rate == 0.5
 
 
 def test_rounded_features_are_multiples_of_a_32nd_within_the_limits() -> None:
