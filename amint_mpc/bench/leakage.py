@@ -115,7 +115,7 @@ class Rebuilt:
 
 def measure(
     experiment: Experiment,
-    sealed_epochs: int,
+    sealed_epochs: int | None,
     attackers: int = 3,
     data: Path | None = None,
     on_progress: OnProgress = lambda *_: None,
@@ -125,7 +125,7 @@ def measure(
     """Train once, and attack.
 
     Args:
-        sealed_epochs: of the head that is kept. attackers: heads of the developer's own, with seeds of their own.
+        sealed_epochs: of the head that is kept; None: those of the experiment. attackers: heads of the developer's own, with seeds of their own.
         noise: of the arm with noise, as a multiple of the gradients' rms. budget_s: for the isolation of units.
 
     Returns:
@@ -135,6 +135,7 @@ def measure(
     head = experiment.head
     if head.features is not None or head.input == "conv" or experiment.training.mint_weight == 0:
         raise UsageError("this takes an experiment with this program's own loop and a dense head")
+    sealed_epochs = experiment.training.sealed_epochs if sealed_epochs is None else sealed_epochs
     if sealed_epochs < 1 or attackers < 1:
         raise UsageError("there is at least one sealed epoch, and one attacker")
     if noise <= 0 or budget_s < 0:

@@ -211,7 +211,7 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
 @options.config
 @options.overrides
 @options.data
-@click.option("--sealed-epochs", type=int, default=40, show_default=True, help="Of the sealed arm.")
+@click.option("--sealed-epochs", type=int, help="Of the sealed arm.  [default: those of the experiment]")
 @click.option("--attackers", type=int, default=3, show_default=True, help="Heads of the developer's own.")
 @click.option(
     "--noise", type=float, default=1.0, show_default=True, help="Of the arm with noise, in rms of the gradient."
@@ -222,7 +222,7 @@ def leakage(
     source: str | None,
     overrides: tuple[str, ...],
     data: Path | None,
-    sealed_epochs: int,
+    sealed_epochs: int | None,
     attackers: int,
     noise: float,
     budget: float,
@@ -245,7 +245,7 @@ def leakage(
     if as_json:
         echo(json_line(found))
         return
-    console.print(f"\n{experiment.name}: {attackers} attackers, {sealed_epochs} sealed epochs\n")
+    console.print(f"\n{experiment.name}: {attackers} attackers, {found['sealed_epochs']} sealed epochs\n")
     moves = [f"moved {budget:.0%}" for budget in BUDGETS]
     grid = _grid("rebuilt from, against", "agreement", "on unseen", "correlation", "on unseen", *moves)
     keys = [
