@@ -125,7 +125,8 @@ def measure(
     """Train once, and attack.
 
     Args:
-        sealed_epochs: of the head that is kept; None: those of the experiment. attackers: heads of the developer's own, with seeds of their own.
+        sealed_epochs: of the head that is kept; None: those of the experiment.
+        attackers: heads of the developer's own, with seeds of their own.
         noise: of the arm with noise, as a multiple of the gradients' rms. budget_s: for the isolation of units.
 
     Returns:
