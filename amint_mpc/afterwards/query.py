@@ -138,6 +138,7 @@ def ask(
         for number, batch in enumerate(torch.split(images, SCORE_BATCH)):
             link.send(PIXELS, number, batch)
         logits, rounds, sent, received = _score(side, link, head, total)
+        side.supply.finish()  # blocks after the last used one are checked, too
         external = proven_external(side, link, pixels)
         side.write_answer(frames_of(link))
     scores = logits[torch.argsort(order)].sigmoid()
@@ -176,6 +177,7 @@ def answer(
         members = show_members(link, prover, positions)
         images = _receive_images(side, link, asked.images - asked.canaries, asked.digest)
         _answer_rows(side, link, classifier, torch.cat([images, members])[order])
+        side.supply.finish()
         prove_external(link, prover, digests(images))
         side.write_answer(frames_of(link))
     side.link.flush()
