@@ -11,7 +11,8 @@ computes with whole numbers.
 
 Edge cases
     Features that are computed again may differ in their last bits (`replay`). The head is given those that were kept,
-    and the difference is told; that of sealed features, which are rounded, beyond one unit of their rounding.
+    and the difference is told. Of sealed features, which are rounded, one unit of their rounding is allowed besides: a
+    developer could have moved all of them by that much, so look at the difference.
     A checked block is never used, so nothing is learned from it here; its digest is in the chain.
 """
 
@@ -273,14 +274,15 @@ class PlayedHead:
         if torch.equal(kept, mine):
             return kept
         self.exact = False
-        apart = float(((kept - mine).abs() - slack).max() / kept.abs().max().clamp(min=1e-6))
+        apart, largest = float((kept - mine).abs().max()), float(kept.abs().max().clamp(min=1e-6))
+        self.difference = max(self.difference, apart / largest)  # told in full, whatever is allowed
+        apart = (apart - slack) / largest
         if not apart <= TOLERANCE:
             raise EvidenceError(
                 f"replay: {place}: the features that went into the head are not the classifier's: they differ by up to "
                 f"{apart:.2g} of the largest",
                 ELSEWHERE,
             )
-        self.difference = max(self.difference, apart)
         return kept
 
 

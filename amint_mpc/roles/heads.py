@@ -208,10 +208,12 @@ def check_experiment(experiment: Experiment) -> None:
     if experiment.head.features is None:  # else both belong to the developer's own loop
         check_backbone(experiment.model, dataset(experiment.data).shape)
     if experiment.head.optimizer != "novograd":
-        check_rate(experiment.head.learning_rate, max(experiment.training.batch, experiment.sealed_batch))
+        check_rate(experiment.head.learning_rate, experiment.training.batch)
     optimizer = secure_optimizer(experiment)
     if experiment.head.input != "conv" and not experiment.two_party:  # the head that tests its ranges
         kind, rows = head_kind(experiment), mixed_rows(experiment, 0)
         kind.train_plan(2 * experiment.training.batch, optimizer)
         if experiment.sealed_steps:
             kind.train_plan(rows.rows, secure_optimizer(experiment, rows), 0, rows)
+            last = mixed_rows(experiment, experiment.sealed_steps - 1)  # its rate is the lowest
+            kind.train_plan(last.rows, secure_optimizer(experiment, last), 0, last)

@@ -18,6 +18,8 @@ from amint_mpc.errors import AmintError, DataError, EvidenceError, ProtocolError
 from amint_mpc.evidence.entries import images_digest
 from amint_mpc.evidence.files import LOG
 from amint_mpc.evidence.software_digests import software
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.transport.channel import Channel, FramedChannel, memory_pair
 from tests.afterwards.pair import Pair, mixed
@@ -246,3 +248,16 @@ def test_folders_that_are_no_finished_run(pair: Pair, tmp_path: Path) -> None:
     (path / "head.safetensors").write_bytes((path / "scores.safetensors").read_bytes())
     with pytest.raises(DataError, match="is not a head of this experiment"):
         parties.head_of(pair.prover.experiment, path)
+
+
+def test_both_sides_of_a_query_check_what_is_left(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished: list[int] = []
+    honest = Supply.finish
+
+    def noted(self: Supply) -> None:
+        finished.append(self.party)
+        honest(self)
+
+    monkeypatch.setattr(Supply, "finish", noted)
+    pair.ask(mixed(pair.images))
+    assert sorted(finished) == [DEVELOPER, AUDITOR]

@@ -14,7 +14,7 @@ def experiment(external: int = 28, seed: int = 1) -> Experiment:
     values = {
         "seed": seed,
         "data": {"members": 20, "external": external, "unseen": 8},
-        "training": {"batch": 4, "epochs": 3, "warmup_epochs": 1},
+        "training": {"batch": 4, "epochs": 3, "warmup_epochs": 1, "sealed_epochs": 0},
     }
     return Experiment.model_validate(values)
 

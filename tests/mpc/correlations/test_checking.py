@@ -133,3 +133,24 @@ def test_blocks_that_lean_on_the_last_one_cannot_be_left_out() -> None:
 def test_a_supply_that_checks_needs_the_other_party() -> None:
     with pytest.raises(ValueError, match="with the other party"):
         Supply(SecretStream(bytes(32), "x"), AUDITOR, None, iter([]))
+
+
+def test_blocks_after_the_last_used_one_are_checked_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stretch of one: the second of two blocks is wrong, and it is either used or found."""
+    part, caught = stretch(1, 0.25, lambda _: SCORES), 0
+    for number in range(20):
+        secret = number.to_bytes(32, "big")
+        unused = places(part, 0, secret) == [0]
+        with monkeypatch.context() as patch:
+            wrong(patch, {1})
+            assert found_of_one(secret) == unused
+        caught += unused
+    assert 0 < caught < 20
+
+
+def found_of_one(secret: bytes) -> bool:
+    try:
+        session(secret, used=1)
+    except ProtocolError:
+        return True
+    return False
