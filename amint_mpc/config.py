@@ -124,8 +124,8 @@ class Security(_Model):
     trials only, the auditor alone (`insecure-embedded-dealer`), which then could read every value the developer shares.
     `required_code` and `required_image` hold every party to software with one of these digests, by its own word
     (`amint_mpc.evidence.software_digests`); empty: any.
-    `gradient_noise` and `gradient_bits` say how much of the joint head's gradient the developer is told, of the sum over
-    a batch's rows, whose entries are below 32. `checked_blocks`: see `amint_mpc.mpc.correlations.checking`.
+    `gradient_noise` and `gradient_bits` say how much the developer is told of the joint head's gradient (of the sum
+    over a batch's rows, entries below 32). `checked_blocks`: see `amint_mpc.mpc.correlations.checking`.
     """
 
     correlations: Literal["dealer", "two-party", "insecure-embedded-dealer"] = "dealer"

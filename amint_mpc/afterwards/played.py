@@ -66,7 +66,7 @@ class RawFile:
     """Tensors from a file of raw bytes, one after another.
 
     Args:
-        path: of the file. what: it holds, for messages.
+        path: of the file; messages name it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -189,7 +189,7 @@ class PlayedHead:
     """The secure head of a run, as `MintHead`, and what is wrong with it.
 
     Args:
-        found: the run, whose evidence holds. run: the developer's folder. link: on which the auditor's part is played.
+        secret: the coin of the run. log: compares the frames. link: on which the auditor's part is played.
         supply: of masks. features: that the head was given.
 
     Attributes:

@@ -166,7 +166,7 @@ class SecureHead:
             x: [n, f] at the developer, |x| <= limits.FEATURE_LIMIT; None at the auditor.
             targets: [n] of 0 and 1, public.
             open_gradient: whether the developer learns the gradient with respect to x; the auditor sends nothing of it
-            otherwise.
+                otherwise.
 
         Returns:
             At the developer the gradient of the sum by x, [n, f] float64, right on average: rounded at random, and with
