@@ -30,7 +30,7 @@ from amint_mpc.amint.schedule import ShareFeatures, TrainStep, schedule
 from amint_mpc.amint.sealing import FRACTION_BITS, MixedRows
 from amint_mpc.config import Experiment
 from amint_mpc.errors import AmintError, EvidenceError
-from amint_mpc.evidence.files import LOG, check_regular, read_bounded
+from amint_mpc.evidence.files import LOG, check_regular, read_secret
 from amint_mpc.evidence.log import Entry, read
 from amint_mpc.evidence.verify import Verified
 from amint_mpc.mpc import DEVELOPER
@@ -334,10 +334,7 @@ def check_blocks(run: Path, found: Verified) -> None:
 
 
 def _seed(run: Path, found: Verified) -> bytes:
-    text = read_bounded(run / FOLDER / SEED, 1024).strip()
-    if len(text) != 2 * SEED_BYTES or any(byte not in b"0123456789abcdef" for byte in text):
-        raise EvidenceError(f"replay: {SEED} is not a seed")
-    seed = bytes.fromhex(text.decode())
+    seed = read_secret(run / FOLDER / SEED, SEED_BYTES, f"replay: {SEED} is not a seed")
     if sha256(seed).hexdigest() != found.log.begin["dealer"]["seeds"]["developer"]:
         raise EvidenceError(f"replay: {SEED} is not the one that the dealer gave the developer")
     return seed

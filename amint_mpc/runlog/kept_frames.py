@@ -27,7 +27,7 @@ from torch import Tensor
 
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
-from amint_mpc.evidence.files import EVIDENCE, write_new
+from amint_mpc.evidence.files import EVIDENCE, write_secret
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import JSON_LIMIT, JsonValue, Spec
 
@@ -65,7 +65,7 @@ class KeptFrames:
 
     def seed(self, seed: bytes) -> None:
         """What the dealer gave."""
-        write_new(self._folder / SEED, seed.hex().encode() + b"\n", mode=0o600)
+        write_secret(self._folder / SEED, seed)
 
     def link(self, auditor: Channel) -> Channel:
         """The link to the auditor, whose tensors are kept as they come."""
