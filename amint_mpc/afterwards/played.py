@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from amint_mpc.afterwards.checkpoints import ELSEWHERE, TOLERANCE, Point
 from amint_mpc.amint.schedule import ShareFeatures, TrainStep, schedule
 from amint_mpc.amint.sealing import FRACTION_BITS, MixedRows
 from amint_mpc.config import Experiment
@@ -44,22 +45,10 @@ from amint_mpc.roles.plans import stretches_of
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import DEALT
 from amint_mpc.runlog.interface import NullRunLog
-from amint_mpc.runlog.kept_frames import BLOCKS, FEATURES, FOLDER, RECEIVED, SEED, keeps_frames
+from amint_mpc.runlog.kept_frames import BLOCKS, FEATURES, FOLDER, RECEIVED, SEED
 from amint_mpc.transport.channel import ChannelStats
 from amint_mpc.transport.frames import JSON_LIMIT, JsonValue, Spec, data_length
 from amint_mpc.transport.hashing import Digests, HashingChannel
-
-TOLERANCE = 1e-3
-"""How far a value may be from the one that was kept, as a share of the largest of its tensor."""
-ELSEWHERE = (
-    "The images, the order or a gradient were others. Or this is another machine, device or version of PyTorch than "
-    "the run's: sums are rounded otherwise there, which grows from step to step"
-)
-
-
-def has_frames(found: Verified) -> bool:
-    """Whether the developer of a run kept what this needs, and a dealer signed its part of it."""
-    return keeps_frames(found.experiment) and found.log.dealt is not None
 
 
 class RawFile:
@@ -186,7 +175,7 @@ class _Checked(NullRunLog):
 
 
 class PlayedHead:
-    """The secure head of a run, as `MintHead`, and what is wrong with it.
+    """The secure head of a run on the frames that were kept: a `replay.ReplayHead`.
 
     Args:
         secret: the coin of the run. log: compares the frames. link: on which the auditor's part is played.
@@ -239,8 +228,11 @@ class PlayedHead:
         """See `MintHead.score`."""
         self._give(self._compared(features, f"the scoring after step {self._steps - 1}"))
 
-    def finish(self) -> None:
-        """After the last scoring: the head was opened, and nothing more was kept."""
+    def expect(self, before: Point, point: Point) -> None:
+        """See `ReplayHead.expect`."""
+
+    def end(self) -> None:
+        """See `ReplayHead.end`: the head was opened, and nothing more was kept."""
         with _named("the end"):
             self._shared.open_weights()
             self._log.compare("end")
@@ -289,7 +281,7 @@ def played(run: Path, found: Verified) -> Iterator[PlayedHead]:
     """The head of a run at its beginning.
 
     Args:
-        run: the developer's folder. found: its evidence, which holds; `has_frames`.
+        run: the developer's folder. found: its evidence, which holds; `checkpoints.has_frames`.
 
     Raises:
         EvidenceError: what was kept is not what the log and the dealer's signature name.
