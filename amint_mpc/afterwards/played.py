@@ -28,12 +28,13 @@ from torch import Tensor
 
 from amint_mpc.afterwards.checkpoints import ELSEWHERE, TOLERANCE, Point
 from amint_mpc.amint.schedule import ShareFeatures, TrainStep, schedule
-from amint_mpc.amint.sealing import FRACTION_BITS, MixedRows
+from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.config import Experiment
 from amint_mpc.errors import AmintError, EvidenceError
 from amint_mpc.evidence.files import LOG, check_regular, read_secret
 from amint_mpc.evidence.log import Entry, read
 from amint_mpc.evidence.verify import Verified
+from amint_mpc.limits import TABLE_BITS
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.checking import blocks, dealt
@@ -215,7 +216,7 @@ class PlayedHead:
 
     def seal(self, features: Tensor) -> None:
         """See `MintHead.seal`."""
-        kept = self._compared(features, "the sealed phase", 2.0**-FRACTION_BITS)
+        kept = self._compared(features, "the sealed phase", 2.0**-TABLE_BITS)
         with _named("the sealed phase"):
             self._secure.seal(kept.double())
 

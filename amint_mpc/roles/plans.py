@@ -46,12 +46,11 @@ def sealed_rows(experiment: Experiment, coin: bytes) -> list[MixedRows]:
     Args:
         coin: of the two parties.
     """
-    if not experiment.training.sealed_epochs:
-        return []
-    parts = stretches_of(experiment)
-    number = len(parts) - 2  # only the final scoring comes after it
     secret = coin if checks_blocks(experiment) else None
-    return [mixed_rows(experiment, place) for place in places(parts[number], number, secret)]
+    for number, (part, items) in enumerate(stretches(experiment)):
+        if isinstance(first := items[0], TrainStep) and first.sealed:
+            return [mixed_rows(experiment, place) for place in places(part, number, secret)]
+    return []
 
 
 def checks_blocks(experiment: Experiment) -> bool:
