@@ -18,6 +18,10 @@ from amint_mpc.errors import UsageError
 
 FEATURE_LIMIT = 8.0
 """|a feature| is at most this."""
+TABLE_BITS = 5
+"""Fractional bits of features that are shared once, for many steps."""
+PARTS = 8
+"""Such a step is on combinations of these rows, by whole numbers of such parts: so its rows have 8 fractional bits."""
 HIDDEN_LIMIT = 128.0
 """|X w1 + b1| stays below."""
 SQUARES_LIMIT = 2.0**15

@@ -2,7 +2,6 @@
 
 query.py       the private query: were these images trained on? common.py is what both sides have of it
 parties.py     the three parties of a query, connected
-coin.py        what both parties of a query draw together
 canaries.py    members that are opened in a query, and external images that are proven
 decoders.py    what image files are read with
 proving.py     proofs about single images and steps, from files and into files

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc.afterwards.proving import Prover
-from amint_mpc.afterwards.replay import ReplayHead, head_of, through_all, version_of
+from amint_mpc.afterwards.replay import ReplayHead, replayed_head, through_all
 from amint_mpc.amint.plaintext_head import HeadWrapper
 from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.config import Experiment
@@ -57,12 +57,12 @@ def compare(auditor: Path, developer: Path, data: Path | None) -> Agreement:
     """
     prover, _ = Prover.load(developer, data), verify(auditor, ExpectedEntries)
     experiment = prover.experiment
-    if experiment.training.sealed_epochs and version_of(prover.found) == 1:
+    if experiment.training.sealed_epochs and prover.found.log.version == 1:
         raise UsageError("sealed epochs of a log of version 1 had other steps", "Compare a run of today")
     first, last = load_file(auditor / FIRST_HEAD), load_file(auditor / "head.safetensors")
     plain = head_kind(experiment).plaintext(first, experiment.head)
     plain.fresh = lambda: head_kind(experiment).plaintext(first, experiment.head)
-    with head_of(prover, 0) as head:
+    with replayed_head(prover, 0) as head:
         wanted = through_all(prover, head, Beside(head, plain, experiment, developer)).scores
     found = load_file(auditor / "scores.safetensors")
     weights = plain.weights.tensors()

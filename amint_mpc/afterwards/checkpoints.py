@@ -12,19 +12,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from amint_mpc.afterwards.played import ELSEWHERE, TOLERANCE, has_frames
 from amint_mpc.amint.schedule import TrainStep, schedule
 from amint_mpc.amint.snapshot import BACKBONE, backbone_of
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence.canonical import tensors_digest
 from amint_mpc.evidence.files import check_regular, read_bounded
 from amint_mpc.evidence.verify import Verified
-from amint_mpc.runlog.kept_frames import FOLDER
+from amint_mpc.runlog.kept_frames import FOLDER, keeps_frames
 from amint_mpc.runlog.replay_tape import THREADS, digest
 
 FINAL = "backbone.safetensors"
 SOFT_LABELS = "soft_labels"
 MAX_THREADS = 1024
+TOLERANCE = 1e-3
+"""How far a value may be from the one that was kept, as a share of the largest of its tensor."""
+ELSEWHERE = (
+    "The images, the order or a gradient were others. Or this is another machine, device or version of PyTorch than "
+    "the run's: sums are rounded otherwise there, which grows from step to step"
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,11 @@ def threads_of(run: Path) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def has_frames(found: Verified) -> bool:
+    """Whether the developer of a run kept what `played` needs, and a dealer signed its part of it."""
+    return keeps_frames(found.experiment) and found.log.dealt is not None
 
 
 def points_of(found: Verified) -> list[Point]:

@@ -39,7 +39,7 @@ from amint_mpc.roles.backends import Connected, auditors_supply, developers_supp
 from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links, name_lost_third_party
-from amint_mpc.roles.plans import scoring
+from amint_mpc.roles.plans import scoring_stretch
 from amint_mpc.roles.seeds import hand_out_seeds
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.transport.connect import connect
@@ -70,7 +70,7 @@ def auditor(
         developer = links.add(listener.accept("developer", wait, idle_timeout_s=party.idle_timeout_s))
         coin = toss(developer, "auditor")
         at = Connected(found.experiment, party, own, links, developer, on_notice, coin, listener)
-        supply = auditors_supply(at, [scoring(found.experiment, len(images) + canaries)]).supply
+        supply = auditors_supply(at, [scoring_stretch(found.experiment, len(images) + canaries)]).supply
         agreed, certificate = links.sessions["developer"], identity.trusted(party.keys, "developer")
         side = QuerySide(run, found, own, certificate, agreed, developer, supply, on_progress)
         query.tell_count(links.to["dealer"], len(images) + canaries)
@@ -93,7 +93,7 @@ def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], No
         auditor = links.add(connect(party.auditor, own, "auditor", wait, on_notice, **limits))
         at = Connected(found.experiment, party, own, links, auditor, on_notice, toss(auditor, "developer"))
         asked: list[int] = []  # how many images, once the auditor has said so; read with the first block
-        supply = developers_supply(at, (scoring(found.experiment, count) for count in asked)).supply
+        supply = developers_supply(at, (scoring_stretch(found.experiment, count) for count in asked)).supply
         agreed, certificate = links.sessions["auditor"], identity.trusted(party.keys, "auditor")
         side = QuerySide(run, found, own, certificate, agreed, auditor, supply, on_progress)
 
@@ -124,7 +124,7 @@ def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
         with name_lost_third_party("dealer"):
             count = query.agreed_count(experiment, {"auditor": auditor, "developer": developer})
             on_notice(f"dealing for {count} images")
-            serve(developer, streams, dealt([scoring(experiment, count)]))
+            serve(developer, streams, dealt([scoring_stretch(experiment, count)]))
         return count
 
 

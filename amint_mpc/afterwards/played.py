@@ -27,13 +27,15 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from amint_mpc.afterwards.checkpoints import ELSEWHERE, TOLERANCE, Point
 from amint_mpc.amint.schedule import ShareFeatures, TrainStep, schedule
-from amint_mpc.amint.sealing import FRACTION_BITS, MixedRows
+from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.config import Experiment
 from amint_mpc.errors import AmintError, EvidenceError
-from amint_mpc.evidence.files import LOG, check_regular, read_bounded
+from amint_mpc.evidence.files import LOG, check_regular, read_secret
 from amint_mpc.evidence.log import Entry, read
 from amint_mpc.evidence.verify import Verified
+from amint_mpc.limits import TABLE_BITS
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.checking import blocks, dealt
@@ -45,29 +47,17 @@ from amint_mpc.roles.plans import stretches_of
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import DEALT
 from amint_mpc.runlog.interface import NullRunLog
-from amint_mpc.runlog.kept_frames import BLOCKS, FEATURES, FOLDER, RECEIVED, SEED, keeps_frames
+from amint_mpc.runlog.kept_frames import BLOCKS, FEATURES, FOLDER, RECEIVED, SEED
 from amint_mpc.transport.channel import ChannelStats
 from amint_mpc.transport.frames import JSON_LIMIT, JsonValue, Spec, data_length
 from amint_mpc.transport.hashing import Digests, HashingChannel
-
-TOLERANCE = 1e-3
-"""How far a value may be from the one that was kept, as a share of the largest of its tensor."""
-ELSEWHERE = (
-    "The images, the order or a gradient were others. Or this is another machine, device or version of PyTorch than "
-    "the run's: sums are rounded otherwise there, which grows from step to step"
-)
-
-
-def has_frames(found: Verified) -> bool:
-    """Whether the developer of a run kept what this needs, and a dealer signed its part of it."""
-    return keeps_frames(found.experiment) and found.log.dealt is not None
 
 
 class RawFile:
     """Tensors from a file of raw bytes, one after another.
 
     Args:
-        path: of the file. what: it holds, for messages.
+        path: of the file; messages name it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -187,10 +177,10 @@ class _Checked(NullRunLog):
 
 
 class PlayedHead:
-    """The secure head of a run, as `MintHead`, and what is wrong with it.
+    """The secure head of a run on the frames that were kept: a `replay.ReplayHead`.
 
     Args:
-        found: the run, whose evidence holds. run: the developer's folder. link: on which the auditor's part is played.
+        secret: the coin of the run. log: compares the frames. link: on which the auditor's part is played.
         supply: of masks. features: that the head was given.
 
     Attributes:
@@ -227,7 +217,7 @@ class PlayedHead:
 
     def seal(self, features: Tensor) -> None:
         """See `MintHead.seal`."""
-        kept = self._compared(features, "the sealed phase", 2.0**-FRACTION_BITS)
+        kept = self._compared(features, "the sealed phase", 2.0**-TABLE_BITS)
         with _named("the sealed phase"):
             self._secure.seal(kept.double())
 
@@ -240,8 +230,11 @@ class PlayedHead:
         """See `MintHead.score`."""
         self._give(self._compared(features, f"the scoring after step {self._steps - 1}"))
 
-    def finish(self) -> None:
-        """After the last scoring: the head was opened, and nothing more was kept."""
+    def expect(self, before: Point, point: Point) -> None:
+        """See `ReplayHead.expect`."""
+
+    def end(self) -> None:
+        """See `ReplayHead.end`: the head was opened, and nothing more was kept."""
         with _named("the end"):
             self._shared.open_weights()
             self._log.compare("end")
@@ -291,7 +284,7 @@ def played(run: Path, found: Verified) -> Iterator[PlayedHead]:
     """The head of a run at its beginning.
 
     Args:
-        run: the developer's folder. found: its evidence, which holds; `has_frames`.
+        run: the developer's folder. found: its evidence, which holds; `checkpoints.has_frames`.
 
     Raises:
         EvidenceError: what was kept is not what the log and the dealer's signature name.
@@ -336,10 +329,7 @@ def check_blocks(run: Path, found: Verified) -> None:
 
 
 def _seed(run: Path, found: Verified) -> bytes:
-    text = read_bounded(run / FOLDER / SEED, 1024).strip()
-    if len(text) != 2 * SEED_BYTES or any(byte not in b"0123456789abcdef" for byte in text):
-        raise EvidenceError(f"replay: {SEED} is not a seed")
-    seed = bytes.fromhex(text.decode())
+    seed = read_secret(run / FOLDER / SEED, SEED_BYTES, f"replay: {SEED} is not a seed")
     if sha256(seed).hexdigest() != found.log.begin["dealer"]["seeds"]["developer"]:
         raise EvidenceError(f"replay: {SEED} is not the one that the dealer gave the developer")
     return seed

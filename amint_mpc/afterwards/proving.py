@@ -15,7 +15,7 @@ from amint_mpc.data.split import SplitImages, load_split
 from amint_mpc.errors import DataError, EvidenceError, UsageError
 from amint_mpc.evidence.canonical import pixels_digest
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment, SetName
-from amint_mpc.evidence.files import SECRET, read_bounded, write_new
+from amint_mpc.evidence.files import SECRET, read_bounded, read_secret, write_new
 from amint_mpc.evidence.proofs import (
     MAX_FILE,
     Absent,
@@ -61,7 +61,8 @@ class Prover:
                 f"{run} has no {SECRET}, which opens the commitment to the images", "It lies in the developer's folder"
             )
         images = load_split(found.experiment, data)
-        commitments = Commitments(images, _secret(run / SECRET))
+        wrong = f"{run / SECRET} is not the secret of a commitment"
+        commitments = Commitments(images, read_secret(run / SECRET, SECRET_BYTES, wrong))
         if commitments.public() != _committed(found):
             raise DataError(
                 "these are not the images that the run committed to", "Another data set, version or decoder of files"
@@ -164,14 +165,3 @@ def _bounded(number: int, count: int, what: str) -> None:
 
 def _committed(found: Verified) -> DataCommitment:
     return DataCommitment.model_validate(found.log.begin["data"])
-
-
-def _secret(path: Path) -> bytes:
-    text = read_bounded(path, 1024).strip()
-    try:
-        secret = bytes.fromhex(text.decode())
-    except ValueError:
-        secret = b""
-    if len(secret) != SECRET_BYTES:
-        raise EvidenceError(f"{path} is not the secret of a commitment")
-    return secret

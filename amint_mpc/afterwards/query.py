@@ -33,7 +33,6 @@ Edge cases
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -58,9 +57,9 @@ from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.evidence.entries import MAX_CANARIES, images_digest
 from amint_mpc.models.classifier import Classifier, to_unit_range
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.printable import excerpt
 from amint_mpc.random_order import drawn, permutation
+from amint_mpc.roles.auditor import share_head
 from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.scoring import scored
@@ -255,11 +254,9 @@ def _answer_rows(side: QuerySide, link: Channel, classifier: Classifier, rows: T
 def _score(side: QuerySide, link: Channel, weights: Mapping[str, Tensor], total: int) -> tuple[Tensor, int, int, int]:
     """Logits, float64 [total], and what they cost: rounds, bytes sent, bytes received."""
     head = shared_head(side.experiment, link, AUDITOR, side.supply)
-    masks = SecretStream(secrets.token_bytes(SEED_BYTES), "shares of the head")
-    drawn = masks.draw(0, [(torch.int64, shape) for shape in head.shapes.values()])
     stats = side.link.stats
     before = stats.rounds, stats.bytes_sent, stats.bytes_received
-    head.share_weights(weights, dict(zip(head.shapes, drawn, strict=True)))
+    share_head(head, weights)
     logits = scored(head, None, total, lambda done: side.on_progress("images", done, total))
     assert logits is not None
     return (

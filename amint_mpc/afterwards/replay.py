@@ -34,27 +34,29 @@ from typing import Protocol
 from torch import Tensor
 
 from amint_mpc.afterwards.checkpoints import (
+    TOLERANCE,
     Point,
     check_one_teacher,
     difference,
     gradients_before,
+    has_frames,
     points_of,
     state_at,
     threads_of,
 )
-from amint_mpc.afterwards.played import TOLERANCE, PlayedHead, has_frames, played
+from amint_mpc.afterwards.played import played
 from amint_mpc.afterwards.proving import Prover
-from amint_mpc.amint.plaintext_head import HeadWrapper, MintHead
+from amint_mpc.amint.plaintext_head import MintHead
 from amint_mpc.amint.scoring import ScoringOrder, in_order
 from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.amint.snapshot import BACKBONE
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.events import EpochEvent, OnProgress, StepEvent
-from amint_mpc.evidence.verify import Verified, verify
+from amint_mpc.evidence.verify import verify
 from amint_mpc.runlog.expected import ExpectedEntries
 
-__all__ = ["TOLERANCE", "Again", "ReplayHead", "Replayed", "head_of", "last_step", "replay", "through_all"]
+__all__ = ["TOLERANCE", "Again", "ReplayHead", "Replayed", "last_step", "replay", "replayed_head", "through_all"]
 
 TELL_EVERY = 50
 
@@ -97,29 +99,6 @@ class ReplayHead(MintHead, Protocol):
 
     def end(self) -> None:
         """All has been scored."""
-
-
-class Frames(HeadWrapper):
-    """The head of the run, on the frames that were kept; see `played`."""
-
-    def __init__(self, head: PlayedHead) -> None:
-        super().__init__(head)
-        self._played, self.order = head, head.order
-
-    @property
-    def exact(self) -> bool:
-        return self._played.exact
-
-    @property
-    def difference(self) -> float:
-        return self._played.difference
-
-    def expect(self, before: Point, point: Point) -> None:
-        """See `ReplayHead.expect`."""
-
-    def end(self) -> None:
-        """See `ReplayHead.end`."""
-        self._played.finish()
 
 
 class KeptGradients:
@@ -241,10 +220,10 @@ def replay(
     begin = max(number for number, point in enumerate(points) if point.step <= first)
     end = min(number for number, point in enumerate(points) if point.step > last)
     chosen = points[begin : end + 1]
-    recent = version_of(prover.found) > 1
+    recent = prover.found.log.version > 1
     if recent:
         check_one_teacher(run, points)
-    with threads_of(run), head_of(prover, chosen[0].step) as head:
+    with threads_of(run), replayed_head(prover, chosen[0].step) as head:
         found = Again(prover, head, device, on_progress)
         found.start(chosen[0], recent and begin == 0)
         found.through(chosen)
@@ -261,7 +240,7 @@ def replay(
 
 
 @contextmanager
-def head_of(prover: Prover, steps: int) -> Iterator[ReplayHead]:
+def replayed_head(prover: Prover, steps: int) -> Iterator[ReplayHead]:
     """What gives the gradients of a run from joint step `steps` on.
 
     Raises:
@@ -272,7 +251,7 @@ def head_of(prover: Prover, steps: int) -> Iterator[ReplayHead]:
         return
     with played(prover.run, prover.found) as head:
         head.pass_over(steps)
-        yield Frames(head)
+        yield head
 
 
 def through_all(prover: Prover, head: ReplayHead, seen: MintHead | None = None, device: str = "cpu") -> Trainer:
@@ -295,12 +274,6 @@ def through_all(prover: Prover, head: ReplayHead, seen: MintHead | None = None, 
 def last_step(run: Path) -> int:
     """Of a finished run: the number of its last joint step."""
     return points_of(verify(run, ExpectedEntries))[-1].step - 1
-
-
-def version_of(found: Verified) -> int:
-    """Of a run's log."""
-    version: int = found.log.begin["version"]
-    return version
 
 
 def _assumed(first: Point, computed: bool) -> str | None:

@@ -3,7 +3,9 @@
 schedule.py         every step and scoring of a run, in order; both parties walk the same list
 trainer.py          the training loop, which meets the head only through `MintHead` (plaintext_head.py)
 objective.py        the joint loss; optimizers.py how the head's weights move
+opened_gradient.py  what the developer gets of the head's gradient where the auditor tells less of it
 plaintext_head.py, plaintext_conv_head.py   the heads that a secure one is compared with
+scoring.py          the order of a scoring's rows, and the way back to their sets
 metrics.py          figures with intervals; chooses the threshold, on calibration images, for whoever has the scores
 verdicts.py         what scores of queried images say: threshold, p, q
 stopping.py         early stopping on calibration images; snapshot.py what a training resumes from

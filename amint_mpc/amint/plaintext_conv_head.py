@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amint_mpc.amint.plaintext_head import check_forward, refuse_beyond
-from amint_mpc.amint.sealing import PARTS, MixedRows
-from amint_mpc.limits import HIDDEN_LIMIT, MAPS_GRADIENT_LIMIT, representable_rate
+from amint_mpc.amint.sealing import MixedRows
+from amint_mpc.limits import HIDDEN_LIMIT, MAPS_GRADIENT_LIMIT, PARTS, representable_rate
 from amint_mpc.models.conv_head_weights import ConvWeights
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from amint_mpc.amint.opened_gradient import Opening
 from amint_mpc.amint.optimizers import Descent, HeadOptimizer
-from amint_mpc.amint.sealing import PARTS, MixedRows
+from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.errors import ProtocolError
 from amint_mpc.limits import (
     B2_LIMIT,
@@ -22,6 +22,7 @@ from amint_mpc.limits import (
     GRADIENT_LIMIT,
     HIDDEN_LIMIT,
     LOGIT_LIMIT,
+    PARTS,
     SQUARES_LIMIT,
     W2_GRADIENT_LIMIT,
     blocks,

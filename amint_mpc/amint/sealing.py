@@ -1,7 +1,7 @@
 """Sealed epochs: the classifier is frozen, a fresh head is trained on its features, and no gradient is opened.
 
 The features of members and external images are shared once, as they are scored (running statistics), rounded to
-FRACTION_BITS. Every row of a sealed step is a public combination of two of these rows, so that nothing has to be
+TABLE_BITS. Every row of a sealed step is a public combination of two of these rows, so that nothing has to be
 shared again: row i is
 
     ((8 - k) x_i + k x_j) / 8        k a whole number, drawn anew for each row of each step
@@ -23,11 +23,8 @@ import torch
 from torch import Tensor
 
 from amint_mpc.config import Experiment
-from amint_mpc.limits import FEATURE_LIMIT
+from amint_mpc.limits import FEATURE_LIMIT, PARTS, TABLE_BITS
 
-FRACTION_BITS = 5
-PARTS = 8
-"""A coefficient is so many parts of a whole."""
 LEAST = 2
 """Parts of a member in an external image's row, at least (if the mixing allows so many)."""
 COOL_FROM, COOLED = 0.75, 0.25
@@ -84,6 +81,6 @@ def mixed_rows(experiment: Experiment, number: int) -> MixedRows:
 
 
 def rounded(features: Tensor) -> Tensor:
-    """Features [n, F] as they are shared for sealed steps: multiples of 2^-FRACTION_BITS within the limits."""
-    nearest: Tensor = (features.double() * 2**FRACTION_BITS).round() / 2**FRACTION_BITS
+    """Features [n, F] as they are shared for sealed steps: multiples of 2^-TABLE_BITS within the limits."""
+    nearest: Tensor = (features.double() * 2**TABLE_BITS).round() / 2**TABLE_BITS
     return nearest.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)

@@ -7,5 +7,5 @@ leakage.py     what opened gradients give away of the head; head_recovery.py and
 ours.py        the settings of our three measured parties; party.py one of them, plaintext.py the same in the clear
 crypten_party.py, spu_party.py   the others' parties, as they come
 workers.py     starts, feeds and ends measured processes; worker.py is the inside of one
-inprocess.py, logging_cost.py, delay.py, plot.py   what these have in common
+inprocess.py, logging_cost.py, delay.py, device.py, noise.py, plot.py   what these have in common
 """

@@ -28,7 +28,7 @@ from amint_mpc.roles.plans import checks_blocks, stretches, targets
 from amint_mpc.runlog import countersigning
 from amint_mpc.runlog import recorder as run_log
 from amint_mpc.transport import frames
-from amint_mpc.transport.channel import Channel, memory_pair
+from amint_mpc.transport.channel import Channel, ForwardingChannel, memory_pair
 from amint_mpc.transport.frames import JsonValue, Spec
 
 RECEIVED = -1
@@ -264,36 +264,27 @@ def _agreement(experiment: Experiment) -> Transcript:
     return Transcript(ends[0].moves, ends[1].moves)
 
 
-class _TranscribedChannel:
+class _TranscribedChannel(ForwardingChannel):
     """A channel that keeps what is done on it."""
 
     def __init__(self, channel: Channel) -> None:
-        self.peer, self.stats, self.moves = channel.peer, channel.stats, Moves()
-        self._channel = channel
+        super().__init__(channel)
+        self.moves = Moves()
 
     def send(self, tag: str, step: int, *tensors: Tensor) -> None:
         before = self.stats.bytes_sent
-        self._channel.send(tag, step, *tensors)
+        super().send(tag, step, *tensors)
         self.moves.append(self.stats.bytes_sent - before)
 
     def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
         self.moves.append(RECEIVED)
-        return self._channel.receive(tag, step, *specs)
+        return super().receive(tag, step, *specs)
 
     def send_json(self, tag: str, value: JsonValue) -> None:
         before = self.stats.bytes_sent
-        self._channel.send_json(tag, value)
+        super().send_json(tag, value)
         self.moves.append(self.stats.bytes_sent - before)
 
     def receive_json(self, tag: str, limit: int = frames.JSON_LIMIT) -> JsonValue:
         self.moves.append(RECEIVED)
-        return self._channel.receive_json(tag, limit)
-
-    def flush(self) -> None:
-        self._channel.flush()
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def abort(self, code: str) -> None:
-        self._channel.abort(code)
+        return super().receive_json(tag, limit)

@@ -89,9 +89,8 @@ class Parties:
     def score(self, x: Tensor) -> Tensor:
         """One scoring batch of all three. x: [n, f]. Returns the auditor's logits, [n]."""
         plan = self.kind.score_plan(len(x))
-        logits = self._step(plan, lambda: self.developer.logits(x, len(x)), lambda: self.auditor.logits(None, len(x)))[
-            1
-        ]
+        both = self._step(plan, lambda: self.developer.logits(x, len(x)), lambda: self.auditor.logits(None, len(x)))
+        logits = both[1]
         assert isinstance(logits, Tensor)
         return logits
 

@@ -31,7 +31,7 @@ heads that differ by as much as the whole gradient of a step is long.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -347,11 +347,11 @@ def _trained(
 ) -> tuple[ObservedHead, dict[str, Tensor]]:
     """A finished plaintext run with sealed epochs, and the features of all sets."""
     images = load_split(experiment, data)
-    fresh, security = iter(_seeds(experiment)), experiment.security
+    seeds, security = iter((experiment.seed, FRESH + experiment.seed)), experiment.security
     opening = opening_of(security.gradient_bits, security.gradient_noise, experiment.seed)
 
     def drawn() -> PlaintextHead:
-        first = init_head(trainer.backbone.features.count, experiment.head.hidden, seeded_normal(next(fresh)))
+        first = init_head(trainer.backbone.features.count, experiment.head.hidden, seeded_normal(next(seeds)))
         return PlaintextHead(first, plaintext_optimizer(experiment.head), drawn, opening)
 
     trainer = Trainer(experiment, images, None)
@@ -366,7 +366,3 @@ def _trained(
         for name in SETS
     }
     return opened, features
-
-
-def _seeds(experiment: Experiment) -> Iterator[int]:
-    yield from (experiment.seed, FRESH + experiment.seed)

@@ -64,6 +64,12 @@ class Walked:
     answered: int = 0
     dealt: dict[str, Any] | None = None
 
+    @property
+    def version(self) -> int:
+        """Of the log."""
+        version: int = self.begin["version"]
+        return version
+
 
 class Walker:
     """Reads a log once, from its first entry to its last.

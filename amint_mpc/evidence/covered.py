@@ -35,6 +35,7 @@ from amint_mpc.evidence.files import (
     STATEMENT,
     check_regular,
     read_bounded,
+    read_secret,
 )
 
 BACKBONE, HEAD, SUMMARY = "backbone.safetensors", "head.safetensors", "summary.json"
@@ -105,10 +106,7 @@ def _summary(path: Path) -> tuple[str, str]:
 
 
 def _salt(path: Path) -> bytes:
-    text = read_bounded(path, 1024).strip()
-    if len(text) != 2 * SALT_BYTES or any(byte not in b"0123456789abcdef" for byte in text):
-        raise EvidenceError(f"{path.name} is not a salt of a commitment")
-    return bytes.fromhex(text.decode())
+    return read_secret(path, SALT_BYTES, f"{path.name} is not a salt of a commitment")
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ SALT = Path("head.salt")
 FILES_SALT = EVIDENCE / "files.salt"
 COIN = EVIDENCE / "coin"
 EXPERIMENT = Path("experiment.yaml")
+MAX_SECRET = 1024
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -46,6 +47,26 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
         part.replace(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def write_secret(path: Path, secret: bytes) -> None:
+    """Write a secret that must not exist yet, in hex, for its owner alone. Raises: UsageError: as `write_new`."""
+    write_new(path, secret.hex().encode() + b"\n", mode=0o600)
+
+
+def read_secret(path: Path, size: int, wrong: str) -> bytes:
+    """What `write_secret` wrote.
+
+    Args:
+        size: bytes of the secret. wrong: says that it is none.
+
+    Raises:
+        EvidenceError: as `read_bounded`, or `wrong`.
+    """
+    text = read_bounded(path, MAX_SECRET).strip()
+    if len(text) != 2 * size or any(byte not in b"0123456789abcdef" for byte in text):
+        raise EvidenceError(wrong)
+    return bytes.fromhex(text.decode())
 
 
 def check_regular(path: Path) -> None:

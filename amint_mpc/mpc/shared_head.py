@@ -57,7 +57,8 @@ class SharedHead(Protocol):
         """Share rows that later steps are on (`train_on_shared`).
 
         Args:
-            x: [rows, f] at the developer, multiples of 2^-5 within +-limits.FEATURE_LIMIT; None at the auditor.
+            x: [rows, f] at the developer, multiples of 2^-TABLE_BITS within +-FEATURE_LIMIT (`amint_mpc.limits`); None
+                at the auditor.
         """
 
     def train_on_shared(self, rows: Combination, targets: Tensor, optimizer: Optimizer) -> None:

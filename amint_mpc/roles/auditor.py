@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -173,11 +173,16 @@ def draw_and_share(head: SharedHead, kind: HeadKind) -> dict[str, Tensor]:
     Returns:
         the first weights.
     """
-    secret = os.urandom(SEED_BYTES)
-    weights = kind.first_weights(SecretStream(secret, "first head").normal)
-    masks = SecretStream(secret, "shares of the head").draw(0, [(torch.int64, s) for s in head.shapes.values()])
-    head.share_weights(weights, dict(zip(head.shapes, masks, strict=True)))
+    weights = kind.first_weights(SecretStream(os.urandom(SEED_BYTES), "first head").normal)
+    share_head(head, weights)
     return weights
+
+
+def share_head(head: SharedHead, weights: Mapping[str, Tensor]) -> None:
+    """Share weights under masks from this machine's randomness alone."""
+    stream = SecretStream(os.urandom(SEED_BYTES), "shares of the head")
+    masks = stream.draw(0, [(torch.int64, shape) for shape in head.shapes.values()])
+    head.share_weights(weights, dict(zip(head.shapes, masks, strict=True)))
 
 
 def score(head: SharedHead, item: ScoreSets, order: ScoringOrder) -> dict[str, Tensor]:

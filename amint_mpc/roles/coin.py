@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from amint_mpc.config import Role
-from amint_mpc.errors import EvidenceError, ProtocolError
-from amint_mpc.evidence.files import COIN, read_bounded
+from amint_mpc.errors import ProtocolError
+from amint_mpc.evidence.files import COIN, read_secret
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import Spec, as_bytes, as_tensor
 
@@ -53,7 +53,4 @@ def kept(run: Path) -> bytes:
     Raises:
         EvidenceError: it is not there, or is none. A wrong one is found by what follows from it.
     """
-    text = read_bounded(run / COIN, 1024).strip()
-    if len(text) != 2 * SIZE or any(byte not in b"0123456789abcdef" for byte in text):
-        raise EvidenceError(f"{COIN} does not hold a coin that two parties tossed")
-    return bytes.fromhex(text.decode())
+    return read_secret(run / COIN, SIZE, f"{COIN} does not hold a coin that two parties tossed")

@@ -28,7 +28,7 @@ from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.evidence.canonical import record_digest
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
-from amint_mpc.evidence.files import SECRET, write_new
+from amint_mpc.evidence.files import SECRET, write_secret
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
@@ -228,5 +228,5 @@ def _commitment(images: SplitImages, folder: RunFolder) -> DataCommitment:
     """To the images; what opens it stays in the folder."""
     secret = os.urandom(SECRET_BYTES)
     public = Commitments(images, secret).public()
-    write_new(folder.path / SECRET, secret.hex().encode() + b"\n", mode=0o600)
+    write_secret(folder.path / SECRET, secret)
     return public

@@ -30,7 +30,7 @@ def stretches(experiment: Experiment) -> Iterator[tuple[Stretch, list[Item]]]:
         if isinstance(first := items[0], TrainStep):
             yield stretch(len(items), share, partial(_step_plan, experiment, first)), items
         elif isinstance(first, ScoreSets):
-            yield scoring(experiment, first.count), items
+            yield scoring_stretch(experiment, first.count), items
         elif (table := head_kind(experiment).table_plan(first.rows)) is not None:
             yield stretch(1, 0, partial(_same, table)), items
 
@@ -46,12 +46,11 @@ def sealed_rows(experiment: Experiment, coin: bytes) -> list[MixedRows]:
     Args:
         coin: of the two parties.
     """
-    if not experiment.training.sealed_epochs:
-        return []
-    parts = stretches_of(experiment)
-    number = len(parts) - 2  # only the final scoring comes after it
     secret = coin if checks_blocks(experiment) else None
-    return [mixed_rows(experiment, place) for place in places(parts[number], number, secret)]
+    for number, (part, items) in enumerate(stretches(experiment)):
+        if isinstance(first := items[0], TrainStep) and first.sealed:
+            return [mixed_rows(experiment, place) for place in places(part, number, secret)]
+    return []
 
 
 def checks_blocks(experiment: Experiment) -> bool:
@@ -59,7 +58,7 @@ def checks_blocks(experiment: Experiment) -> bool:
     return experiment.security.correlations == "dealer"
 
 
-def scoring(experiment: Experiment, count: int) -> Stretch:
+def scoring_stretch(experiment: Experiment, count: int) -> Stretch:
     """What scoring so many images needs."""
     batches, kind = score_batches(count), head_kind(experiment)
     return stretch(len(batches), experiment.security.checked_blocks, lambda _: kind.score_plan(batches[0]))

@@ -25,17 +25,16 @@ from amint_mpc.evidence.entries import DEALT_TYPE, dealt_payload
 from amint_mpc.identity import Identity
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import BlockChain, Supply
+from amint_mpc.runlog.countersigning import DIGEST_SPEC, SIGNATURE_SPEC, check_signature
 from amint_mpc.runlog.interface import NamedDealer
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import Spec, as_bytes, as_tensor
 
 DEALT = "dealt masks"
 SESSION_BYTES = 16
-_NUMBER: Spec = (torch.uint8, (SESSION_BYTES,))
-_DIGEST: Spec = (torch.uint8, (32,))
+_SESSION: tuple[Spec, ...] = ((torch.uint8, (SESSION_BYTES,)), DIGEST_SPEC, DIGEST_SPEC)
 _SEED: Spec = (torch.uint8, (SEED_BYTES,))
 _COUNT: Spec = (torch.int64, (1,))
-_SIGNATURE: Spec = (torch.uint8, (signing.SIGNATURE_BYTES,))
 
 
 class Session(NamedTuple):
@@ -88,7 +87,7 @@ def receive_seed(dealer: Channel, party: int) -> tuple[Session, bytes]:
     Raises:
         ProtocolError: the seed is not the one with the hash that came.
     """
-    number, *seeds, seed = (as_bytes(part) for part in dealer.receive("seed", 0, _NUMBER, _DIGEST, _DIGEST, _SEED))
+    number, *seeds, seed = (as_bytes(part) for part in dealer.receive("seed", 0, *_SESSION, _SEED))
     if sha256(seed).digest() != seeds[party]:
         raise ProtocolError("the dealer named another seed than it gave", "Do not go on with this dealer")
     return Session(number, (seeds[0], seeds[1])), seed
@@ -102,7 +101,7 @@ def check_same_session(peer: Channel, session: Session) -> None:
     """
     mine = [as_tensor(each) for each in (session.number, *session.seeds)]
     peer.send("session", 0, *mine)
-    theirs = peer.receive("session", 0, _NUMBER, _DIGEST, _DIGEST)
+    theirs = peer.receive("session", 0, *_SESSION)
     if not all(torch.equal(*both) for both in zip(mine, theirs, strict=True)):
         raise PeerError(
             f"the {peer.peer} is connected to another dealer, or to another session of it",
@@ -133,11 +132,10 @@ def receive_sign_off(
         ProtocolError: the signature is not the dealer's, or other blocks came than it signed.
     """
     supply.finish()
-    blocks, chain, signature = dealer.receive("dealt", 0, _COUNT, _DIGEST, _SIGNATURE)
+    blocks, chain, signature = dealer.receive("dealt", 0, _COUNT, DIGEST_SPEC, SIGNATURE_SPEC)
     found = Dealt(int(blocks), as_bytes(chain).hex(), supply.checked, as_bytes(signature))
     payload = _payload(experiment, session, found.blocks, found.chain)
-    if not signing.verify(certificate, DEALT_TYPE, payload, found.signature):
-        raise ProtocolError("the dealer's signature under what it dealt is not its own", "Ask it which key it uses")
+    check_signature(certificate, "dealer", DEALT_TYPE, payload, found.signature, "what it dealt")
     if supply.blocks is not None and (supply.blocks, supply.chain.hex()) != (found.blocks, found.chain):
         raise ProtocolError("the dealer signed other blocks than those that came", "Do not go on with this dealer")
     return found

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
-from amint_mpc.evidence.files import EVIDENCE, write_new
-from amint_mpc.transport.channel import Channel
+from amint_mpc.evidence.files import EVIDENCE, write_secret
+from amint_mpc.transport.channel import Channel, ForwardingChannel
 from amint_mpc.transport.frames import JSON_LIMIT, JsonValue, Spec
 
 FOLDER = EVIDENCE / "replay"
@@ -65,7 +65,7 @@ class KeptFrames:
 
     def seed(self, seed: bytes) -> None:
         """What the dealer gave."""
-        write_new(self._folder / SEED, seed.hex().encode() + b"\n", mode=0o600)
+        write_secret(self._folder / SEED, seed)
 
     def link(self, auditor: Channel) -> Channel:
         """The link to the auditor, whose tensors are kept as they come."""
@@ -116,43 +116,23 @@ class KeptBlocks:
         return tensors
 
 
-class _KeepingChannel:
-    """`Channel` over another one."""
+class _KeepingChannel(ForwardingChannel):
+    """See `KeptFrames.link`."""
 
     def __init__(self, channel: Channel, kept: KeptFrames) -> None:
-        self.peer, self.stats = channel.peer, channel.stats
-        self._channel, self._kept = channel, kept
-
-    def send(self, tag: str, step: int, *tensors: Tensor) -> None:
-        """See `Channel.send`."""
-        self._channel.send(tag, step, *tensors)
+        super().__init__(channel)
+        self._kept = kept
 
     def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
         """See `Channel.receive`."""
-        tensors = self._channel.receive(tag, step, *specs)
+        tensors = super().receive(tag, step, *specs)
         for tensor in tensors:
             self._kept.add(RECEIVED, tensor)
         return tensors
 
-    def send_json(self, tag: str, value: JsonValue) -> None:
-        """See `Channel.send_json`."""
-        self._channel.send_json(tag, value)
-
     def receive_json(self, tag: str, limit: int = JSON_LIMIT) -> JsonValue:
         """The head speaks in tensors alone."""
         raise RuntimeError("a head receives no JSON")
-
-    def flush(self) -> None:
-        """See `Channel.flush`."""
-        self._channel.flush()
-
-    def close(self) -> None:
-        """See `Channel.close`."""
-        self._channel.close()
-
-    def abort(self, code: str) -> None:
-        """See `Channel.abort`."""
-        self._channel.abort(code)
 
 
 def _cannot(path: Path, error: OSError) -> UsageError:

@@ -48,7 +48,7 @@ from amint_mpc.evidence.entries import (
     file_digest,
     head_commitment,
 )
-from amint_mpc.evidence.files import CERTIFICATES, COIN, FILES_SALT, LOG, SALT, STATEMENT, write_new
+from amint_mpc.evidence.files import CERTIFICATES, COIN, FILES_SALT, LOG, SALT, STATEMENT, write_new, write_secret
 from amint_mpc.evidence.log import VERSION, Log
 from amint_mpc.evidence.session import AgreedSession
 from amint_mpc.evidence.statement import PAYLOAD_TYPE, statement
@@ -103,7 +103,7 @@ def keep_log(
             recorder = LogRecorder(experiment, own, peer, session, link, hashing, log, folder.path)
             recorder.begin(data, dealer)
             if coin is not None:
-                write_new(folder.path / COIN, coin.hex().encode() + b"\n", mode=0o600)
+                write_secret(folder.path / COIN, coin)
             yield recorder
     finally:
         hashing.end()
@@ -309,7 +309,7 @@ class LogRecorder:
         if head is None:
             raise ValueError("the auditor says what its head is")
         salt = os.urandom(SALT_BYTES)
-        write_new(self._folder / SALT, salt.hex().encode() + b"\n", mode=0o600)
+        write_secret(self._folder / SALT, salt)
         return self._send_digest(head_commitment(salt, head))
 
     def _files_of_both(self, files: Mapping[str, str]) -> dict[str, Value]:
@@ -318,7 +318,7 @@ class LogRecorder:
         if files.keys() != set(FILES[own]):
             raise ValueError(f"the {own} says what {', '.join(FILES[own])} hold, and nothing else")
         salt = os.urandom(SALT_BYTES)
-        write_new(self._folder / FILES_SALT, salt.hex().encode() + b"\n", mode=0o600)
+        write_secret(self._folder / FILES_SALT, salt)
         mine: dict[str, JsonValue] = {name: file_digest(salt, name, files[name]) for name in FILES[own]}
         self._link.send_json(FILES_TOLD, mine)
         theirs = self._link.receive_json(FILES_TOLD, FILES_LIMIT)

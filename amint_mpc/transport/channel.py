@@ -73,6 +73,46 @@ class Channel(Protocol):
     def abort(self, code: str) -> None: ...
 
 
+class ForwardingChannel:
+    """`Channel` over another one; for those that watch it.
+
+    Args:
+        channel: the other one.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.peer, self.stats = channel.peer, channel.stats
+        self._channel = channel
+
+    def send(self, tag: str, step: int, *tensors: Tensor) -> None:
+        """See `Channel.send`."""
+        self._channel.send(tag, step, *tensors)
+
+    def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
+        """See `Channel.receive`."""
+        return self._channel.receive(tag, step, *specs)
+
+    def send_json(self, tag: str, value: JsonValue) -> None:
+        """See `Channel.send_json`."""
+        self._channel.send_json(tag, value)
+
+    def receive_json(self, tag: str, limit: int = frames.JSON_LIMIT) -> JsonValue:
+        """See `Channel.receive_json`."""
+        return self._channel.receive_json(tag, limit)
+
+    def flush(self) -> None:
+        """See `Channel.flush`."""
+        self._channel.flush()
+
+    def close(self) -> None:
+        """See `Channel.close`."""
+        self._channel.close()
+
+    def abort(self, code: str) -> None:
+        """See `Channel.abort`."""
+        self._channel.abort(code)
+
+
 class FramedChannel:
     """`Channel` over a `Wire`.
 

@@ -25,7 +25,7 @@ from typing import NamedTuple, TypeAlias
 from torch import Tensor
 
 from amint_mpc.transport import frames
-from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.channel import Channel, ForwardingChannel
 from amint_mpc.transport.frames import JsonValue, Spec
 
 PIECE = 8 << 20
@@ -69,7 +69,7 @@ class _Piece(NamedTuple):
     then: Callable[[Digests], None] | None
 
 
-class HashingChannel:
+class HashingChannel(ForwardingChannel):
     """`Channel` over another one. One thread uses it at a time, as one step follows another.
 
     Args:
@@ -77,8 +77,7 @@ class HashingChannel:
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.peer, self.stats = channel.peer, channel.stats
-        self._channel = channel
+        super().__init__(channel)
         self._now = _Bytes(), _Bytes()
         self._free: queue.SimpleQueue[tuple[_Bytes, _Bytes]] = queue.SimpleQueue()
         for _ in range(AHEAD):
@@ -90,37 +89,25 @@ class HashingChannel:
 
     def send(self, tag: str, step: int, *tensors: Tensor) -> None:
         """See `Channel.send`."""
-        self._channel.send(tag, step, *tensors)
+        super().send(tag, step, *tensors)
         self._note(_SENT, tag, step, tensors)
 
     def receive(self, tag: str, step: int, *specs: Spec) -> list[Tensor]:
         """See `Channel.receive`."""
-        tensors = self._channel.receive(tag, step, *specs)
+        tensors = super().receive(tag, step, *specs)
         self._note(_RECEIVED, tag, step, tensors)
         return tensors
 
     def send_json(self, tag: str, value: JsonValue) -> None:
         """See `Channel.send_json`."""
-        self._channel.send_json(tag, value)
+        super().send_json(tag, value)
         self._note_json(_SENT, tag, value)
 
     def receive_json(self, tag: str, limit: int = frames.JSON_LIMIT) -> JsonValue:
         """See `Channel.receive_json`."""
-        value = self._channel.receive_json(tag, limit)
+        value = super().receive_json(tag, limit)
         self._note_json(_RECEIVED, tag, value)
         return value
-
-    def flush(self) -> None:
-        """See `Channel.flush`."""
-        self._channel.flush()
-
-    def close(self) -> None:
-        """See `Channel.close`."""
-        self._channel.close()
-
-    def abort(self, code: str) -> None:
-        """See `Channel.abort`."""
-        self._channel.abort(code)
 
     def mark(self, then: Callable[[Digests], None]) -> None:
         """Cut both directions here. `then` is given the digests since the last mark, in the hashing thread.

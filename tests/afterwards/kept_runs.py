@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from amint_mpc.afterwards import played
+from amint_mpc.afterwards import checkpoints
 from amint_mpc.afterwards.replay import replay
 from amint_mpc.config import Experiment, load_experiment
 from amint_mpc.errors import EvidenceError
@@ -38,7 +38,7 @@ def without_frames() -> Iterator[None]:
     """As a run whose head keeps secrets of its own, and as those of before: gradients are kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(developer, "keeps_frames", lambda experiment: False)
-        patch.setattr(played, "keeps_frames", lambda experiment: False)
+        patch.setattr(checkpoints, "keeps_frames", lambda experiment: False)
         yield
 
 

@@ -22,7 +22,7 @@ from amint_mpc.evidence.software_digests import software
 from amint_mpc.evidence.verify import verify
 from amint_mpc.models.classifier import Classifier
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.roles.plans import scoring
+from amint_mpc.roles.plans import scoring_stretch
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.transport.channel import Channel, FramedChannel, memory_pair
 from tests.evidence.bundles import Bundle
@@ -31,7 +31,7 @@ from tests.mpc.local_dealer import local_supplies
 
 def used_by(experiment: Experiment, count: int) -> list[Plan]:
     """What scoring so many rows uses: here every block is right, and none is checked."""
-    part = scoring(experiment, count)
+    part = scoring_stretch(experiment, count)
     return [part.plan(place) for place in range(part.used)]
 
 

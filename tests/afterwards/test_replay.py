@@ -14,6 +14,7 @@ from amint_mpc.afterwards.replay import replay
 from amint_mpc.cli import main
 from amint_mpc.config import load_experiment
 from amint_mpc.errors import UsageError
+from amint_mpc.evidence.chain import Walked
 from amint_mpc.evidence.files import COIN
 from amint_mpc.evidence.verify import verify
 from amint_mpc.models.classifier import Classifier
@@ -114,7 +115,7 @@ def test_where_gradients_are_kept_they_are_the_developers_word(with_gradients: P
 def test_of_a_log_of_version_1_the_first_state_is_its_word_too(
     with_gradients: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "version_of", lambda found: 1)
+    monkeypatch.setattr(Walked, "version", 1)
     found = replay(with_gradients, None, 0, 19)
     assert found.exact
     assert not found.frames_matched

@@ -2,8 +2,9 @@
 
 import torch
 
-from amint_mpc.amint.sealing import LEAST, PARTS, mixed_rows, rounded
+from amint_mpc.amint.sealing import LEAST, mixed_rows, rounded
 from amint_mpc.config import load_experiment
+from amint_mpc.limits import PARTS
 
 EXPERIMENT = load_experiment("smoke", ["training.sealed_epochs=4", "training.sealed_batch=16"])
 MEMBERS, EXTERNAL = EXPERIMENT.data.members, EXPERIMENT.data.external

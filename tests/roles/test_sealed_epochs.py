@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from amint_mpc.amint.optimizers import plaintext_optimizer
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.amint.schedule import ShareFeatures, TrainStep, schedule
-from amint_mpc.amint.sealing import PARTS, mixed_rows, rounded
+from amint_mpc.amint.sealing import mixed_rows, rounded
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench.estimate import estimate
 from amint_mpc.bench.inprocess import parties
@@ -19,6 +19,7 @@ from amint_mpc.events import StepEvent
 from amint_mpc.evidence.files import LOG
 from amint_mpc.evidence.log import read
 from amint_mpc.evidence.verify import verify
+from amint_mpc.limits import PARTS
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.roles.heads import head_kind, secure_optimizer

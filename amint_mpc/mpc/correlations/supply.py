@@ -1,7 +1,8 @@
-"""From the dealer to the protocols: one block a step, strictly one after the other.
+"""From the dealer to the protocols: one block a step, strictly one after the other, and between them those that are
+checked (`checking`).
 
-Both parties and the dealer derive the plan of every step from the agreed experiment, so a block has no names in it:
-it is the corrections of that step in the order of the plan, packed into one flat tensor for each dtype, and goes to
+Both parties and the dealer derive the plan of every block from the agreed experiment, so a block has no names in it:
+it is the corrections of one step in the order of the plan, packed into one flat tensor for each dtype, and goes to
 the developer alone. The dealer waits for nobody; its channel's queue is what holds it back.
 
 Guarantees

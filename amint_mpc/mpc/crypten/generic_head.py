@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
+from amint_mpc.limits import PARTS
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.supply import Supply
@@ -159,7 +160,7 @@ class GenericHead:
     def train_on_shared(self, rows: Combination, targets: Tensor, optimizer: Optimizer) -> None:
         """See `SharedHead.train_on_shared`."""
         self.rate = plain_descent(optimizer, "a head through CrypTen's layers")
-        x = None if self._shared_rows is None else rows(self._shared_rows) / 8
+        x = None if self._shared_rows is None else rows(self._shared_rows) / PARTS
         self.train_step(x, targets, open_gradient=False)
 
     def logits(self, x: Tensor | None, rows: int) -> Tensor | None:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
-from amint_mpc.limits import GRADIENT_LIMIT, LOGIT_LIMIT
+from amint_mpc.limits import GRADIENT_LIMIT, LOGIT_LIMIT, TABLE_BITS
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Material, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
@@ -166,7 +166,7 @@ class SecureHead:
             x: [n, f] at the developer, |x| <= limits.FEATURE_LIMIT; None at the auditor.
             targets: [n] of 0 and 1, public.
             open_gradient: whether the developer learns the gradient with respect to x; the auditor sends nothing of it
-            otherwise.
+                otherwise.
 
         Returns:
             At the developer the gradient of the sum by x, [n, f] float64, right on average: rounded at random, and with
@@ -187,7 +187,7 @@ class SecureHead:
         """See `SharedHead.share_features`. The one message about them, X - A, is uniformly random."""
         masks = TableMasks(rows, self.inputs + 1)
         material = self._begin({TABLE.name: masks})
-        table = None if self.party == AUDITOR else self._encoded(x, rows, fp.TABLE_BITS)
+        table = None if self.party == AUDITOR else self._encoded(x, rows, TABLE_BITS)
         self._table = self._rounds.run(share(self._rounds, masks, material[TABLE.name], table))
 
     def train_on_shared(self, rows: Combination, targets: Tensor, optimizer: Optimizer) -> None:

@@ -34,7 +34,7 @@ entry, and 8 for a sum of squares.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -180,9 +180,6 @@ def beyond(name: str) -> ProtocolError:
 
 
 # ------------------------------------------------------------------------------------------------ sums of squares
-
-Sum = Callable[[Tensor], Tensor]
-"""Adds up squares: some of the dimensions of a tensor, or all."""
 
 
 def mask_squares(developer: Tensor, auditor: Tensor, shift: int) -> Tensor:

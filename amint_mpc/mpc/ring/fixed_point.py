@@ -3,7 +3,6 @@
 The scales are chosen so that no large product needs a truncation: a product's scale is the sum of its factors'. How
 far each value is exact (the limits that a step tests lie well within, see `amint_mpc.mpc.dense.ranges`):
 
-    shared rows        TABLE_BITS    5    of sealed steps, which take whole eighths of them
     features X         X_BITS        8    |x| <= FEATURE_LIMIT = 8, so that they fit one exact float64 limb
     weights W1         W1_BITS      30
     hidden Y = X W1    Y_BITS       38    |y| < SIGN_LIMIT = 512
@@ -25,8 +24,6 @@ from amint_mpc.errors import ProtocolError
 from amint_mpc.limits import FEATURE_LIMIT
 
 X_BITS = 8
-TABLE_BITS = X_BITS - 3
-"""Of rows that are shared for many steps: a step takes whole eighths of them."""
 W1_BITS = 30
 Y_BITS = X_BITS + W1_BITS
 W2_BITS = 14

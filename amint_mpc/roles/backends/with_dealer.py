@@ -25,7 +25,7 @@ from amint_mpc.roles.seeds import DEALT, Session, check_same_session, named, rec
 from amint_mpc.transport.channel import FramedChannel
 
 WATCHED_BYTES = 4096
-"""Read ahead of the auditor's link to the dealer, although nothing more will come: so its loss is noticed."""
+"""Read ahead of the auditor's link to the dealer, although nothing comes before the end: so its loss is noticed."""
 
 
 class WithDealer:
@@ -105,7 +105,7 @@ def auditors_supply(at: Connected, needed: Iterable[Stretch]) -> Dealing:
 
 
 class WatchedSupply(Supply):
-    """The auditor's masks. Nothing comes from the dealer's link after the seed; a loss of it ends the run."""
+    """The auditor's masks. From the dealer nothing but the seed comes before the end; its loss ends the run."""
 
     def __init__(
         self, stream: SecretStream, dealer: FramedChannel, order: Iterator[Block], developer: FramedChannel

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from amint_mpc.errors import PeerError, ProtocolError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations import base, supply
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.checking import blocks, dealt, places, stretch
 from amint_mpc.mpc.correlations.prg import SecretStream
@@ -70,8 +71,17 @@ def test_as_many_are_checked_as_are_too_many_and_the_places_follow_from_the_secr
     assert (checked > 0).all(), "any place can be one that is checked"
 
 
-def test_checked_blocks_are_not_used() -> None:
+def test_checked_blocks_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[int, list[int]] = {DEVELOPER: [], AUDITOR: []}
+
+    def expand(plan: Plan, stream: SecretStream, party: int, step: int) -> dict[str, dict[str, Tensor]]:
+        drawn[party].append(step)
+        return base.expand(plan, stream, party, step)
+
+    monkeypatch.setattr(supply, "expand", expand)  # with which a party draws what it uses
     developer, auditor = session(bytes(32))
+    used = places(stretch(USED, 0.25, lambda _: SCORES), 0, bytes(32))
+    assert drawn == {DEVELOPER: used, AUDITOR: used}
     assert developer.checked == auditor.checked == 5
     assert developer.chain.blocks == 25
 

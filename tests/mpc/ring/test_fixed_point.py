@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "protocol.md"
 
 def test_limits_are_those_of_the_scales() -> None:
     assert limits.FEATURE_LIMIT * 2**fp.X_BITS == SMALL_LIMIT
+    assert 2**fp.X_BITS == limits.PARTS * 2**limits.TABLE_BITS
     assert fp.SIGN_LIMIT * 2**fp.Y_BITS == 2 ** (sign.LOW_BIT + 23)  # the top of the window that says the sign
     assert fp.DX_LIMIT == 2.0 ** (63 - fp.DX_BITS)
     assert limits.SCALED_ROWS_LIMIT == 2.0 ** (62 - fp.DY_BITS - RATE_BITS)
