@@ -161,8 +161,8 @@ class Supply:
         if not all(torch.equal(mine, other) for mine, other in zip(made, came, strict=True)):
             raise ProtocolError(
                 f"block {number} of the dealer is wrong: it does not follow from the seeds of the two parties",
-                "The dealer dealt it wrong, or the auditor showed another key: opening both seeds decides. No figure of "
-                "this run counts",
+                "The dealer dealt it wrong, or the auditor showed another key: opening both seeds decides. No figure "
+                "of this run counts",
             )
 
 
