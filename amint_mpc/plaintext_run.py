@@ -19,7 +19,7 @@ from amint_mpc.models.classifier import feature_count
 from amint_mpc.models.head_weights import seeded_normal
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles.heads import PlainHead, head_kind
-from amint_mpc.roles.meter import joint_steps
+from amint_mpc.roles.meter import all_steps
 from amint_mpc.runfolder import RunFolder
 
 FRESH = 2**31  # above all seeds: the head of the sealed epochs is another one than the first
@@ -45,7 +45,7 @@ def run(
     head = None if experiment.training.mint_weight == 0 else _head(experiment, first)
     stopper = None if head is None else head_stopping(head, experiment)
     trainer = Trainer(experiment, images, head, party.device, stopper=stopper)
-    start, joint = time.perf_counter(), []
+    start, steps = time.perf_counter(), []
     for event in trainer.run():
         if isinstance(event, EpochEvent):  # what an interrupted run leaves
             folder.save_tensors("backbone.safetensors", trainer.backbone.weights())
@@ -53,10 +53,10 @@ def run(
                 folder.save_tensors("head.safetensors", head.weights.tensors())
         on_event(event)
         if isinstance(event, StepEvent) and event.phase != "warm-up":
-            joint.append(event)
+            steps.append(event)
     if trainer.stopped is not None:
         on_event(Notice(f"no better for {experiment.training.patience} evaluations: training ended"))
-    found = Outcome(seconds=time.perf_counter() - start) | joint_steps(joint) | told(experiment, trainer.stopped)
+    found = Outcome(seconds=time.perf_counter() - start) | all_steps(steps) | told(experiment, trainer.stopped)
     figures = {"task_accuracy": trainer.task_accuracy()}
     if head is not None:
         folder.save_tensors("scores.safetensors", trainer.scores)

@@ -123,6 +123,7 @@ class Outcome(Record):
 
     Args:
         seconds: of the training. steps: joint ones; what ends in `per_step` is a mean over them.
+        sealed_steps, sealed_seconds: of the kept head.
         mb_sent_per_step: an MB is a million bytes; by role in a study's summary of a secure run.
         blocks: what a dealer dealt.
         threshold: of the scores, chosen on calibration images.
@@ -132,6 +133,8 @@ class Outcome(Record):
     """
 
     steps: Count | None = None
+    sealed_steps: Count | None = None
+    sealed_seconds: Amount | None = None
     blocks: Count | None = None
     seconds: Amount | None = None
     stopped_epoch: Count | None = None

@@ -212,5 +212,5 @@ def refuse_beyond(name: str, values: Tensor, limit: float) -> None:
     if not bool((values.abs() < limit).all()):  # written so that NaN is refused, too
         raise ProtocolError(
             f"a {name} of the head reached its limit of {limit:g}, beyond which the secure head is not exact",
-            "Lower head.learning_rate or train for fewer epochs.",
+            "Lower head.learning_rate (in sealed epochs training.sealed_learning_rate), or train for fewer epochs.",
         )

@@ -332,9 +332,10 @@ class Trainer:
     def _step_event(
         self, done: int, epoch: int, phase: Phase, start: float, losses: dict[str, Tensor], secure: float = 0.0
     ) -> StepEvent:
-        training, values = self.experiment.training, {name: float(value) for name, value in losses.items()}
-        epochs = training.warmup_epochs if phase == "warm-up" else training.epochs + training.sealed_epochs
-        steps, seconds = epochs * self.experiment.steps_per_epoch, time.perf_counter() - start
+        experiment, values = self.experiment, {name: float(value) for name, value in losses.items()}
+        epochs = experiment.training.warmup_epochs if phase == "warm-up" else experiment.training.epochs
+        steps = epochs * experiment.steps_per_epoch + (0 if phase == "warm-up" else experiment.sealed_steps)
+        seconds = time.perf_counter() - start
         return StepEvent(done, steps, epoch, phase, seconds, values, secure)
 
     def _epoch_event(self, epoch: int, phase: Phase, start: float, figures: dict[str, float]) -> EpochEvent:

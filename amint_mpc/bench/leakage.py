@@ -61,6 +61,7 @@ from amint_mpc.plaintext_run import FRESH
 BUDGETS = (0.05, 0.1, 0.2)
 SEEN_EPOCHS = 4
 """The last joint epochs, whose gradients are attacked: the head hardly moves any more, and images come back."""
+USUAL = 14  # sealed epochs, where the experiment has none
 ATTACKER = 3 * 2**30
 """Seeds of the developer's own heads, apart from all others and below 2^32: torch's generator reads 32 bits."""
 SEALED = {"rebuilt": "rebuilt as it is", "continued": "rebuilt, trained on", "both": "own and rebuilt"}
@@ -125,7 +126,7 @@ def measure(
     """Train once, and attack.
 
     Args:
-        sealed_epochs: of the head that is kept; None: those of the experiment.
+        sealed_epochs: of the head that is kept; None: those of the experiment, or the usual ones.
         attackers: heads of the developer's own, with seeds of their own.
         noise: of the arm with noise, as a multiple of the gradients' rms. budget_s: for the isolation of units.
 
@@ -136,7 +137,7 @@ def measure(
     head = experiment.head
     if head.features is not None or head.input == "conv" or experiment.training.mint_weight == 0:
         raise UsageError("this takes an experiment with this program's own loop and a dense head")
-    sealed_epochs = experiment.training.sealed_epochs if sealed_epochs is None else sealed_epochs
+    sealed_epochs = (experiment.training.sealed_epochs or USUAL) if sealed_epochs is None else sealed_epochs
     if sealed_epochs < 1 or attackers < 1:
         raise UsageError("there is at least one sealed epoch, and one attacker")
     if noise <= 0 or budget_s < 0:

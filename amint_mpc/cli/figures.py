@@ -63,11 +63,12 @@ def cost(found: Outcome) -> list[str]:
     """Steps, time and rounds of a run, as far as they are known."""
     parts = []
     if found.steps is not None:
-        parts.append(f"{found.steps} steps")
+        sealed = f" joint and {found.sealed_steps} sealed" if found.sealed_steps else ""
+        parts.append(f"{found.steps}{sealed} steps")
     if found.seconds is not None:
         parts.append(f"{found.seconds:.1f} s")
     if found.seconds_per_step is not None:
-        parts.append(f"{1000 * found.seconds_per_step:.1f} ms a step")
+        parts.append(f"{1000 * found.seconds_per_step:.1f} ms a {'joint ' if found.sealed_steps else ''}step")
     if found.rounds_per_step:
         parts.append(f"{found.rounds_per_step:g} rounds a step")
     return parts

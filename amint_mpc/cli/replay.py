@@ -53,6 +53,8 @@ def replay(run: Path, steps: str | None, data: Path | None, device: str, as_json
     )
     if found.frames_matched:
         console.print("The gradients come out of the frames that both parties signed.")
+        if found.assumes is None:
+            console.print("The sealed steps, the last scoring and the head's opening follow, too.")
     if found.assumes is not None:
         console.print(f"What this leaves to be believed: {found.assumes}.")
     if not found.exact:

@@ -15,6 +15,7 @@ from amint_mpc.eventlines import json_line
 from amint_mpc.printable import excerpt
 
 if TYPE_CHECKING:
+    from amint_mpc.evidence.chain import Walked
     from amint_mpc.evidence.log import TreeHead
     from amint_mpc.evidence.verify import Verified
 
@@ -101,6 +102,7 @@ def _record(found: Verified) -> dict[str, Any]:
         "fingerprints": dict(found.fingerprints),
         "compared_with_trusted": list(found.pinned),
         "covered": list(found.covered),
+        "missing": list(found.missing),
         "not_covered": list(found.uncovered),
     }
 
@@ -108,6 +110,10 @@ def _record(found: Verified) -> dict[str, Any]:
 def _few(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(excerpt(name, 80) for name in names[:SHOWN]) + more
+
+
+def _steps(log: Walked) -> str:
+    return f"{log.steps - log.sealed} joint and {log.sealed} sealed" if log.sealed else str(log.steps)
 
 
 def _counts(data: dict[str, Any]) -> list[str]:
@@ -121,11 +127,13 @@ def _text(found: Verified) -> str:
         "the evidence holds",
         f"experiment  {experiment.name}, {log.begin['experiment']}",
         f"log         {log.head.size} entries, root {log.head.root}",
-        f"steps       {log.steps}, none missing, repeated or moved{early}",
+        f"steps       {_steps(log)}, none missing, repeated or moved{early}",
         f"signed      {log.signed} heads and the statement, by developer and auditor",
         f"images      {', '.join(_counts(log.begin['data']))}, committed to before the first step",
         f"covered     {', '.join(found.covered)}: as the log has them",
     ]
+    if found.missing:
+        lines.append(f"missing     {', '.join(found.missing)}: covered by the log, and not in this folder")
     if found.uncovered:
         lines.append(f"not covered {_few(found.uncovered)}: nothing says whether they were changed")
     if log.queries:

@@ -32,6 +32,7 @@ from amint_mpc.evidence.files import (
     FILES_SALT,
     LOG,
     SALT,
+    SECRET,
     STATEMENT,
     check_regular,
     read_bounded,
@@ -65,6 +66,21 @@ def check_files(run: Path, end: Mapping[str, Any]) -> Iterator[str]:
         yield HEAD
     if (files := end.get("files")) is not None:
         yield from _salted(run, files)
+
+
+def missing(run: Path, covered: tuple[str, ...], end: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the log's end covers of a party's folder, and is not there; of an export, which has no secrets, nothing.
+
+    Args:
+        covered: of `check_files`.
+    """
+    salted = FILES if "files" in end else dict.fromkeys(PARTIES, ())
+    wanted: tuple[str, ...] = ()
+    if (run / SALT).is_file():
+        wanted = (HEAD, *salted["auditor"])
+    elif (run / SECRET).is_file():
+        wanted = (BACKBONE, *salted["developer"])
+    return tuple(name for name in wanted if name not in covered)
 
 
 def not_covered(run: Path, covered: tuple[str, ...]) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from amint_mpc.evidence import signing
 from amint_mpc.evidence.canonical import Value
 from amint_mpc.evidence.chain import Walked, Walker
 from amint_mpc.evidence.commitments import DataCommitment
-from amint_mpc.evidence.covered import check_files, not_covered
+from amint_mpc.evidence.covered import check_files, missing, not_covered
 from amint_mpc.evidence.entries import ExpectedLog
 from amint_mpc.evidence.files import CERTIFICATES, EXPERIMENT, LOG, STATEMENT, check_regular, read_bounded
 from amint_mpc.evidence.log import MAX_LINE, TreeHead, version_of
@@ -54,7 +54,7 @@ class Verified:
         fingerprints: of the certificates whose keys signed, the dealer's too where it did.
         pinned: the roles whose certificate was compared.
         covered: files of the folder that are those of the log. uncovered: what else lies there, which nothing vouches
-            for; folders end with a slash.
+            for; folders end with a slash. missing: what of this party's files the log covers, and is not there.
     """
 
     experiment: Experiment
@@ -63,6 +63,7 @@ class Verified:
     pinned: tuple[Role, ...] = ()
     covered: tuple[str, ...] = ()
     uncovered: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def verify(
@@ -103,7 +104,8 @@ def verify(
     _check_statement(run / STATEMENT, found, certificates)
     compared = tuple(role for role in fingerprints if role in (pinned or ()))
     covered = tuple(check_files(run, found.end))
-    return Verified(experiment, found, fingerprints, compared, covered, not_covered(run, covered))
+    rest = not_covered(run, covered), missing(run, covered, found.end)
+    return Verified(experiment, found, fingerprints, compared, covered, *rest)
 
 
 def compare_logs(mine: Path, other: Path) -> None:
@@ -159,9 +161,12 @@ def pinned_in(folder: Path, run: Path) -> dict[Role, x509.Certificate]:
 def _experiment(path: Path) -> tuple[Experiment, str]:
     """The agreed settings, and their digest as they were written down: later versions may know more settings."""
     check_regular(path)
-    experiment = load_experiment(path)
-    text = json.dumps(read_mapping(path), sort_keys=True, separators=(",", ":"))
-    steps = experiment.steps_per_epoch * experiment.last_epoch
+    written = read_mapping(path)
+    training = written.get("training")
+    before = isinstance(training, dict) and "sealed_epochs" not in training  # of a time without sealed epochs
+    experiment = load_experiment(path, ["training.sealed_epochs=0"] if before else [])
+    text = json.dumps(written, sort_keys=True, separators=(",", ":"))
+    steps = experiment.steps_per_epoch * experiment.last_epoch + experiment.sealed_steps
     if max(experiment.data.members, experiment.data.external) > MAX_IMAGES or steps > MAX_STEPS:
         raise EvidenceError(f"{EXPERIMENT} speaks of {steps} steps: more than is verified here")
     return experiment, hashlib.sha256(text.encode()).hexdigest()

@@ -174,6 +174,13 @@ def _time(audit: AuditedRun) -> str:
     if summary.steps and summary.seconds_per_step is not None:
         each = formatting.duration(summary.seconds_per_step)
         parts[0] += f", with {formatting.number(summary.steps)} joint steps of {each} each"
+        if summary.sealed_steps:
+            sealed = formatting.duration(summary.sealed_seconds or 0.0)
+            parts.append(
+                f"Then the classifier stood still, and a fresh head, the one that was kept, was trained in "
+                f"{formatting.number(summary.sealed_steps)} sealed steps ({sealed}), of which the developer "
+                "learned nothing"
+            )
     if summary.rounds_per_step:
         parts.append(f"A step of the head takes {summary.rounds_per_step:g} rounds between developer and auditor")
     twin = audit.beside.get(TWIN)

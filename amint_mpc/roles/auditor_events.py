@@ -11,7 +11,7 @@ from amint_mpc.config import Experiment
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome
-from amint_mpc.roles.meter import Meter, joint_steps
+from amint_mpc.roles.meter import Meter, all_steps
 from amint_mpc.roles.plans import head_steps
 from amint_mpc.transport.channel import Channel
 
@@ -51,8 +51,7 @@ class AuditorEvents:
             seconds -= self._developer.stats.seconds_waiting - waited
         counted = meter.last_rounds, meter.last_bytes
         event = StepEvent(item.index + 1, self._total, item.epoch, item.phase, seconds, {}, seconds, *counted)
-        if not item.sealed:
-            self._steps.append(event)
+        self._steps.append(event)
         self._on_event(event)
 
     def scored(self, epoch: int, figures: dict[str, float]) -> None:
@@ -68,4 +67,4 @@ class AuditorEvents:
 
     def summary(self) -> Outcome:
         """Means over the steps."""
-        return joint_steps(self._steps) | self.meter.summary()
+        return all_steps(self._steps) | self.meter.summary()

@@ -35,7 +35,7 @@ from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import Connected, backend_of, check_installed
 from amint_mpc.roles.coin import toss
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.meter import joint_steps
+from amint_mpc.roles.meter import all_steps
 from amint_mpc.roles.plans import epochs_with_figures
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import Dealt, nothing_dealt
@@ -186,15 +186,14 @@ def take_part(
     def state(epoch: int) -> str | None:
         return None if tape is None else tape.keep(epoch, trainer.state())
 
-    start, joint = time.perf_counter(), []
+    start, steps = time.perf_counter(), []
     if not warm:
         head.run_log.checkpoint(trainer.backbone.weights(), {}, replay=state(0))
     for event in trainer.run():
         if isinstance(event, StepEvent) and event.phase != "warm-up":
             meter = head.sealed_meter if event.phase == "sealed" else head.meter
             event = replace(event, rounds=meter.last_rounds, bytes_sent=meter.last_bytes)
-            if event.phase == "joint":
-                joint.append(event)
+            steps.append(event)
         if isinstance(event, EpochEvent):
             weights = trainer.backbone.weights()
             folder.save_tensors("backbone.safetensors", weights)
@@ -215,7 +214,7 @@ def take_part(
         head_engine=experiment.head_engine,
         figures=told | {"task_accuracy": trainer.task_accuracy()},
     )
-    costs = joint_steps(joint) | head.meter.summary()
+    costs = all_steps(steps) | head.meter.summary()
     outcome = found | costs | images.summary() | stop_told(experiment, trainer.stopped)
     files = {"summary.json": record_digest(folder.summary_record(outcome))}
     if head.dealt is not None:

@@ -45,8 +45,14 @@ class Meter:
         return Outcome(rounds_per_step=round(self.rounds / steps, 1), mb_sent_per_step=self.bytes / steps / 1e6)
 
 
-def joint_steps(events: list[StepEvent]) -> Outcome:
-    """Means over the steps of the joint loss."""
+def all_steps(events: list[StepEvent]) -> Outcome:
+    """Means over the steps of the joint loss, and what the sealed ones took."""
+    sealed = [event for event in events if event.phase == "sealed"]
+    found = _joint([event for event in events if event.phase == "joint"])
+    return found | Outcome(sealed_steps=len(sealed), sealed_seconds=sum(event.seconds for event in sealed))
+
+
+def _joint(events: list[StepEvent]) -> Outcome:
     count = max(len(events), 1)
     return Outcome(
         steps=len(events),

@@ -126,3 +126,12 @@ def test_numbers_and_texts_are_told_apart() -> None:
     for wrong in (float("nan"), float("inf"), b"x", torch.ones(1)):
         with pytest.raises((TypeError, ValueError)):
             record_digest({"a": wrong})
+
+
+def test_what_is_covered_and_gone_is_named(bundle: Bundle) -> None:
+    assert bundle.verify().missing == ()
+    for name in ("scores.safetensors", "summary.json"):
+        (bundle.path / name).unlink()
+    assert bundle.verify().missing == ("scores.safetensors", "summary.json")
+    found = CliRunner().invoke(main, ["verify", str(bundle.path)])
+    assert "missing     scores.safetensors, summary.json: covered by the log, and not in this folder" in found.output

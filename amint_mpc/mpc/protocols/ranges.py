@@ -49,7 +49,7 @@ from amint_mpc.mpc.protocols.rounds import Opened, Rounds
 
 SUMS, VECTOR_SUMS = 100, 48
 Windows = tuple[tuple[int, int], ...]
-HINT = "Lower head.learning_rate or train for fewer epochs"
+HINT = "Lower head.learning_rate (in sealed epochs training.sealed_learning_rate), or train for fewer epochs"
 
 
 @dataclass(frozen=True)
