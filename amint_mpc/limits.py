@@ -29,7 +29,7 @@ SQUARES_LIMIT = 2.0**15
 So does that of b1."""
 BLOCK_ROWS = 128
 """A step of more rows takes them in blocks of at most so many, as even as can be: every second, every third row."""
-LOGIT_LIMIT = 64.0
+LOGIT_LIMIT = 128.0
 """|z| stays below; the secure heads are exact beyond it, too."""
 B2_LIMIT = 64.0
 """|b2| stays below."""

@@ -107,7 +107,7 @@ def test_values_just_in_range_are_taken() -> None:
     [
         (fixed(2.83, 0.1), "squares of a feature's weights"),
         (fixed(0.1, 8.0), "squares of w2"),
-        (replace(fixed(0.1, 0.1), b2=torch.tensor(64.0, dtype=torch.float64)), "logit"),
+        (replace(fixed(0.1, 0.1), b2=torch.tensor(64.0, dtype=torch.float64)), "b2"),
         (replace(fixed(0.1, 0.1), b1=torch.full((1,), 128.0, dtype=torch.float64)), "hidden pre-activation"),
     ],
 )

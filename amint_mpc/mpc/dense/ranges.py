@@ -9,7 +9,7 @@ for a sum of squares twice. Where something is beyond, both parties end with the
                    of a feature's weights, a row of w1: below `weight_squares`, twice that; of b1: 2^15, 2^16;
                    of w2: below `weight_squares`, twice that; b2: |b2| < 64, 192;
                    of an image's hidden values, of a unit's over a block of rows: 2^15, 2^16, so a norm of 256.
-             5-6   logits z: |z| < 64, 192. The sigmoid has 496. When images are scored the auditor sees z itself.
+             5-6   logits z: |z| < 128, 384. The sigmoid has 496. When images are scored the auditor sees z itself.
     8, next step 1 dw2 of each block: below 256, 768. Its truncation is exact below 1024.
 
 A test sees a value modulo the ring. That none is so far away that it looks like one in its range:
@@ -19,7 +19,7 @@ A test sees a value modulo the ring. That none is so far away that it looks like
                   2^-w1_bits, so that there is room for them.
     Y             |y| <= 8 f max |row of w1| + |b1| < 2^24 - 384.
     squares of Y  h or BLOCK_ROWS times 388^2: they are of numbers rounded to u = 2^-y_bits, so that there is room.
-    z             |z| <= |Y_i| |w2| + |b2| (Cauchy, Schwarz) <= (256 + 2 u sqrt(h)) 11.4 + 192 < 4096 - 192.
+    z             |z| <= |Y_i| |w2| + |b2| (Cauchy, Schwarz) <= (256 + 2 u sqrt(h)) 11.4 + 192 < 4096 - 384.
     dw2           |dw2_j| <= sqrt(BLOCK_ROWS) |Y_j| <= sqrt(128) (256 + 2 u sqrt(128)) < 4096 - 768.
     dX            |dx| <= |w2| |row of w1| < 64 - GRADIENT_LIMIT. The developer takes no gradient of GRADIENT_LIMIT or
                   more, and sees none that wrapped around as a smaller one.
