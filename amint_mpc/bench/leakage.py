@@ -258,7 +258,7 @@ def own_head(
     """
     members = torch.cat([features["members_calibration"], features["members_report"]])
     first = start or init_head(members.shape[1], experiment.head.hidden, seeded_normal(seed))
-    head = PlaintextHead(first, plaintext_optimizer(experiment.head))
+    head = PlaintextHead(first, plaintext_optimizer(experiment.head), limited=False)
     own = experiment.model_copy(update={"seed": seed % 2**31})
     if like == "sealed":
         head.fresh = lambda: head
