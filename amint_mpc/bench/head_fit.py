@@ -75,7 +75,7 @@ def follow(start: HeadWeights, steps: Sequence[OpenedStep], optimizer: HeadOptim
             adam.zero_grad()
             ((_gradients(weights, x, labels) - u).square().sum() / size).backward()  # type: ignore[no-untyped-call]
             adam.step()
-        head = PlaintextHead(HeadWeights(*(value.detach().double() for value in weights)), optimizer)
+        head = PlaintextHead(HeadWeights(*(value.detach().double() for value in weights)), optimizer, limited=False)
         head.step(step.features, step.members)
         for value, moved in zip(weights, head.weights.tensors().values(), strict=True):
             value.data.copy_(moved)
