@@ -51,6 +51,11 @@ class SecretStream:
     def __repr__(self) -> str:
         return f"SecretStream(next={self._next})"
 
+    @property
+    def position(self) -> int:
+        """The next step that has not been drawn."""
+        return self._next
+
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, float64, from the next step of the stream (inverse distribution function)."""
         (words,) = self.draw(self._next, [(torch.int64, shape)])

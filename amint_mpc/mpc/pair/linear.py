@@ -1,0 +1,144 @@
+"""The masks of the linear layer (`LinearMasks`): products of matrices of which the developer has one and the auditor the other.
+
+    ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T, of which the top bits count
+
+Steps, with the auditor as encryptor and the developer as evaluator (mpc/rlwe/products.py)
+    0. once a link: the auditor's public keys.
+    1. auditor -> developer: R_A, and where they are wanted S_A and T, encrypted.
+    2. developer -> auditor: the answers. Each has its shares.
+The columns of A that stand for public constants are set to 0: X - A shows a constant there, which is public anyway.
+Who learns what: nothing (products.py). Exchanges: 2. Bytes: `request_words` and `answer_words` there, four bytes a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from amint_mpc.errors import UsageError
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.prg import SecretStream
+from amint_mpc.mpc.pair.making import Making
+from amint_mpc.mpc.protocols.linear import LinearMasks
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.rlwe import parameters
+from amint_mpc.mpc.rlwe.blocks import KEPT, Cut, Name, Sizes, best_cut
+from amint_mpc.mpc.rlwe.products import (
+    Encryptor,
+    Evaluator,
+    Ring,
+    answer_words,
+    public_key_words,
+    request_words,
+)
+
+
+class MatrixProducts:
+    """Both roles on the link of `rounds`, at one party.
+
+    Args:
+        secret: this party's randomness, for this object alone.
+        link: "lan" or "wan": which blocks are cheapest.
+    """
+
+    def __init__(self, rounds: Rounds, secret: bytes, link: str = "lan") -> None:
+        self._rounds, self.link = rounds, link
+        self._random = SecretStream(secret, "products of matrices")
+        self._ring = Ring()
+        self._encryptor: Encryptor | None = None
+        self._evaluator: Evaluator | None = None
+
+    def __repr__(self) -> str:
+        return f"MatrixProducts(link={self.link!r})"
+
+    def set_up(self) -> InRounds[None]:
+        """Step 0."""
+        keys = None
+        if self._rounds.party == AUDITOR:
+            self._encryptor = Encryptor(self._ring, self._random)
+            keys = self._encryptor.public_keys()
+        message = self._rounds.hand_over(AUDITOR, keys, (public_key_words(),), torch.int32)
+        yield
+        if keys is None:
+            self._evaluator = Evaluator(self._ring, self._random, message.value)
+
+    def multiply(self, cut: Cut, matrices: dict[Name, Tensor]) -> InRounds[dict[Name, Tensor]]:
+        """Steps 1 and 2. Args: matrices: this party's. Returns this party's shares of the products."""
+        request = None if self._encryptor is None else self._encryptor.request(cut, matrices)
+        sent = self._rounds.hand_over(AUDITOR, request, (request_words(cut),), torch.int32)
+        yield
+        answer, own = None, {}
+        if self._evaluator is not None:
+            answer, own = self._evaluator.answer(cut, matrices, sent.value)
+        back = self._rounds.hand_over(DEVELOPER, answer, (answer_words(cut),), torch.int32)
+        yield
+        return own if self._encryptor is None else self._encryptor.shares(cut, back.value)
+
+
+def cut_of(masks: LinearMasks, link: str) -> Cut:
+    """How the matrices of a step are cut."""
+    products: tuple[Name, ...] = ("ar",)
+    if masks.training:
+        products = ("ar", "at") if masks.standing is not None else ("ar", "sr", "at")
+    return best_cut(Sizes(masks.rows, masks.features, masks.outputs, products), link)
+
+
+def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:
+    """All of it."""
+    m, f, developer = making.material[name], masks.features, making.party == DEVELOPER
+    cut = cut_of(masks, making.products.link)
+    matrices: dict[Name, Tensor] = {"r": m["r"][:f].contiguous()}
+    if developer:
+        matrices["a"] = _mask_of_x(making, masks, m)[:, :f].contiguous()
+    if "sr" in cut.sizes.products:
+        matrices["s"] = m["s"]
+    elif developer:
+        del matrices["r"]
+    if masks.training and not developer:
+        matrices["t"] = m["t"]
+    shares = yield from making.products.multiply(cut, matrices)
+    m["ar"] = shares["ar"]
+    if masks.training:
+        m["at"] = torch.cat([shares["at"], torch.zeros(masks.constants, masks.outputs, dtype=torch.int64)])
+    if "sr" in shares:
+        m["sr"] = masks.fields["sr"].cut(shares["sr"]) if developer else shares["sr"]
+
+
+def _mask_of_x(making: Making, masks: LinearMasks, m: dict[str, Tensor]) -> Tensor:
+    """A at the developer, whose columns of constants become 0."""
+    if masks.standing is not None:
+        at = masks.links["a"]
+        return masks.standing(making.memory[DEVELOPER, at.name, at.key])
+    m["a"][:, masks.features :] = 0
+    return m["a"]
+
+
+def check_distance(plans: Iterable[Plan], link: str) -> None:
+    """That the noise of all answers of a run says nothing (mpc/rlwe/parameters.py).
+
+    Raises:
+        UsageError: the run is too long.
+    """
+    total, known = 0.0, dict[LinearMasks, float]()
+    for plan in plans:
+        for masks in plan.values():
+            if isinstance(masks, LinearMasks):
+                if masks not in known:
+                    known[masks] = _distance(cut_of(masks, link))
+                total += known[masks]
+    if total > parameters.DISTANCE:
+        raise UsageError(
+            "the run is too long for the masks that two parties make: its ciphertexts could say something of the masks",
+            "Train for fewer epochs or on fewer images, or set security.correlations to dealer",
+        )
+
+
+def _distance(cut: Cut) -> float:
+    found = 0.0
+    for name in cut.sizes.products:
+        rows, columns = cut.block_shape(name)
+        found += parameters.distance(cut.terms(name), cut.polynomials(name) * rows * columns, KEPT[name])
+    return found
