@@ -32,7 +32,7 @@ class Making:
     def party(self) -> int:
         return self.rounds.party
 
-    def tell(self, name: str, key: str, holder: int, share: Tensor) -> None:
+    def tell(self, name: str, key: str, holder: int, share: Tensor | None) -> None:
         """Let other kinds go on: `holder` knows its share of a mask now. Both parties call it after the same exchange.
 
         Args:

@@ -37,26 +37,65 @@ def transfers(masks: RangeMasks) -> tuple[int, int]:
     return developer, auditor + count * _bits(masks)
 
 
+def ranges(making: Making, name: str, masks: RangeMasks) -> InRounds[None]:
+    """All of it."""
+    m = making.material[name]
+    if masks.mask is None:
+        high: Tensor | None = masks.high(m["r"])
+        # step 1, and of step 2 what needs nothing of it
+        by_digits = Digits(making, m["r"].reshape(-1), _window(masks) - digits.DIGIT * DIGITS, DIGITS)
+        square = _Square(making, masks, high)
+        yield
+        by_digits.move()
+        square.answer(high)
+        yield
+        by_digits.carry()
+        yield
+        m["r"] = by_digits.mask.reshape(masks.shape)
+    else:
+        if masks.window != ABOVE_BIT:
+            raise ValueError(f"a window of a mask of the ReLU begins at bit {ABOVE_BIT}, where its top digit does")
+        above = replace(masks.mask, key=ABOVE)
+        # step 2
+        high = yield from making.ask(above, AUDITOR)
+        square = _Square(making, masks, high)
+        yield
+        high = yield from making.ask(above, DEVELOPER)
+        square.answer(high)
+        yield
+    m["high"], m["squared"] = square.shares()
+
+
+class _Square:
+    """hi^2 + hi, step 2. Args: high: hi_A at the auditor; at the developer it does not count."""
+
+    def __init__(self, making: Making, masks: RangeMasks, high: Tensor | None) -> None:
+        self._masks, self._party, self._own = masks, making.party, high
+        self._count = torch.Size(masks.shape).numel()
+        own = high.reshape(-1) if high is not None and self._party == AUDITOR else None
+        self._factors = Factors(making.transfers, AUDITOR, own, self._count, _bits(masks))
+
+    def answer(self, high: Tensor | None) -> None:
+        """Args: high: hi_D at the developer; at the auditor it does not count."""
+        values = None
+        if self._party == DEVELOPER and high is not None:
+            self._own, values = high, high.reshape(-1, 1)
+        self._product = self._factors.times(values, 1)
+
+    def shares(self) -> tuple[Tensor, Tensor]:
+        """Of hi, and of hi^2 + hi."""
+        assert self._own is not None
+        high = self._own.reshape(self._masks.shape)
+        squared = self._product.share.reshape(self._masks.shape).mul_(2).add_(high * high).add_(high)
+        return self._masks.lifted(high), self._masks.lifted(squared)
+
+
 def _bits(masks: RangeMasks) -> int:
-    """Modulo which power of two hi_D hi_A counts: twice it is added to a word."""
+    """Modulo which power of two hi_D hi_A counts: twice it goes into a word."""
     return 8 * masks.word.itemsize - 1
 
 
-def ranges(making: Making, name: str, masks: RangeMasks) -> InRounds[None]:
-    """All of it."""
-    m, party, count = making.material[name], making.party, torch.Size(masks.shape).numel()
-    high: list[Tensor | None]
-    if masks.mask is None:
-        words = m["r"]
-        window = masks.windows
-        by_digits = Digits(making, words.reshape(-1), window - digits.DIGIT * DIGITS, DIGITS)
-        both = masks.high(words)
-        yield
-        by_digits.move()
-        own = masks.high(words)
-    else:
-        if masks.window != ABOVE_BIT:
-            raise ValueError("the window of a mask of the ReLU ends where its top digit begins")
-        at = replace(masks.mask, key=ABOVE)
-        own = yield from making.ask(at, AUDITOR)
-    factors = Factors(making.transfers, AUDITOR, own, count, _bits(masks))
+def _window(masks: RangeMasks) -> int | Tensor:
+    if isinstance(masks.window, int):
+        return masks.window
+    return torch.tensor([window for count, window in masks.window for _ in range(count)])
