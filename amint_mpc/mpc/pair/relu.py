@@ -177,7 +177,7 @@ def tables(one_hot: Tensor) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=1)
 def _lookup() -> tuple[Tensor, Tensor, Tensor]:
     """For each vector of 16 bits the XOR of the tables (sign.py) of the digits that it names."""
-    return tuple(_spanned(table) for table in (sign._LOWEST, sign._BETWEEN, sign._TOP))  # type: ignore[return-value]
+    return tuple(_spanned(table) for table in (sign.LOWEST, sign.BETWEEN, sign.TOP))  # type: ignore[return-value]
 
 
 def _spanned(table: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def sigmoid(making: Making, name: str, masks: SigmoidTables) -> InRounds[None]:
             (tables.VALUES, tables.CLASSES), (tables.LOW_SHIFT, tables.HIGH_SHIFT), _LEVELS, strict=True
         )
     ]
-    own = tables._unpack(m["flip"]).T  # [bits, n]
+    own = tables.unpack(m["flip"]).T  # [bits, n]
     values = SharedBits(making.transfers, own[: tables.VALUE_BITS].reshape(-1).to(torch.uint8))
     classes = SharedBits(making.transfers, own[tables.VALUE_BITS :].reshape(-1).to(torch.uint8), (AUDITOR,))
     yield

@@ -91,7 +91,7 @@ class SigmoidTables:
             table[sum(mask_index(m["r"], shift, len(table)) for m in (developer, auditor)) % len(table)]
             for table, shift in zip(_ROTATED, (LOW_SHIFT, HIGH_SHIFT), strict=True)
         )
-        bits = _unpack(developer["flip"] ^ auditor["flip"])
+        bits = unpack(developer["flip"] ^ auditor["flip"])
         return {
             "values": values.bitwise_xor_(auditor["values"]),
             "classes": classes.bitwise_xor_(auditor["classes"]),
@@ -105,7 +105,7 @@ def mask_index(r: Tensor, shift: int, size: int) -> Tensor:
     return logical_shift(r << _SPARE, shift) % size
 
 
-def _unpack(words: Tensor) -> Tensor:
+def unpack(words: Tensor) -> Tensor:
     """[n] int16 -> [n, 16] int64 of zeros and ones."""
     return (words[:, None].long() >> torch.arange(_BITS)) & 1
 
@@ -129,7 +129,7 @@ def sigmoid(rounds: Rounds, material: Material, z: Tensor) -> InRounds[Tensor]:
     kind = material["classes"][row, logical_shift(t, HIGH_SHIFT)] & 3
     opened_bits = rounds.open_bits((value | (kind.to(torch.int16) << _MIDDLE)) ^ material["flip"])
     yield
-    v = _unpack(opened_bits.value)
+    v = unpack(opened_bits.value)
     bits, products, flips = material["bits"], material["products"], 1 - 2 * v
     vb, vm = v[:, :VALUE_BITS], v[:, _MIDDLE, None]
     sb, sm = flips[:, :VALUE_BITS], flips[:, _MIDDLE, None]

@@ -65,7 +65,7 @@ def _gate_tables() -> tuple[Tensor, Tensor]:
     return words[0], words[1]
 
 
-_BETWEEN, _TOP, _LOWEST = _chunk_tables()
+BETWEEN, TOP, LOWEST = _chunk_tables()
 _COUNTS, _ONES = _gate_tables()
 
 
@@ -75,10 +75,10 @@ def tables(r: Tensor) -> tuple[Tensor, Tensor]:
     if native.USED:
         table = torch.empty(UPPER, *r.shape, dtype=torch.int32)
         lowest = torch.empty(r.shape, dtype=torch.int16)
-        native.call("sign_tables", r, r.numel(), LOW_BIT, _BETWEEN, _TOP, _LOWEST, table, lowest)
+        native.call("sign_tables", r, r.numel(), LOW_BIT, BETWEEN, TOP, LOWEST, table, lowest)
         return table, lowest
     chunks = _chunks(r).long()
-    return torch.cat([_BETWEEN[chunks[1:-1]], _TOP[chunks[-1:]]]), _LOWEST[chunks[0]]
+    return torch.cat([BETWEEN[chunks[1:-1]], TOP[chunks[-1:]]]), LOWEST[chunks[0]]
 
 
 def mask_products(mask: Tensor) -> Tensor:
