@@ -3,7 +3,8 @@
 Beyond its ranges a secure head would compute plausible garbage. So the dense one tests in every step that it is within
 these limits (`amint_mpc.mpc.dense.ranges` says what follows from them) and ends the run with an error where it is not.
 Its plaintext twin refuses whatever leaves them, and features are clipped into theirs. What is a little too large the
-secure head may let through, a value up to three times, a square up to twice the limit: it is exact that far.
+secure head may let through, a value up to three times, a square up to twice the limit: it is exact that far. Of a gradient
+by the features it sees the remainder modulo 64 (`amint_mpc.mpc.dense.ranges`).
 Both take the very same steps, so rates and momentum are rounded here. That the scales in the ring
 (`amint_mpc.mpc.ring.fixed_point`) leave room for all this is checked by a test.
 """
@@ -25,16 +26,21 @@ PARTS = 8
 HIDDEN_LIMIT = 128.0
 """|X w1 + b1| stays below."""
 SQUARES_LIMIT = 2.0**15
-"""The sum of the squares of X w1 + b1 stays below: over the units, for each image; over a block of rows, for each unit.
-So does that of b1."""
+"""The sum of the squares of X w1 + b1 stays below: over the units, for each image; over a block of rows, for each unit."""
+SIGNED_SUMS_LIMIT = 2.0**9
+"""|a sum of all of w1 and b1 with random signs| stays below."""
+W1_SQUARES_LIMIT = 2.0**12
+"""The sum of the squares of w1 and b1, in plaintext: such sums are then eight times smaller than they may be, as a rule."""
+W2_SQUARES_LIMIT = 64.0
+"""The sum of the squares of w2 stays below."""
 BLOCK_ROWS = 128
 """A step of more rows takes them in blocks of at most so many, as even as can be: every second, every third row."""
 LOGIT_LIMIT = 128.0
 """|z| stays below; the secure heads are exact beyond it, too."""
 B2_LIMIT = 64.0
 """|b2| stays below."""
-GRADIENT_LIMIT = 8.0
-"""|rows of the class * gradient of L_mint by the features| stays below."""
+GRADIENT_LIMIT = 16.0
+"""|rows of the class * gradient of L_mint by the features| stays below, as far as it can be seen: modulo 64."""
 GRADIENT_WHOLE_BITS = 6
 """Of an opened gradient of the sum over rows: the bits before the point, sign included."""
 MAPS_GRADIENT_LIMIT = 32.0
@@ -43,16 +49,6 @@ W2_GRADIENT_LIMIT = 256.0
 """|sum over a block of rows of (sigmoid(z) - y) relu(Y)| stays below, for each hidden unit."""
 MAX_HIDDEN = 512
 """Hidden units of the secure head, at most: sums of more squares would not fit the ring."""
-
-
-def weight_squares(features: int, hidden: int) -> tuple[float, float]:
-    """Limits of the sum of the squares of a feature's weights, a row of w1, and of those of w2.
-
-    Their product bounds the gradient by the features. With fewer features than units the first weights of a feature
-    are larger (`amint_mpc.models.head_weights.init_head`: 2 hidden / features), and so is the first limit.
-    """
-    larger = 2.0 ** max(0, math.ceil(math.log2(hidden / features)))
-    return 8.0 * larger, 64.0 / larger
 
 
 def blocks(rows: int) -> int:

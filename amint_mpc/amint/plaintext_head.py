@@ -24,9 +24,10 @@ from amint_mpc.limits import (
     LOGIT_LIMIT,
     PARTS,
     SQUARES_LIMIT,
+    W1_SQUARES_LIMIT,
     W2_GRADIENT_LIMIT,
+    W2_SQUARES_LIMIT,
     blocks,
-    weight_squares,
 )
 from amint_mpc.models.head_weights import HeadWeights
 
@@ -177,10 +178,9 @@ class PlaintextHead:
 def check_head(weights: HeadWeights, x: Tensor, y: Tensor, z: Tensor) -> None:
     """Of the dense head: what the secure one tests (`amint_mpc.mpc.dense.ranges`). Args, Raises: as `check_forward`."""
     check_forward(x, y, z)
-    of_w1, of_w2 = weight_squares(*weights.w1.shape)
-    refuse_beyond("sum of the squares of a feature's weights", weights.w1.square().sum(dim=1), of_w1)
-    refuse_beyond("sum of the squares of b1", weights.b1.square().sum(), SQUARES_LIMIT)
-    refuse_beyond("sum of the squares of w2", weights.w2.square().sum(), of_w2)
+    of_w1 = weights.w1.square().sum() + weights.b1.square().sum()
+    refuse_beyond("sum of the squares of w1 and b1", of_w1, W1_SQUARES_LIMIT)
+    refuse_beyond("sum of the squares of w2", weights.w2.square().sum(), W2_SQUARES_LIMIT)
     refuse_beyond("b2", weights.b2, B2_LIMIT)
     refuse_beyond("sum of the squares of an image's hidden values", y.square().sum(dim=1), SQUARES_LIMIT)
     refuse_beyond("sum of the squares of a unit's hidden values", _block_sums(y.square()), SQUARES_LIMIT)

@@ -72,9 +72,10 @@ class Provider(ABC):
         shape, party = tuple(share.shape), communicator.get_rank()
         if divisor & (divisor - 1) == 0:
             bits = divisor.bit_length() - 1
-            masks = self.material(truncate.TruncationMasks(shape, bits))
-            opened = communicator.all_reduce(truncate.mask(share, masks, party))
-            return truncate.finish(opened, masks, bits, party)
+            truncation = truncate.TruncationMasks(shape, bits)
+            material = self.material(truncation)
+            developer, auditor = communicator.all_gather(truncate.masked_signs(share, material, party))
+            return truncate.finish(share, (developer, auditor), truncation, material, party)
         masks = self.material(divide.DivisionMasks(shape, divisor))
         opened = communicator.all_reduce(divide.mask(share, masks, divisor, party))
         return divide.finish(opened, masks, divisor, party)

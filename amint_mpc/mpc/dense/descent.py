@@ -16,9 +16,7 @@ from torch import Tensor
 from amint_mpc.errors import UsageError
 from amint_mpc.limits import MAX_NUMERATOR, MAX_SHIFT, MOMENTUM_RANGE, blocks
 from amint_mpc.mpc.correlations.base import Correlation, Slot
-from amint_mpc.mpc.dense.ranges import DW2_IN_RANGE, dw2_masks
-from amint_mpc.mpc.dense.step import W1_MASK, Optimizer, TrainingStep, Updates
-from amint_mpc.mpc.protocols.momentum import VelocityMasks, decayed_velocity
+from amint_mpc.mpc.dense.step import Optimizer, TrainingStep, Updates
 from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds, Opened, side_by_side
 from amint_mpc.mpc.protocols.truncate import TruncationMasks, truncated
 from amint_mpc.mpc.ring import fixed_point as fp
@@ -29,7 +27,7 @@ B2_VELOCITY_BITS = fp.G_BITS + MAX_SHIFT  # as many as its gradient has: more wo
 
 DY = Slot("dy", TruncationMasks)
 DW2 = Slot("dw2", TruncationMasks)
-W1_VELOCITY = Slot("velocity of w1", VelocityMasks)
+W1_VELOCITY = Slot("velocity of w1", TruncationMasks)
 VELOCITY = Slot("velocity", TruncationMasks)
 AGAIN = Slot("again", TruncationMasks)
 FINER_DW2 = Slot("dw2 for the velocity", TruncationMasks)
@@ -59,7 +57,6 @@ class GradientDescent:
         return {
             DY.name: TruncationMasks((rows, hidden), fp.DY_BITS + self.shift - fp.UPDATE_BITS),
             DW2.name: TruncationMasks((blocks(rows), hidden), fp.DW2_BITS + self.shift - fp.W2_BITS),
-            DW2_IN_RANGE.name: dw2_masks(rows, hidden, DW2.mask("r")),
         }
 
     def reach(self, rows: int) -> float:
@@ -77,7 +74,7 @@ class DescentUpdates:
     def __init__(self, rate: GradientDescent) -> None:
         self._rate = rate
 
-    def begin(self, step: TrainingStep) -> None:
+    def begin(self, step: TrainingStep, w1: Tensor) -> None:
         """See `Updates.begin`."""
 
     def scale_rows(self, step: TrainingStep, dy: Tensor, d: Opened) -> InRounds[Tensor]:
@@ -87,7 +84,7 @@ class DescentUpdates:
     def scale_output(self, step: TrainingStep, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
         """See `Updates.scale_output`. dw2 is multiplied by a after its truncation, which has no more room."""
         a, k = self._rate.numerator, self._rate.shift
-        of_w2 = yield from truncated(step.rounds, *step.dealt(DW2), dw2, step.dw2)
+        of_w2 = yield from truncated(step.rounds, *step.dealt(DW2), dw2)
         return of_w2.sum(dim=0) * a, g.sum() * (a << (fp.Z_BITS - fp.G_BITS - k))
 
     def drift(self, step: TrainingStep) -> Tensor | None:
@@ -122,7 +119,7 @@ class Momentum(GradientDescent):
         """See `Optimizer.masks`. The first step has no velocity: its masks are dealt like all others, and not used."""
         return {
             **super().masks(rows, inputs, hidden, number),
-            W1_VELOCITY.name: VelocityMasks((inputs, hidden), *self.again, W1_MASK),
+            W1_VELOCITY.name: TruncationMasks((inputs, hidden), self.again[1]),
             VELOCITY.name: TruncationMasks((hidden + 1,), self.again[1]),
             AGAIN.name: TruncationMasks((hidden,), self.again[1] + VELOCITY_BITS - fp.W2_BITS),
             FINER_DW2.name: TruncationMasks((blocks(rows), hidden), fp.DW2_BITS + self.shift - VELOCITY_BITS),
@@ -136,25 +133,32 @@ class Momentum(GradientDescent):
 class MomentumUpdates(DescentUpdates):
     """See `Updates`.
 
-    w1 (with b1): from the openings of two steps (protocols/momentum.py). w2 and b2, h + 1 values, have a velocity of
-    their own on shares, with more bits, so that what is lost in rounding w2 is not taken again. mu of it is truncated
-     beside exchange 1, for the velocity and, once more, for w2; so is the gradient beside exchange 8.
+    mu times the velocities is truncated beside exchange 1. That of w1 (with b1) is the difference of its shares in two
+    steps. w2 and b2, h + 1 values, have a velocity of their own on shares, with more bits, so that what is lost in
+    rounding w2 is not taken again: mu of it is truncated for the velocity and, once more, for w2; so is the gradient
+    beside exchange 8.
     """
 
     def __init__(self, rate: Momentum) -> None:
         super().__init__(rate)
         self._mu = rate.again[0]
         self.velocity: Tensor | None = None  # share, of w2 and b2, [h + 1]
-        self._w1: Tensor | None = None  # w1 - R as the step before opened it
+        self._w1: Tensor | None = None  # share, as it was one step ago
+        self._moving = False  # or these are truncations of nothing
+        self._drift: Concurrent[Tensor]
         self._decayed: Concurrent[Tensor]
         self._again: Concurrent[Tensor]
 
-    def begin(self, step: TrainingStep) -> None:
+    def begin(self, step: TrainingStep, w1: Tensor) -> None:
         """See `Updates.begin`."""
-        masks, material = step.dealt(VELOCITY)
-        last = torch.zeros(masks.shape, dtype=torch.int64) if self.velocity is None else self.velocity
-        self._decayed = step.rounds.start(truncated(step.rounds, masks, material, last * self._mu))
-        self._again = step.rounds.start(truncated(step.rounds, *step.dealt(AGAIN), last[:-1] * self._mu))
+        self._moving = self._w1 is not None
+        moved = torch.zeros_like(w1) if self._w1 is None else w1 - self._w1
+        last = torch.zeros(step.dealt(VELOCITY)[0].shape, dtype=torch.int64) if self.velocity is None else self.velocity
+        self._w1 = w1
+        self._drift, self._decayed, self._again = (
+            step.rounds.start(truncated(step.rounds, *step.dealt(slot), value * self._mu))
+            for slot, value in ((W1_VELOCITY, moved), (VELOCITY, last), (AGAIN, last[:-1]))
+        )
 
     def scale_output(self, step: TrainingStep, dw2: Tensor, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
         """See `Updates.scale_output`: the velocities take the place of the gradients."""
@@ -162,15 +166,14 @@ class MomentumUpdates(DescentUpdates):
         finer = truncated(step.rounds, *step.dealt(FINER_DW2), dw2)
         fine_w2, (of_w2, _) = yield from side_by_side(finer, super().scale_output(step, dw2, g))
         of_b2 = g.sum() * (a << (B2_VELOCITY_BITS - fp.G_BITS - k))
-        self.velocity = self._decayed.result + torch.cat([fine_w2.sum(dim=0) * a, of_b2[None]])
-        return of_w2 + self._again.result, self.velocity[-1] << (fp.Z_BITS - B2_VELOCITY_BITS)
+        self.velocity = torch.cat([fine_w2.sum(dim=0) * a, of_b2[None]])
+        if self._moving:
+            self.velocity, of_w2 = self.velocity + self._decayed.result, of_w2 + self._again.result
+        return of_w2, self.velocity[-1] << (fp.Z_BITS - B2_VELOCITY_BITS)
 
     def drift(self, step: TrainingStep) -> Tensor | None:
         """See `Updates.drift`."""
-        masks, material = step.dealt(W1_VELOCITY)
-        now, before = step.w1.value, self._w1
-        self._w1 = now
-        return None if before is None else decayed_velocity(masks, material, now, before, step.rounds.party)
+        return self._drift.result if self._moving else None
 
 
 def plain_descent(optimizer: Optimizer, head: str) -> GradientDescent:

@@ -203,7 +203,7 @@ class SecureHead:
         plan = train_plan(*sizes, self._optimizer, self._trained, self._revealed, standing)
         step = TrainingStep(self._rounds, plan, self._begin(plan), self._updates, open_gradient, self._noise)
         self._watch(step)
-        self._updates.begin(step)
+        self._updates.begin(step, module.w1.share)
         module.train()
         z = module(features, step)
         z.backward(binary_cross_entropy_gradient(z, targets, step))
@@ -274,7 +274,8 @@ class SecureHead:
         """Start what tests, beside the layers, that everything is in its range."""
         self._rounds.start(watch_pending(self._rounds, self._pending))
         self._pending = nothing_pending()
-        self._rounds.start(watch(step, self._ready().b2.share))
+        module = self._ready()
+        self._rounds.start(watch(step, module.w1.share, module.b2.share))
 
     def _settle(self) -> None:
         """Before weights are opened, the auditor looks at a test that no step has taken along."""

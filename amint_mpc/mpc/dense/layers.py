@@ -17,7 +17,7 @@ from torch import Tensor
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation
 from amint_mpc.mpc.crypten_compat import crypten
-from amint_mpc.mpc.dense.ranges import watch_logits, watching
+from amint_mpc.mpc.dense.ranges import open_dw2, watch_logits, watching
 from amint_mpc.mpc.dense.step import LINEAR, RELU, SIGMOID, Optimizer, Step, TrainingStep
 from amint_mpc.mpc.protocols import linear, relu
 from amint_mpc.mpc.protocols.linear import TABLE, Combination, LinearMasks, TableMasks
@@ -122,6 +122,7 @@ class ReluDot(crypten.gradients.AutogradFunction):  # type: ignore[misc,name-def
         step: TrainingStep
         layer, step = ctx.saved_tensors
         dy, dw2 = step.rounds.run(relu.backward(step.rounds, layer, g.share))
+        open_dw2(step, dw2)
         # begun here, goes on beside the layer below, and is read after the backward pass
         step.output = step.rounds.start(step.updates.scale_output(step, dw2, g.share))
         return shared(dy, fp.DY_BITS), step.output, step.output  # CrypTen keeps the last two without looking at them
@@ -130,8 +131,8 @@ class ReluDot(crypten.gradients.AutogradFunction):  # type: ignore[misc,name-def
 def binary_cross_entropy_gradient(z: Any, targets: Tensor, step: Step) -> Any:
     """sigmoid(z) - y as shares; the loss value itself is not computed. targets: [n] of 0 and 1, public."""
     _, material = step.dealt(SIGMOID)
-    step.rounds.start(watch_logits(step))
-    g = step.rounds.run(sigmoid(step.rounds, material, z.share, step.z))
+    step.rounds.start(watch_logits(step, z.share))
+    g = step.rounds.run(sigmoid(step.rounds, material, z.share))
     if step.rounds.party == DEVELOPER:
         g = g - (targets.long() << fp.G_BITS)
     return shared(g, fp.G_BITS)

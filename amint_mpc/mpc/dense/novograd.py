@@ -3,8 +3,9 @@
     exchange 1, 2  w1 and w2 are opened under masks: how far they moved in the last step
              3-6   beside the layers: the rates s1 and s2 from that (protocols/novograd.py), then opened under masks
              3-4   that both moves are no longer than the rates can be made from (protocols/ranges.py): their squares
-                   below a fourth of `Window.norm_limit`, at most half of it. The weights before and after are in their
-                   ranges (ranges.py), so that the square, of w1's rounded, cannot wrap around to a small number
+                   below a fourth of `Window.norm_limit`, at most half of it. That the square of w1's, rounded, cannot
+                   wrap around to a small number follows from sums of it with random signs (protocols/signed_sums.py),
+                   which are limited, too; those of weights in their ranges (ranges.py) cannot
              8     beside dY - S: dw2 under truncation masks, db2 under a mask; so s2 dw2 and s2 db2 are there
              9     s1 dY and s2 dw2 under truncation masks; beside them the input gradient
              10    s1 dY - T, to the developer alone
@@ -22,16 +23,19 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import UsageError
-from amint_mpc.limits import MAX_BETA, MAX_STEP, MIN_BETA, MIN_STEP, SQUARES_LIMIT, blocks, weight_squares
+from amint_mpc.limits import MAX_BETA, MAX_STEP, MIN_BETA, MIN_STEP, SIGNED_SUMS_LIMIT, blocks
+from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation, Slot
 from amint_mpc.mpc.dense.descent import DY
-from amint_mpc.mpc.dense.ranges import DW2_IN_RANGE, dw2_masks
+from amint_mpc.mpc.dense.ranges import window_of
 from amint_mpc.mpc.dense.step import LINEAR, W1_MASK, W2_MASK, TrainingStep, Updates
-from amint_mpc.mpc.protocols import novograd, ranges, truncate
+from amint_mpc.mpc.protocols import novograd, opened_truncation, ranges
 from amint_mpc.mpc.protocols.novograd import RATE_BITS, RateMasks
-from amint_mpc.mpc.protocols.ranges import Checks, RangeMasks, Windows, value_squares
+from amint_mpc.mpc.protocols.ranges import SUMS, Checks, RangeMasks, Windows
 from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds, Opened, side_by_side
 from amint_mpc.mpc.protocols.scale import ScaledTruncationMasks, ScalingMasks, scaled, scaled_truncation
+from amint_mpc.mpc.protocols.signed_sums import COLUMN, WHOLE, signed_sums
+from amint_mpc.mpc.protocols.squares import value_squares
 from amint_mpc.mpc.protocols.truncate import TruncationMasks, truncated
 from amint_mpc.mpc.ring import fixed_point as fp
 
@@ -82,35 +86,44 @@ class NovoGrad:
         beta, shifts = novograd.beta(self.beta2, number), self._shifts(inputs, hidden)
         return {
             RATES.name: RateMasks(self.learning_rate, beta, (W1_MASK, W2_MASK), shifts),
-            MOVES.name: RangeMasks((len(shifts),), self._windows(shifts)),
+            MOVES.name: RangeMasks((SUMS + len(shifts),), self._windows(shifts)),
             SCALE_DY.name: ScalingMasks((rows, hidden), FACTORS, 0, LINEAR.mask("s")),
             SCALE_DW2.name: ScaledTruncationMasks((blocks(rows), hidden), fp.DW2_BITS - OUTPUT_BITS, FACTORS, 1),
-            DW2_IN_RANGE.name: dw2_masks(rows, hidden, SCALE_DW2.mask("r")),
             SCALE_DB2.name: ScalingMasks((), FACTORS, 1),
             DY.name: TruncationMasks((rows, hidden), fp.DY_BITS + RATE_BITS - fp.UPDATE_BITS),
             W2_STEP.name: TruncationMasks((blocks(rows), hidden), STEP_BITS - fp.W2_BITS),
         }
 
+    @property
+    def _sums_limit(self) -> float:
+        """Of sums of w1's move with random signs: about eight times the longest move."""
+        return 2.0 ** math.floor(3 + math.log2(novograd.Window(self.learning_rate).norm_limit) / 2)
+
     def _shifts(self, inputs: int, hidden: int) -> tuple[int, int]:
-        """How w1 and w2 are rounded before they are squared.
+        """How the moves of w1 and w2 are rounded before they are squared.
 
         Raises:
-            UsageError: so roughly that a step could look shorter than it is.
+            UsageError: so roughly that a step could look shorter than it is, or sums of one go around the ring.
         """
-        row, _ = weight_squares(inputs - 1, hidden)
-        longest = 4 * (2.5 * row * inputs + 2.5 * SQUARES_LIMIT)
-        w1_bits = min(MOVE_BITS, math.floor(65 - fp.W1_BITS - math.log2(longest)))
         limit = novograd.Window(self.learning_rate).norm_limit
-        if not (limit / 2) ** 0.5 + 2 * 2.0**-w1_bits * (inputs * hidden) ** 0.5 < limit**0.5:
+        longest = 2 * WHOLE * self._sums_limit  # twice: each number is rounded
+        w1_bits = min(MOVE_BITS, math.floor(65 - fp.W1_BITS - math.log2(longest**2 + limit)))
+        rounding = 2 * 2.0**-w1_bits * (inputs * hidden) ** 0.5
+        room = 2.0 ** min(33, window_of(self._sums_limit, 0) + 32) - 3 * self._sums_limit
+        if (
+            not (limit / 2) ** 0.5 + rounding < limit**0.5
+            or 2 * hidden * inputs**0.5 * COLUMN * SIGNED_SUMS_LIMIT >= room
+        ):
             raise UsageError(
                 "steps of NovoGrad are too short for a head of so many weights", "Raise head.learning_rate"
             )
         return fp.W1_BITS - w1_bits, 0
 
     def _windows(self, shifts: tuple[int, int]) -> Windows:
-        """Of the squares, each with the ring filled from above."""
+        """Of the sums, and of the squares, each with the ring filled from above."""
         limit = round(math.log2(novograd.Window(self.learning_rate).norm_limit)) - 2
-        return tuple((1, 2 * (bits - s) + max(0, s - 1) + limit) for bits, s in zip(WEIGHT_BITS, shifts, strict=True))
+        squares = ((1, 2 * (bits - s) + max(0, s - 1) + limit) for bits, s in zip(WEIGHT_BITS, shifts, strict=True))
+        return (SUMS, window_of(self._sums_limit, fp.W1_BITS)), *squares
 
     def reach(self, rows: int) -> float:
         """See `Optimizer.reach`: s is at most 1."""
@@ -129,7 +142,7 @@ class NovoGradUpdates:
         self._before: list[tuple[Tensor, Tensor]] = []  # of each layer: its opened W - R, and the share of R
         self._rates: Concurrent[Tensor]
 
-    def begin(self, step: TrainingStep) -> None:
+    def begin(self, step: TrainingStep, w1: Tensor) -> None:
         """See `Updates.begin`."""
         self._rates = step.rounds.start(self._next_rates(step))
 
@@ -137,19 +150,20 @@ class NovoGradUpdates:
         """s1 and s2 under the masks sigma, [2]. Exchanges 1 to 6."""
         yield  # w1 - R
         yield  # w2 - rho
-        party, moves, octaves, coarse = step.rounds.party, None, self.octaves, torch.zeros(2, dtype=torch.int64)
+        party, moves, octaves = step.rounds.party, None, self.octaves
+        lengths = torch.zeros(SUMS + 2, dtype=torch.int64)
         now = [(step.w1.value, step.mask(W1_MASK)), (step.w2.value, step.mask(W2_MASK))]
         if self._before:
             moves = [
                 novograd.squared_move(opened, opened_before, mask, mask_before, party)
                 for (opened, mask), (opened_before, mask_before) in zip(now, self._before, strict=True)
             ]
-            coarse = _coarse_squares(step, now, self._before)
+            lengths = torch.cat([_sums(now[0], self._before[0], party), _coarse_squares(step, now, self._before)])
         self._before = [(opened, mask.clone()) for opened, mask in now]  # no view of all masks of the step
         if octaves is None:
             octaves = novograd.first_octaves(len(now), party)
         following = novograd.next_rates(step.rounds, *step.dealt(RATES), moves, WEIGHT_BITS, octaves)
-        (rates, self.octaves), _ = yield from side_by_side(following, _watch_moves(step, coarse))
+        (rates, self.octaves), _ = yield from side_by_side(following, _watch_moves(step, lengths))
         return rates
 
     def scale_rows(self, step: TrainingStep, dy: Tensor, d: Opened) -> InRounds[Tensor]:
@@ -163,7 +177,7 @@ class NovoGradUpdates:
         """See `Updates.scale_output`."""
         rounds, party = step.rounds, step.rounds.party
         (masks, of_dw2), (_, of_db2) = step.dealt(SCALE_DW2), step.dealt(SCALE_DB2)
-        c, d = rounds.open(truncate.mask(dw2, of_dw2, party), step.dw2), rounds.open(g.sum() - of_db2["s"])
+        c, d = rounds.open(opened_truncation.mask(dw2, of_dw2, party)), rounds.open(g.sum() - of_db2["s"])
         yield
         factor, sigma = self._rate(step, 1)
         moved = scaled_truncation(factor, sigma, c.value, of_dw2, masks.bits, party)
@@ -178,6 +192,13 @@ class NovoGradUpdates:
     def drift(self, step: TrainingStep) -> Tensor | None:
         """See `Updates.drift`."""
         return None
+
+
+def _sums(now: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor], party: int) -> Tensor:
+    """This party's share of sums of w1's move. Args: as `_coarse_squares`."""
+    (c, mask), (c_before, mask_before) = now, before
+    public = c - c_before if party == DEVELOPER else 0
+    return signed_sums(mask - mask_before + public, c, b"moves")
 
 
 def _coarse_squares(
@@ -196,14 +217,17 @@ def _coarse_squares(
     return (torch.stack(found) + material["coarse"]) << torch.tensor([max(0, shift - 1) for shift in masks.shifts])
 
 
-def _watch_moves(step: TrainingStep, squares: Tensor) -> InRounds[None]:
-    """The test in exchanges 3 and 4.
+def _watch_moves(step: TrainingStep, lengths: Tensor) -> InRounds[None]:
+    """The test in exchanges 3 and 4. lengths: share of the sums, and of the squares.
 
     Raises:
         ProtocolError: a step was too long; the same at both parties.
     """
     (masks, material), tests = step.dealt(MOVES), Checks(step.rounds)
-    opened = step.rounds.open(squares + material["r"])
+    if step.rounds.party == DEVELOPER:
+        assert not isinstance(masks.window, int)
+        lengths[:SUMS] += 1 << masks.window[0][1] - 1  # so that none within the limit is negative
+    opened = step.rounds.open(lengths + material["r"])
     yield
     found = ranges.excess(masks, material, opened.value, 0, step.rounds.party)
     tests.post("a step of NovoGrad", found, opened.value)

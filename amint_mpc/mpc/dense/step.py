@@ -32,8 +32,8 @@ class Step:
         plan: of the step. material: this party's part of it.
 
     Attributes:
-        w1, w2, y, z: the weights, the hidden values and the logits under their masks; w1 is there after exchange 1, w2
-            and y after exchange 2, z, when the head is trained, after exchange 5.
+        w1, w2, y: the weights and the hidden values under their masks; w1 is there after exchange 1, w2 and y after
+            exchange 2.
     """
 
     rounds: Rounds
@@ -42,7 +42,6 @@ class Step:
     w1: Opened = field(default_factory=Opened, init=False)
     w2: Opened = field(default_factory=Opened, init=False)
     y: Opened = field(default_factory=Opened, init=False)
-    z: Opened = field(default_factory=Opened, init=False)
 
     def dealt(self, slot: Slot[C]) -> tuple[C, Material]:
         """A correlation of the plan, and this party's part of it."""
@@ -66,7 +65,7 @@ class TrainingStep(Step):
 
     Attributes:
         output: how far w2 and b2 move; begun by the upper layer, it goes on in the rounds of the lower one.
-        dw2: under the mask of its truncation, [blocks, h]; it is there after exchange 8.
+        dw2: under the mask of its test, [blocks, h]; it is there after exchange 8.
     """
 
     updates: Updates
@@ -79,8 +78,8 @@ class TrainingStep(Step):
 class Updates(Protocol):
     """An optimizer at work: one party's side, and what it has to remember from step to step."""
 
-    def begin(self, step: TrainingStep) -> None:
-        """Called before the first round: start what goes on beside the layers."""
+    def begin(self, step: TrainingStep, w1: Tensor) -> None:
+        """Called before the first round: start what goes on beside the layers. w1: share, [f, h]."""
 
     def scale_rows(self, step: TrainingStep, dy: Tensor, d: Opened) -> InRounds[Tensor]:
         """rate * dY [n, h], UPDATE_BITS. Begins before the round that opens dY - S.
@@ -94,7 +93,7 @@ class Updates(Protocol):
         """rate * dw2 [h], W2_BITS, and rate * db2 [], Z_BITS. Begins before the round that opens dY - S.
 
         Args:
-            dw2: of each block of rows [blocks, h], DW2_BITS; opened under its truncation mask into step.dw2.
+            dw2: of each block of rows [blocks, h], DW2_BITS.
             g: [n], G_BITS.
         """
         ...

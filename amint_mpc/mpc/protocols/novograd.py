@@ -39,8 +39,8 @@ from torch import Tensor
 from amint_mpc.limits import CLIP, MAX_OCTAVES, SEARCH, SEARCH_BETA, START_OCTAVES
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
-from amint_mpc.mpc.protocols.ranges import mask_squares
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.protocols.squares import mask_squares
 from amint_mpc.mpc.ring.fixed_point import W1_BITS
 from amint_mpc.mpc.ring.products import logical_shift
 
@@ -125,7 +125,7 @@ class RateMasks:
     Args:
         learning_rate: lr. beta: of this step.
         masks: of each layer, where R stands in the plan.
-        shifts: of each layer, for `coarse`: the same squares of numbers that are rounded to 2^shift (ranges.py);
+        shifts: of each layer, for `coarse`: the same squares of numbers that are rounded to 2^shift (squares.py);
             none: not at all.
     """
 

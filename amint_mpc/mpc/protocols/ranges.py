@@ -23,12 +23,8 @@ Edge cases
     A party that leaves the protocol can spoil the sums, as everything else; this is no defence against it.
 
 Who learns what: both learn the sums. They are 0; only in a run that ends here do they say something of the values.
-
-Squares: sums of the squares of many values, from the openings of these (`value_squares`). Each party rounds its own
-share of r down to a multiple of u, so that the dealer has to deal the sums of the squares of the masks alone. Each
-value counts as one that is less than 2 u away from it.
 Rounds: 1 beyond the opening of y. Bytes, each party: 200 for [n, h] in 16 bits, 192 for [n] in 32; dealer 4 or 8 an
-entry, and 8 for a sum of squares.
+entry.
 """
 
 from __future__ import annotations
@@ -123,17 +119,22 @@ def excess(masks: RangeMasks, material: Material, opened: Tensor, added: Tensor 
     return share.add_(masks.lifted(high * high - high)) if party == DEVELOPER else share
 
 
+def coins(purpose: bytes, opened: Tensor, count: int) -> Tensor:
+    """[count] uint8 of 0 and 1 that nobody knows before the opening. opened: its first 512 bytes are enough."""
+    seed = opened.reshape(-1)[:64].contiguous().numpy().tobytes()
+    drawn = np.frombuffer(hashlib.shake_256(purpose + seed).digest(-(-count // 8)), np.uint8)
+    return torch.from_numpy(np.unpackbits(drawn, count=count))
+
+
 def subset_sums(values: Tensor, opened: Tensor) -> Tensor:
     """Step 3, before it is sent. [SUMS] or [VECTOR_SUMS] words.
 
     Args:
-        values: [n, h] or [n], of `excess`. opened: c, which says what subsets; its first 512 bytes are enough of it.
+        values: [n, h] or [n], of `excess`. opened: c, which says what subsets (`coins`).
     """
     count = SUMS if values.dim() == 2 else VECTOR_SUMS
     sizes = [count * size for size in values.shape]
-    seed = opened.reshape(-1)[:64].contiguous().numpy().tobytes()
-    coins = np.frombuffer(hashlib.shake_256(b"amint-mpc ranges" + seed).digest(-(-sum(sizes) // 8)), np.uint8)
-    bits = torch.from_numpy(np.unpackbits(coins, count=sum(sizes))).double()  # sums of words in float64 are exact
+    bits = coins(b"amint-mpc ranges", opened, sum(sizes)).double()  # sums of words in float64 are exact
     rows = bits[: sizes[0]].view(count, -1)
     sums = (rows @ values.double()).long().to(values.dtype)
     if values.dim() == 2:
@@ -177,29 +178,3 @@ class Checks:
 def beyond(name: str) -> ProtocolError:
     """The error for a value that has left its range. name: of it, with an article, and its limit."""
     return ProtocolError(f"{name} of the head left the range in which the secure head is exact", HINT)
-
-
-# ------------------------------------------------------------------------------------------------ sums of squares
-
-
-def mask_squares(developer: Tensor, auditor: Tensor, shift: int) -> Tensor:
-    """The dealer's: squares of the coarse masks of both, entry by entry. u = 2^shift units."""
-    own = (developer >> shift) + (auditor >> shift)
-    return own * own
-
-
-def value_squares(opened: Tensor, mask: Tensor, shift: int, sign: int, party: int) -> Tensor:
-    """This party's share of the squares of coarse values less those of their masks, entry by entry.
-
-    Right modulo 2^(65-shift); with the dealt squares it is the square of an integer less than 2 from y / 2^shift.
-
-    Args:
-        opened: c. mask: this party's share of r. sign: y = c + r (1) or y = c - r (-1).
-    """
-    public = opened >> shift
-    if sign > 0 and shift:
-        public.add_(1)  # three numbers are rounded down
-    share = (mask >> shift).mul_(2 * sign)
-    if party == DEVELOPER:
-        share.add_(public)
-    return share.mul_(public)

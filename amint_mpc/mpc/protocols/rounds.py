@@ -8,8 +8,9 @@ that its body reads as the numbered steps of its docstring. `yield from` puts pr
 every exchange that another one causes, until it ends; whoever keeps its handle then reads the result. So the layers of
 the head each run a protocol of their own, in rounds that are shared with what goes on beside them.
 
-All that was posted since the last exchange travels in one frame each way, in the order in which it was posted. After an
-exchange, protocols that were started go on first, in the order of their starts.
+All that was posted since the last exchange travels in one frame each way, in the order in which it was posted; in
+more frames, if it is more tensors than one has room for. After an exchange, protocols that were started go on first, in
+the order of their starts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.frames import MAX_TENSORS
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -166,14 +168,15 @@ class Rounds:
         self._round += 1
         outgoing, incoming = self._outgoing, self._incoming
         self._outgoing, self._incoming = [], []
-        if outgoing:
-            self.channel.send(tag, self._step, *outgoing)
+        for start in range(0, len(outgoing), MAX_TENSORS):
+            self.channel.send(tag, self._step, *outgoing[start : start + MAX_TENSORS])
         while self._meanwhile:
             computed, work = self._meanwhile.pop(0)
             computed.put(work())
-        if incoming:
-            received = self.channel.receive(tag, self._step, *(spec for _, _, _, spec in incoming))
-            for (opened, share, rule, _), theirs in zip(incoming, received, strict=True):
+        for start in range(0, len(incoming), MAX_TENSORS):
+            part = incoming[start : start + MAX_TENSORS]
+            received = self.channel.receive(tag, self._step, *(spec for _, _, _, spec in part))
+            for (opened, share, rule, _), theirs in zip(part, received, strict=True):
                 if share is None:
                     opened.put(theirs)
                 else:

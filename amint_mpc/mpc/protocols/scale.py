@@ -6,10 +6,10 @@ which other protocols open s and x anyway (`MaskRef`).
 Steps
     1. e = s - sigma, for a scalar s, and d = x - S are open.
     2. s x = e d + e S + sigma d + sigma S; the dealer's shares of sigma S complete it.
-    With a truncation (truncate.py) c = x + 2^62 + r is open in place of d. x >> f is a public number less q, plus a
+    With a truncation (opened_truncation.py) c = x + 2^62 + r is open in place of d. x >> f is a public number less q, plus a
     public number times m: the dealer's shares of sigma q and sigma m complete its product with s in the same way.
 Who learns what: e and d, or c, all uniform.
-Exact: in the ring; x >> f as in truncate.py. The scale is the sum of the scales of s and of x or x >> f.
+Exact: in the ring; x >> f as in opened_truncation.py. The scale is the sum of the scales of s and of x or x >> f.
 Rounds: none beyond those that open e and d or c. Dealer: 8 bytes an entry of x; 16 beside those of the truncation.
 """
 
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, MaskRef, Material
-from amint_mpc.mpc.protocols import truncate
-from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from amint_mpc.mpc.protocols import opened_truncation
+from amint_mpc.mpc.protocols.opened_truncation import OpenedTruncationMasks
 from amint_mpc.mpc.ring.products import logical_shift
 
 
@@ -85,8 +85,8 @@ class ScaledTruncationMasks:
         return {"sigma": self.factor}
 
     @property
-    def _truncation(self) -> TruncationMasks:
-        return TruncationMasks(self.shape, self.bits)
+    def _truncation(self) -> OpenedTruncationMasks:
+        return OpenedTruncationMasks(self.shape, self.bits)
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -107,9 +107,9 @@ def scaled_truncation(
     """This party's share of s (x >> bits).
 
     Args:
-        factor, sigma: as in `scaled`. opened: c, posted as `truncate.mask` says.
+        factor, sigma: as in `scaled`. opened: c, posted as `opened_truncation.mask` says.
     """
     public = logical_shift(opened, bits) - (1 << (62 - bits))
     wraps = (~(opened >> 63) & 1) << (64 - bits)
     of_sigma = sigma * public - material["sigma_q"] + wraps * material["sigma_m"]
-    return of_sigma.add_(truncate.finish(opened, material, bits, party).mul_(factor))
+    return of_sigma.add_(opened_truncation.finish(opened, material, bits, party).mul_(factor))

@@ -13,6 +13,7 @@ this.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from amint_mpc.mpc.ring import native
 from amint_mpc.mpc.ring.fixed_point import Y_BITS
 
-LOW_BIT = Y_BITS - 14
+LOW_BIT = Y_BITS - 12
 UPPER = 5  # chunks above the lowest
 INPUTS = 10
 """Of the gate, by bit: E 0, lt4 1, eq4 2, lt3 3, eq3 4, lt2 5, eq2 6, lt1 7, eq1 8, lt0 9."""
@@ -64,7 +65,7 @@ def _gate_tables() -> tuple[Tensor, Tensor]:
     return words[0], words[1]
 
 
-_BETWEEN, _TOP, _LOWEST = _chunk_tables()
+BETWEEN, TOP, LOWEST = _chunk_tables()
 _COUNTS, _ONES = _gate_tables()
 
 
@@ -74,10 +75,10 @@ def tables(r: Tensor) -> tuple[Tensor, Tensor]:
     if native.USED:
         table = torch.empty(UPPER, *r.shape, dtype=torch.int32)
         lowest = torch.empty(r.shape, dtype=torch.int16)
-        native.call("sign_tables", r, r.numel(), LOW_BIT, _BETWEEN, _TOP, _LOWEST, table, lowest)
+        native.call("sign_tables", r, r.numel(), LOW_BIT, BETWEEN, TOP, LOWEST, table, lowest)
         return table, lowest
     chunks = _chunks(r).long()
-    return torch.cat([_BETWEEN[chunks[1:-1]], _TOP[chunks[-1:]]]), _LOWEST[chunks[0]]
+    return torch.cat([BETWEEN[chunks[1:-1]], TOP[chunks[-1:]]]), LOWEST[chunks[0]]
 
 
 def mask_products(mask: Tensor) -> Tensor:
@@ -125,13 +126,13 @@ def gate_output(opened: Tensor, words: Tensor) -> Tensor:
 
 
 def pack(bits: Tensor) -> Tensor:
-    """Bits [n, h] uint8, eight to a byte, the first one highest."""
+    """Bits, uint8 of any shape, eight to a byte, the first one highest."""
     return torch.from_numpy(np.packbits(bits.numpy(), axis=None))
 
 
-def unpack(packed: Tensor, shape: tuple[int, int]) -> Tensor:
+def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The bits of `pack`, as bool."""
-    bits: Tensor = torch.from_numpy(np.unpackbits(packed.numpy(), count=shape[0] * shape[1]))
+    bits: Tensor = torch.from_numpy(np.unpackbits(packed.numpy(), count=prod(shape)))
     return bits.bool().reshape(shape)
 
 

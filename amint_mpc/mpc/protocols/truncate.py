@@ -1,38 +1,40 @@
-"""Truncation of a shared value by one opening, with an error that is never large.
+"""Truncation of a shared value whose size is limited: one masked bit of each share tells whether the shares wrap.
 
-Escudero, Ghosh, Keller, Rachuri, Scholl: "Improved primitives for MPC over mixed arithmetic-binary circuits"
-(CRYPTO 2020), section 5, for the ring Z_2^64.
+Sources: a known sign makes wrapping cheap to find (SIRNN, Rathee et al. 2021, "MSB-to-wrap"; Cheetah, Huang et al.
+2022); the product of two masked bits after Beaver 1991.
 
-1. The dealer shares r, q = r >> f (logical shift) and m = msb(r) for a uniform r that nobody knows.
-2. Both open c = x + 2^62 + r. It is uniform, so nobody learns anything.
-3. x' = x + 2^62 lies in [0, 2^63), so c wrapped around 2^64 exactly if msb(r) = 1 and msb(c) = 0. With u = 1 - msb(c):
+Steps
+    1. x' = x + 2^62 lies in [0, 2^63) and is shared as s0 + s1, so the shares wrap around 2^64 exactly if the top bit
+       of s0 or that of s1 is 1. The developer sends its one xor alpha, the auditor its own xor beta, random bits.
+    2. with the two masked bits a, b and shares of alpha beta each party has its share of
+       wrap = top(s0) + top(s1) - top(s0) top(s1), and with logical shifts
 
-       x >> f  =  (c >> f) - q + 2^(64-f) u m - 2^(62-f)    + (0 or 1)
+       x >> f  =  (s0 >> f) + (s1 >> f) + 1 - 2^(64-f) wrap - 2^(62-f)    - (0 or 1)
 
-   The error is one unit if the low f bits of c are below those of r, which happens with probability
-   (x mod 2^f) / 2^f: the result is unbiased.
-
-Guarantees
-    exact: for -2^62 <= x < 2^62 the result is floor(x / 2^f) or that plus one. Outside it is garbage.
-    hiding: c is the only value opened, and it is uniform.
-
-Cost: one round; 8 bytes an element from each party; 8 + 2, 4 or 8 bytes an element from the dealer.
+       where the last term is the carry of the low bits of the shares, which is left out.
+Who learns what: the auditor a, the developer b, both uniform.
+Exact: for -2^62 <= x < 2^62 the result is floor(x / 2^f) or that plus one; outside it is garbage. As far as the low
+bits of the shares are uniform, it is x / 2^f + 2^-f on average.
+Rounds: 1. Bytes for n entries, each party: n / 8; dealer 2, 4 or 8 n.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
-from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
-from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.protocols.sign import pack, unpack
 from amint_mpc.mpc.ring.products import logical_shift
 
 OFFSET = 1 << 62
+_MASKS = "alpha", "beta"
 
 
 @dataclass(frozen=True)
@@ -52,49 +54,58 @@ class TruncationMasks:
             raise ValueError(f"a truncation drops 1 to 62 bits, not {self.bits}")
 
     @property
+    def packed(self) -> tuple[int, ...]:
+        """Shape of a bit of each entry, eight to a byte."""
+        return (-(-prod(self.shape) // 8),)
+
+    @property
     def fields(self) -> Mapping[str, Field]:
-        """r; q = r >> bits; m = msb(r), as wide as its use needs: 2^(64-f) m depends on m mod 2^f alone."""
+        """alpha, beta, and their product, as wide as its use needs: 2^(64-f) times it depends on its low f bits alone."""
         narrow = torch.int16 if self.bits <= 16 else torch.int32 if self.bits <= 32 else torch.int64
         return {
-            "r": Field(self.shape),
-            "q": Field(self.shape, corrected=True),
-            "m": Field(self.shape, narrow, corrected=True),
+            "alpha": Field(self.packed, torch.uint8, holders=(DEVELOPER,)),
+            "beta": Field(self.packed, torch.uint8, holders=(AUDITOR,)),
+            "product": Field(self.shape, narrow, corrected=True),
         }
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
-        r = developer["r"] + auditor["r"]
-        m = (r < 0).to(auditor["m"].dtype)
-        return {"q": logical_shift(r, self.bits) - auditor["q"], "m": m - auditor["m"]}
+        both = unpack(developer["alpha"] & auditor["beta"], self.shape).to(auditor["product"].dtype)
+        return {"product": both - auditor["product"]}
 
 
-def mask(x: Tensor, material: Material, party: int) -> Tensor:
-    """This party's share of c = x + 2^62 + r, to be opened.
-
-    Args:
-        x: share, int64.
-    """
-    masked = x + material["r"]
-    return masked.add_(OFFSET) if party == DEVELOPER else masked
+def masked_signs(x: Tensor, material: Material, party: int) -> Tensor:
+    """Step 1: what this party sends, packed bits. x: its share, int64."""
+    return pack((_shifted(x, party) < 0).to(torch.uint8)) ^ material[_MASKS[party]]
 
 
-def finish(opened: Tensor, material: Material, bits: int, party: int) -> Tensor:
-    """This party's share of x >> bits.
+def finish(x: Tensor, sent: tuple[Tensor, Tensor], masks: TruncationMasks, material: Material, party: int) -> Tensor:
+    """Step 2. This party's share of x >> bits.
 
     Args:
-        opened: c.
-        bits: as in the `TruncationMasks` that the material is from.
+        x: share, int64. sent: by the developer, and by the auditor, in step 1.
     """
-    wrapped = (material["m"].long() << (64 - bits)).bitwise_and_(~(opened >> 63))  # only where msb(c) = 0
-    share = wrapped.sub_(material["q"])
-    if party == DEVELOPER:
-        share.add_(logical_shift(opened, bits)).sub_(1 << (62 - bits))
-    return share
+    a, b = (unpack(packed, masks.shape) for packed in sent)
+    share = _shifted(x, party)
+    top = share < 0
+    # top(s0) top(s1) = top(s0) b + a (top(s1) - b) + (1 - 2 a) (1 - 2 b) alpha beta
+    wrap = (top & ~b).long() if party == DEVELOPER else (top & ~a).long() + (a & b)
+    product = material["product"].long()
+    wrap -= torch.where(a ^ b, -product, product)
+    result = logical_shift(share, masks.bits).sub_(wrap << (64 - masks.bits))
+    return result.add_(1 - (1 << (62 - masks.bits))) if party == DEVELOPER else result
 
 
-def truncated(
-    rounds: Rounds, masks: TruncationMasks, material: Material, x: Tensor, c: Opened | None = None
-) -> InRounds[Tensor]:
-    """The whole of it. x: share. c: where it is put, too. Returns this party's share of x >> masks.bits."""
-    opened = rounds.open(mask(x, material, rounds.party), c)
+def truncated(rounds: Rounds, masks: TruncationMasks, material: Material, x: Tensor) -> InRounds[Tensor]:
+    """Both steps. x: share. Returns this party's share of x >> masks.bits."""
+    own = masked_signs(x, material, rounds.party)
+    sent = [
+        rounds.hand_over(sender, own if rounds.party == sender else None, masks.packed, torch.uint8)
+        for sender in (DEVELOPER, AUDITOR)
+    ]
     yield
-    return finish(opened.value, material, masks.bits, rounds.party)
+    return finish(x, (sent[0].value, sent[1].value), masks, material, rounds.party)
+
+
+def _shifted(x: Tensor, party: int) -> Tensor:
+    """This party's share of x'."""
+    return x + OFFSET if party == DEVELOPER else x

@@ -5,7 +5,7 @@ far each value is exact (the limits that a step tests lie well within, see `amin
 
     features X         X_BITS        8    |x| <= FEATURE_LIMIT = 8, so that they fit one exact float64 limb
     weights W1         W1_BITS      30
-    hidden Y = X W1    Y_BITS       38    |y| < SIGN_LIMIT = 512
+    hidden Y = X W1    Y_BITS       38    |y| < SIGN_LIMIT = 2048
     weights w2         W2_BITS      14
     logits z = h w2    Z_BITS       52    |z| < Z_LIMIT = 496 (the sigmoid is read at z * 4)
     error g = p - y    G_BITS       14
@@ -34,7 +34,7 @@ DX_BITS = DY_BITS + W1_BITS
 UPDATE_BITS = W1_BITS - X_BITS
 DW2_BITS = Y_BITS + G_BITS
 
-SIGN_LIMIT = 512.0
+SIGN_LIMIT = 2048.0
 """Of the protocol that reads the sign of Y."""
 Z_LIMIT = 496.0
 """Of the sigmoid."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from amint_mpc.mpc.protocols.momentum import VelocityMasks, decayed_velocity
 from torch import Tensor
 
 from amint_mpc.errors import UsageError
@@ -14,7 +15,6 @@ from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import MaskRef, Plan, corrected
 from amint_mpc.mpc.dense.descent import Momentum
 from amint_mpc.mpc.dense.layers import train_plan
-from amint_mpc.mpc.protocols.momentum import VelocityMasks, decayed_velocity
 from amint_mpc.mpc.protocols.rounds import Rounds
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from tests.mpc.cases import MOMENTUM, RATE, ring, share

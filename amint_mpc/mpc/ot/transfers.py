@@ -1,0 +1,173 @@
+"""Products of one party's bits and the other party's words, as shares, by oblivious transfer. Semi-honest.
+
+Of a random transfer (pool.py) the sender has q and delta, the chooser b and t = q xor b delta.
+
+1. `choose`: the chooser sends d = c xor b for its bit c. Now t = x xor c delta with the sender's x = q xor d delta.
+2. `multiply`: the sender has pads k0 of x and k1 of x xor delta (pads.py), the chooser k_c of t. The sender sends
+   y = k0 + v - k1 and keeps -k0; the chooser's share is k_c + c y, so both add up to c v. With xor in place of sums,
+   the same.
+
+Source: Beaver 1995 (derandomising); Asharov, Lindell, Schneider, Zohner, CCS 2013 (correlated transfer); Gilboa 1999
+(products of a bit and a word).
+Who learns what: the sender sees d, uniform, since b is. The chooser sees y, which hides v under the pad that it does
+not have: k1 if c is 0, k0 if c is 1.
+Exchanges: one from `choose` to `multiply`, one more until the chooser has its share.
+Bytes of a transfer: 31 / 8 for the random one, 1 / 8 for the choice, words * itemsize for the payload.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amint_mpc.mpc.ot.pads import BLOCK, Pads
+from amint_mpc.mpc.ot.pool import Bytes, Pool, Words
+from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
+
+DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8)
+
+
+class Choice:
+    """Bits of one party, chosen with. Made by `Transfers.choose` alone."""
+
+    def __init__(self, chooser: int, message: Opened, taken: tuple[int, Words, Bytes], bits: Bytes | None) -> None:
+        self.chooser = chooser
+        self.count = len(taken[1])
+        self.first, self.rows, _ = taken
+        self.bits = bits
+        self.message: Opened | None = message
+        self.blocks_used = 0
+
+    def __repr__(self) -> str:
+        return f"Choice(chooser={self.chooser}, count={self.count})"
+
+
+class Product:
+    """This party's share of bits * values, [count, words]: the sender's at once, the chooser's after an exchange.
+
+    Args:
+        made: makes it, when it is asked for.
+    """
+
+    def __init__(self, made: Callable[[], Tensor]) -> None:
+        self._made: Callable[[], Tensor] | None = made
+        self._share: Tensor | None = None
+
+    @property
+    def share(self) -> Tensor:
+        if self._share is None:
+            assert self._made is not None
+            self._share, self._made = self._made(), None
+        return self._share
+
+
+class Transfers:
+    """Both directions of oblivious transfer on the link of `rounds`, at one party.
+
+    What is posted travels as tensors of the next exchange; a frame has room for 32 of them, so few calls with many
+    transfers each, not many with few.
+
+    Args:
+        rounds: on a link of its own, or shared with protocols that post in the same order at both parties.
+        randomness: gives so many fresh random bytes. Anything but the default is for tests: rows that are made a
+            second time from the same bytes show the xor of two choices.
+    """
+
+    def __init__(self, rounds: Rounds, randomness: Callable[[int], bytes] = os.urandom) -> None:
+        self.party = rounds.party
+        self._rounds = rounds
+        self._randomness = randomness
+        self._pads: Pads | None = None
+        self._delta: Words = np.zeros(2, dtype=np.uint64)
+        self._pools = (Pool(), Pool())  # by who chooses
+
+    def __repr__(self) -> str:
+        return f"Transfers(party={self.party}, left={tuple(map(len, self._pools))})"
+
+    def set_up(self) -> InRounds[None]:
+        """Base transfers, both directions. Once a link, before all else."""
+        raise NotImplementedError
+
+    def refill(self, developer: int, auditor: int) -> InRounds[None]:
+        """See that at least so many transfers are there in which the developer, and the auditor, chooses. Both parties
+        call it with the same numbers."""
+        raise NotImplementedError
+
+    def choose(self, chooser: int, bits: Tensor | None, count: int) -> Choice:
+        """Use up `count` transfers to choose with bits. Posts them, hidden.
+
+        Args:
+            chooser: DEVELOPER or AUDITOR.
+            bits: [count] uint8 of 0 or 1 at the chooser; None at the other party.
+
+        Raises:
+            RuntimeError: so many are not there.
+        """
+        taken = self._pools[chooser].take(count)
+        message, own = None, None
+        if self.party == chooser:
+            if bits is None or bits.shape != (count,) or bits.dtype != torch.uint8 or (count and int(bits.max()) > 1):
+                raise ValueError(f"the chooser gives [{count}] uint8 of 0 or 1")
+            own = bits.numpy().copy()
+            message = torch.from_numpy(np.packbits(own ^ taken[2], bitorder="little"))
+        posted = self._rounds.hand_over(chooser, message, (-(-count // 8),), torch.uint8)
+        return Choice(chooser, posted, taken, own)
+
+    def multiply(
+        self, choice: Choice, values: Tensor | None, words: int, dtype: torch.dtype, xor: bool = False
+    ) -> Product:
+        """Shares of bits * values. Posts the payload. May be called again with the same choice.
+
+        Args:
+            choice: its message has been exchanged.
+            values: [count, words] of `dtype` at the sender; None at the chooser.
+            dtype: int64, int32, int16 or uint8. Shares add up modulo 2 to its width.
+            xor: shares are to be xored, not added.
+
+        Raises:
+            RuntimeError: called before the exchange that carries the choice.
+        """
+        if self._pads is None:
+            raise RuntimeError("set_up comes first")
+        if dtype not in DTYPES:
+            raise ValueError(f"{dtype} is not one of {', '.join(map(str, DTYPES))}")
+        shape, size = (choice.count, words), words * dtype.itemsize
+        start, blocks = choice.blocks_used, -(-size // BLOCK)
+        choice.blocks_used += blocks
+        pads = self._pads
+
+        def pad(rows: Words) -> Tensor:
+            made = pads.make(rows, choice.first, start, blocks)[:, :size]
+            return torch.from_numpy(np.ascontiguousarray(made)).view(dtype).view(shape)
+
+        sender = 1 - choice.chooser
+        if self.party == sender:
+            if values is None or values.shape != shape or values.dtype != dtype:
+                raise ValueError(f"the sender gives {list(shape)} of {dtype}")
+            self._correct(choice)
+            zero, one = pad(choice.rows), pad(choice.rows ^ self._delta)
+            payload = zero ^ values ^ one if xor else one.sub_(zero).neg_().add_(values)
+            share = zero if xor else zero.neg_()
+            self._rounds.hand_over(sender, payload, shape, dtype)
+            return Product(lambda: share)
+        posted = self._rounds.hand_over(sender, None, shape, dtype)
+
+        def finish() -> Tensor:
+            assert choice.bits is not None
+            payload, bits = posted.value, torch.from_numpy(choice.bits).to(dtype)[:, None]
+            mine = pad(choice.rows)
+            return mine.bitwise_xor_(payload * bits) if xor else mine.addcmul_(payload, bits)
+
+        return Product(finish)
+
+    def _correct(self, choice: Choice) -> None:
+        """Sender, once: from q to x = q xor d delta."""
+        if choice.message is None:
+            return
+        flips = np.unpackbits(choice.message.value.numpy(), count=choice.count, bitorder="little")
+        choice.rows = choice.rows ^ (flips.astype(np.uint64)[:, None] * self._delta)
+        choice.message = None

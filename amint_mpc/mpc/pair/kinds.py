@@ -1,0 +1,52 @@
+"""Which correlations the two parties can make, and how.
+
+    LinearMasks      linear.py, by products of matrices (mpc/rlwe): to be put into KINDS there
+    TableMasks       drawn, nothing to make
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from amint_mpc.mpc.correlations.base import Correlation
+from amint_mpc.mpc.pair import ranges, relu, sigmoid, squares, truncate
+from amint_mpc.mpc.pair.making import Making
+from amint_mpc.mpc.protocols.linear import TableMasks
+from amint_mpc.mpc.protocols.ranges import RangeMasks
+from amint_mpc.mpc.protocols.relu import ReluMasks
+from amint_mpc.mpc.protocols.rounds import InRounds
+from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
+from amint_mpc.mpc.protocols.squares import SquaresMasks
+from amint_mpc.mpc.protocols.truncate import TruncationMasks
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of correlation is made.
+
+    Args:
+        make: (what is on its way, the correlation's name in the plan, the correlation): puts this party's fields that are
+            corrected, and those that are made otherwise than drawn, into `Making.material`.
+        transfers: in how many transfers the developer and the auditor choose.
+        made: the fields that `make` replaces: not known to other kinds before it tells (`Making.tell`).
+    """
+
+    make: Callable[[Making, str, Any], InRounds[None]]
+    transfers: Callable[[Any], tuple[int, int]]
+    made: tuple[str, ...] = ()
+
+
+def _nothing(making: Making, name: str, masks: TableMasks) -> InRounds[None]:
+    yield from ()
+
+
+KINDS: Mapping[type[Correlation], Kind] = {
+    TableMasks: Kind(_nothing, lambda _: (0, 0)),
+    ReluMasks: Kind(relu.relu, relu.transfers, ("r",)),
+    RangeMasks: Kind(ranges.ranges, ranges.transfers, ("r",)),
+    SquaresMasks: Kind(squares.squares, squares.transfers),
+    SigmoidTables: Kind(sigmoid.sigmoid, sigmoid.transfers),
+    TruncationMasks: Kind(truncate.truncation, truncate.transfers),
+}

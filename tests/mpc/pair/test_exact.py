@@ -1,0 +1,227 @@
+"""What two parties make fits bit for bit, as what a dealer deals.
+
+Exceptions: masks by digits have one-hot vectors and high parts of r, or of r - 2^low where there is a carry into the
+lowest digit, which the test computes; squares count modulo 2^(65-shift)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from amint_mpc.errors import ProtocolError, UsageError
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Correlation, MaskRef, Plan
+from amint_mpc.mpc.dense.descent import GradientDescent, Momentum
+from amint_mpc.mpc.dense.layers import score_plan, table_plan, train_plan
+from amint_mpc.mpc.dense.novograd import NovoGrad
+from amint_mpc.mpc.ot.transfers import Choice
+from amint_mpc.mpc.pair.maker import PairMaker, check_supported, supported, transfers_needed
+from amint_mpc.mpc.protocols import sign
+from amint_mpc.mpc.protocols.ranges import RangeMasks
+from amint_mpc.mpc.protocols.relu import ReluMasks
+from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
+from amint_mpc.mpc.protocols.squares import SquaresMasks
+from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from tests.mpc.ot.trusted import TrustedTransfers
+from tests.mpc.pair.makers import TEST_KINDS, Made, make_both
+from tests.mpc.parties import run_both
+
+RATE, MOMENTUM = GradientDescent(3, 7), Momentum(3, 7, (115, 7))
+R = MaskRef("relu", "r")
+
+
+def low_carry(shares: tuple[Tensor, Tensor], low: int | Tensor) -> Tensor:
+    """1 where the bits of both shares below `low` make a carry."""
+    ones = (torch.ones_like(shares[0]) << low) - 1
+    return ((shares[0] & ones) + (shares[1] & ones)) >> low
+
+
+def expected(name: str, masks: Correlation, made: tuple[Made, Made]) -> dict[str, Tensor]:
+    """The developer's share of each corrected field, from what both parties drew and the auditor's shares."""
+    both = [dict(material[name]) for material in made]
+    for key, at in masks.links.items() if hasattr(masks, "links") else ():
+        for own, material in zip(both, made, strict=True):
+            own[key] = material[at.name][at.key]
+    developer, auditor = both
+    found = masks.corrections(developer, auditor)
+    if isinstance(masks, ReluMasks):
+        carry = low_carry((developer["r"], auditor["r"]), sign.LOW_BIT)
+        table, lowest = sign.tables(developer["r"] + auditor["r"] - (carry << sign.LOW_BIT))
+        found |= {"table": table ^ auditor["table"], "lowest": lowest ^ auditor["lowest"]}
+    if isinstance(masks, RangeMasks):
+        windows = masks.window if isinstance(masks.window, int) else spread(masks.window)
+        low = windows - 20
+        carry = low_carry((developer["r"], auditor["r"]), low)
+        less = {**developer, "r": developer["r"] - (carry << low)}
+        found |= masks.corrections(less, auditor)
+    return found
+
+
+def spread(windows: tuple[tuple[int, int], ...]) -> Tensor:
+    return torch.tensor([window for count, window in windows for _ in range(count)])
+
+
+def wrong_fields(plan: Plan, made: tuple[Made, Made]) -> list[str]:
+    wrong = []
+    for name, masks in plan.items():
+        wanted = expected(name, masks, made)
+        for party, material in enumerate(made):
+            held = {key: field for key, field in masks.fields.items() if party in field.holders}
+            assert list(held) == list(material[name])
+            for key, field in held.items():
+                dtype = (field.sent or field.dtype) if party == DEVELOPER and field.corrected else field.dtype
+                assert (material[name][key].dtype, tuple(material[name][key].shape)) == (dtype, field.shape), (name, key)
+        for key, field in masks.fields.items():
+            if field.corrected:
+                off = made[DEVELOPER][name][key] - field.cut(wanted[key])
+                if isinstance(masks, SquaresMasks):
+                    off = off << ((masks.w2_shift if key == "w2" else masks.y_shift) - 1)
+                if bool(off.any()):
+                    wrong.append(f"{name}.{key}")
+    return wrong
+
+
+def pairs(made: list[list[Made]]) -> list[tuple[Made, Made]]:
+    return list(zip(made[DEVELOPER], made[AUDITOR], strict=True))
+
+
+@pytest.mark.parametrize(("rows", "hidden"), [(1, 1), (1, 5), (3, 1), (5, 3), (8, 8), (13, 7), (130, 2)])
+@pytest.mark.parametrize("optimizer", [RATE, MOMENTUM], ids=["sgd", "momentum"])
+def test_every_field_of_a_training_step_fits(rows: int, hidden: int, optimizer: GradientDescent) -> None:
+    plans = [train_plan(rows, 4, hidden, optimizer, number) for number in range(2)]
+    for plan, made in zip(plans, pairs(make_both(plans, rows)), strict=True):
+        assert wrong_fields(plan, made) == []
+
+
+@pytest.mark.parametrize(("rows", "hidden"), [(1, 1), (7, 3), (40, 60)])
+def test_every_field_of_a_scoring_fits(rows: int, hidden: int) -> None:
+    plans = [score_plan(rows, 4, hidden)]
+    assert wrong_fields(plans[0], pairs(make_both(plans))[0]) == []
+
+
+def random_plan(seed: int) -> Plan:
+    """Small correlations of all kinds, some about masks of others, in any order."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    plan: dict[str, Correlation] = {}
+    for number in range(12):
+        n, h, kind = pick(1, 9), pick(1, 9), pick(0, 3)
+        name = f"{number}"
+        if kind == 0:
+            plan[name] = ReluMasks(n, h, training=bool(pick(0, 1)))
+            r, rho = MaskRef(name, "r"), MaskRef(name, "rho")
+            tests = {
+                f"{number} in range": RangeMasks((n, h), sign.LOW_BIT + 20, r, torch.int16),
+                f"{number} squared": SquaresMasks(n, h, rho, r, pick(0, 63), pick(1, 63)),
+            }
+            plan = {**tests, **plan} if pick(0, 1) else {**plan, **tests}
+        elif kind == 1:
+            plan[name] = SigmoidTables(n)
+        elif kind == 2:
+            plan[name] = TruncationMasks((n, h), pick(1, 62))
+        elif pick(0, 1):
+            plan[name] = RangeMasks((n, h), pick(20, 62), None, torch.int16 if pick(0, 1) else torch.int32)
+        else:
+            plan[name] = RangeMasks((n + h,), ((n, pick(20, 62)), (h, pick(20, 62))))
+    return plan
+
+
+def test_random_plans_fit() -> None:
+    plans = [random_plan(seed) for seed in range(100)]
+    wrong = [wrong_fields(plan, made) for plan, made in zip(plans, pairs(make_both(plans)), strict=True)]
+    assert wrong == [[]] * len(plans)
+
+
+def test_a_field_that_is_off_by_one_is_found() -> None:
+    """The test above can fail: each field of each kind, changed in its lowest bit that counts."""
+    plan = train_plan(3, 4, 2, RATE)
+    made = pairs(make_both([plan]))[0]
+    for name, masks in plan.items():
+        for key, field in masks.fields.items():
+            if field.corrected:
+                share, kept = made[DEVELOPER][name][key], made[DEVELOPER][name][key].clone()
+                share.reshape(-1)[-1] += 1
+                assert wrong_fields(plan, made) == [f"{name}.{key}"]
+                share.copy_(kept)
+
+
+def test_carries_into_the_lowest_digit_do_occur() -> None:
+    plan = {"relu": ReluMasks(10, 20)}
+    made = pairs(make_both([plan]))[0]
+    carry = low_carry((made[DEVELOPER]["relu"]["r"], made[AUDITOR]["relu"]["r"]), sign.LOW_BIT)
+    assert 50 < int(carry.sum()) < 150
+
+
+def test_transfers_needed_is_what_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    choose = TrustedTransfers.choose
+
+    def counting(self: TrustedTransfers, chooser: int, bits: Tensor | None, count: int) -> Choice:
+        used.append((self.party, chooser, count))
+        return choose(self, chooser, bits, count)
+
+    monkeypatch.setattr(TrustedTransfers, "choose", counting)
+    for number, plan in enumerate([random_plan(1), train_plan(5, 4, 3, MOMENTUM), score_plan(5, 4, 3)]):
+        used.clear()
+        make_both([plan], number)
+        for party in (DEVELOPER, AUDITOR):
+            totals = [sum(count for mine, who, count in used if (mine, who) == (party, q)) for q in (DEVELOPER, AUDITOR)]
+            assert tuple(totals) == transfers_needed(plan, TEST_KINDS)
+
+
+def test_rows_that_stand_are_linked_to_the_table_of_an_earlier_plan() -> None:
+    rows = FirstRows(3)
+    plans = [table_plan(5, 4), train_plan(3, 4, 2, RATE), train_plan(3, 4, 2, RATE, standing=rows)]
+    made = pairs(make_both(plans))
+    table = made[0][DEVELOPER]["table"]["a"]
+    assert "table" in made[0][AUDITOR]
+    assert made[0][AUDITOR]["table"] == {}
+    both = made[2]
+    at = rows(table).T @ both[AUDITOR]["linear"]["t"]
+    assert torch.equal(both[DEVELOPER]["linear"]["at"] + both[AUDITOR]["linear"]["at"], at)
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    rows: int
+
+    def __call__(self, table: Tensor) -> Tensor:
+        return table[: self.rows]
+
+
+def test_each_party_draws_anew_for_each_plan_and_no_number_twice() -> None:
+    plan = {"dy": TruncationMasks((40,), 20)}
+    first, second = pairs(make_both([plan, plan]))
+    for party, key in ((DEVELOPER, "alpha"), (AUDITOR, "beta")):
+        assert not torch.equal(first[party]["dy"][key], second[party]["dy"][key])
+
+    def party_twice(index: int, channel: Any, _: Any) -> None:
+        maker = PairMaker(channel, index, bytes(32), kinds=TEST_KINDS, transfers=TrustedTransfers)
+        maker.set_up()
+        maker.make(3, plan)
+        maker.make(3, plan)
+
+    with pytest.raises(ProtocolError, match="used before"):
+        run_both(party_twice, [])
+
+
+def test_what_needs_a_dealer_is_refused_with_what_to_do() -> None:
+    plan = train_plan(3, 4, 2, NovoGrad(2.0**-4, 0.9))
+    assert not supported(plan, TEST_KINDS)
+    assert supported(train_plan(3, 4, 2, MOMENTUM), TEST_KINDS)
+    with pytest.raises(UsageError, match="cannot make the masks") as refused:
+        check_supported(plan, TEST_KINDS)
+    assert "security.correlations to dealer" in str(refused.value.hint)
+
+
+def test_a_window_that_is_not_that_of_the_top_digit_is_refused() -> None:
+    plan = {"relu": ReluMasks(2, 2), "in range": RangeMasks((2, 2), sign.LOW_BIT + 19, R, torch.int16)}
+    with pytest.raises(ValueError, match="where its top digit"):
+        make_both([plan])
