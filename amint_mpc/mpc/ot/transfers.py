@@ -19,13 +19,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from hashlib import sha256
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.ot.base import BaseReceiver, BaseSender
+from amint_mpc.mpc.ot.extension import SECURITY, TREES, UNIT, ExtensionChooser, ExtensionSender, message_shape
 from amint_mpc.mpc.ot.pads import BLOCK, Pads
 from amint_mpc.mpc.ot.pool import Bytes, Pool, Words
+from amint_mpc.mpc.ot.punctured import KEY_BYTES, base_choices, offer_trees, rebuild_trees
 from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
 
 DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8)
@@ -82,6 +87,7 @@ class Transfers:
         self._rounds = rounds
         self._randomness = randomness
         self._pads: Pads | None = None
+        self._extensions: tuple[ExtensionChooser, ExtensionSender] | None = None
         self._delta: Words = np.zeros(2, dtype=np.uint64)
         self._pools = (Pool(), Pool())  # by who chooses
 
@@ -89,13 +95,58 @@ class Transfers:
         return f"Transfers(party={self.party}, left={tuple(map(len, self._pools))})"
 
     def set_up(self) -> InRounds[None]:
-        """Base transfers, both directions. Once a link, before all else."""
-        raise NotImplementedError
+        """Base transfers (base.py) and trees (punctured.py), both directions. Once a link, before all else.
+
+        Exchanges: 2. Bytes: 12,320 each way.
+
+        Raises:
+            ProtocolError: what came is no point of the curve.
+        """
+        missing = [int(nibble) for byte in self._randomness(SECURITY // 8) for nibble in (byte & 15, byte >> 4)]
+        roots = [self._randomness(KEY_BYTES) for _ in range(TREES)]
+        base_sender = BaseSender(self._randomness)
+        base_receiver = BaseReceiver(base_choices(missing), self._randomness)
+        offers = self._swap(np.frombuffer(base_sender.message, dtype=np.uint8))
+        points = self._swap(base_receiver.message)
+        yield
+        other = 1 - self.party
+        chosen = base_receiver.pads(offers[other].value.numpy().tobytes())
+        trees, sums = offer_trees(roots, base_sender.pads(points[other].value.numpy()))
+        offered = self._swap(sums)
+        yield
+        sender = ExtensionSender(missing, rebuild_trees(missing, chosen, offered[other].value.numpy()))
+        self._extensions = ExtensionChooser(trees), sender
+        said = b"".join(it.value.numpy().tobytes() for both in (offers, points, offered) for it in both)
+        self._pads, self._delta = Pads(sha256(b"amint-mpc/1/pads" + said).digest()[:KEY_BYTES]), sender.delta
+
+    def _swap(self, mine: Bytes) -> tuple[Opened, Opened]:
+        """Each party sends the other one an array of the same shape; the results by who sent them."""
+        tensor = torch.from_numpy(mine.copy())
+        sent = [
+            self._rounds.hand_over(who, tensor if who == self.party else None, mine.shape, torch.uint8)
+            for who in (DEVELOPER, AUDITOR)
+        ]
+        return sent[DEVELOPER], sent[AUDITOR]
 
     def refill(self, developer: int, auditor: int) -> InRounds[None]:
-        """See that at least so many transfers are there in which the developer, and the auditor, chooses. Both parties
-        call it with the same numbers."""
-        raise NotImplementedError
+        """See that at least so many transfers are there in which the developer, and the auditor, chooses.
+
+        Both parties call it with the same numbers. Exchanges: 1.
+        """
+        if self._extensions is None:
+            raise RuntimeError("set_up comes first")
+        mine, theirs = self._extensions
+        messages = []
+        for chooser, wanted in ((DEVELOPER, developer), (AUDITOR, auditor)):
+            count = -(-max(0, wanted - len(self._pools[chooser])) // UNIT) * UNIT
+            if not count:
+                continue
+            own = torch.from_numpy(mine.extend(*self._pools[chooser].grow(count))) if chooser == self.party else None
+            messages.append((chooser, count, self._rounds.hand_over(chooser, own, message_shape(count), torch.uint8)))
+        yield
+        for chooser, count, message in messages:
+            if chooser != self.party:
+                theirs.extend(self._pools[chooser].grow(count)[0], message.value.numpy())
 
     def choose(self, chooser: int, bits: Tensor | None, count: int) -> Choice:
         """Use up `count` transfers to choose with bits. Posts them, hidden.

@@ -44,10 +44,11 @@ def bits_of(count: int, seed: int) -> Tensor:
     return torch.randint(0, 2, (count,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("make", [Transfers, TrustedTransfers])
 @pytest.mark.parametrize("xor", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("count", "width"), [(1, 1), (7, 3), (1000, 1), (1025, 5), (3, 700), (0, 4)])
-def test_shares_are_of_the_product(dtype: torch.dtype, xor: bool, count: int, width: int) -> None:
+def test_shares_are_of_the_product(make: Make, dtype: torch.dtype, xor: bool, count: int, width: int) -> None:
     values, bits = words(count, width, dtype, 1), bits_of(count, 2)
 
     def protocol(transfers: Transfers) -> InRounds[list[Tensor]]:
@@ -61,7 +62,7 @@ def test_shares_are_of_the_product(dtype: torch.dtype, xor: bool, count: int, wi
         yield
         return [product.share for product in products]
 
-    for mine, theirs in zip(*both(TrustedTransfers, protocol), strict=True):
+    for mine, theirs in zip(*both(make, protocol), strict=True):
         assert mine.dtype == dtype
         assert mine.shape == (count, width)
         assert torch.equal(mine ^ theirs if xor else mine + theirs, values * bits.to(dtype)[:, None])
