@@ -39,7 +39,8 @@ class NativeLibrary(BuildHookInterface[Any]):
         folder = Path(self.root, "amint_mpc", "mpc", "ring")
         library = folder / "_native.so"
         library.unlink(missing_ok=True)
-        sources = [folder / "_ring.c", folder / "_sign.c", folder.with_name("ot") / "_ot.c"]
+        others = folder.with_name("ot") / "_ot.c", folder.with_name("rlwe") / "_rlwe.c"
+        sources = [folder / "_ring.c", folder / "_sign.c", *others]
         if reason := compiled(sources, library):
             self.app.display_warning(
                 f"The functions in C are not built; the secure computation will be slower. {reason}"

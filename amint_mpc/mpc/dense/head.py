@@ -185,7 +185,7 @@ class SecureHead:
 
     def share_features(self, x: Tensor | None, rows: int) -> None:
         """See `SharedHead.share_features`. The one message about them, X - A, is uniformly random."""
-        masks = TableMasks(rows, self.inputs + 1)
+        masks = TableMasks(rows, self.inputs + 1, constants=1)
         material = self._begin({TABLE.name: masks})
         table = None if self.party == AUDITOR else self._encoded(x, rows, TABLE_BITS)
         self._table = self._rounds.run(share(self._rounds, masks, material[TABLE.name], table))

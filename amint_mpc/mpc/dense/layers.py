@@ -59,13 +59,13 @@ def train_plan(
 
 def table_plan(rows: int, inputs: int) -> dict[str, Correlation]:
     """What sharing a table of rows needs from the dealer: nothing is sent, its mask is drawn."""
-    return {TABLE.name: TableMasks(rows, inputs)}
+    return {TABLE.name: TableMasks(rows, inputs, constants=1)}
 
 
 def score_plan(rows: int, inputs: int, hidden: int) -> dict[str, Correlation]:
     """What scoring a batch needs from the dealer."""
     return {
-        LINEAR.name: LinearMasks(rows, inputs, hidden, training=False),
+        LINEAR.name: LinearMasks(rows, inputs, hidden, training=False, constants=1),
         RELU.name: ReluMasks(rows, hidden, training=False),
         **watching(rows, inputs, hidden, None),
     }

@@ -1,8 +1,4 @@
-"""Which correlations the two parties can make, and how.
-
-    LinearMasks      linear.py, by products of matrices (mpc/rlwe): to be put into KINDS there
-    TableMasks       drawn, nothing to make
-"""
+"""Which correlations the two parties can make, and how."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from amint_mpc.mpc.correlations.base import Correlation
-from amint_mpc.mpc.pair import ranges, relu, sigmoid, squares, truncate
+from amint_mpc.mpc.pair import linear, ranges, relu, sigmoid, squares, truncate
 from amint_mpc.mpc.pair.making import Making
-from amint_mpc.mpc.protocols.linear import TableMasks
+from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.rounds import InRounds
@@ -38,12 +34,9 @@ class Kind:
     made: tuple[str, ...] = ()
 
 
-def _nothing(making: Making, name: str, masks: TableMasks) -> InRounds[None]:
-    yield from ()
-
-
 KINDS: Mapping[type[Correlation], Kind] = {
-    TableMasks: Kind(_nothing, lambda _: (0, 0)),
+    LinearMasks: Kind(linear.linear, lambda _: (0, 0)),
+    TableMasks: Kind(linear.table, lambda _: (0, 0)),
     ReluMasks: Kind(relu.relu, relu.transfers, ("r",)),
     RangeMasks: Kind(ranges.ranges, ranges.transfers, ("r",)),
     SquaresMasks: Kind(squares.squares, squares.transfers),

@@ -2,12 +2,9 @@
 
     ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T, of which the top bits count
 
-Steps, with the auditor as encryptor and the developer as evaluator (mpc/rlwe/products.py)
-    0. once a link: the auditor's public keys.
-    1. auditor -> developer: R_A, and where they are wanted S_A and T, encrypted.
-    2. developer -> auditor: the answers. Each has its shares.
+The auditor sends R_A, and where they are wanted S_A and T, encrypted; the developer answers (matrices.py).
 The columns of A that stand for public constants are set to 0: X - A shows a constant there, which is public anyway.
-Who learns what: nothing (products.py). Exchanges: 2. Bytes: `request_words` and `answer_words` there, four bytes a word.
+Who learns what: nothing. Exchanges: 2. Bytes: `request_words` and `answer_words` of mpc/rlwe/products.py, four a word.
 """
 
 from __future__ import annotations
@@ -18,64 +15,13 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import UsageError
-from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.pair.making import Making
-from amint_mpc.mpc.protocols.linear import LinearMasks
-from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
+from amint_mpc.mpc.protocols.rounds import InRounds
 from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.mpc.rlwe.blocks import KEPT, Cut, Name, Sizes, best_cut
-from amint_mpc.mpc.rlwe.products import (
-    Encryptor,
-    Evaluator,
-    Ring,
-    answer_words,
-    public_key_words,
-    request_words,
-)
-
-
-class MatrixProducts:
-    """Both roles on the link of `rounds`, at one party.
-
-    Args:
-        secret: this party's randomness, for this object alone.
-        link: "lan" or "wan": which blocks are cheapest.
-    """
-
-    def __init__(self, rounds: Rounds, secret: bytes, link: str = "lan") -> None:
-        self._rounds, self.link = rounds, link
-        self._random = SecretStream(secret, "products of matrices")
-        self._ring = Ring()
-        self._encryptor: Encryptor | None = None
-        self._evaluator: Evaluator | None = None
-
-    def __repr__(self) -> str:
-        return f"MatrixProducts(link={self.link!r})"
-
-    def set_up(self) -> InRounds[None]:
-        """Step 0."""
-        keys = None
-        if self._rounds.party == AUDITOR:
-            self._encryptor = Encryptor(self._ring, self._random)
-            keys = self._encryptor.public_keys()
-        message = self._rounds.hand_over(AUDITOR, keys, (public_key_words(),), torch.int32)
-        yield
-        if keys is None:
-            self._evaluator = Evaluator(self._ring, self._random, message.value)
-
-    def multiply(self, cut: Cut, matrices: dict[Name, Tensor]) -> InRounds[dict[Name, Tensor]]:
-        """Steps 1 and 2. Args: matrices: this party's. Returns this party's shares of the products."""
-        request = None if self._encryptor is None else self._encryptor.request(cut, matrices)
-        sent = self._rounds.hand_over(AUDITOR, request, (request_words(cut),), torch.int32)
-        yield
-        answer, own = None, {}
-        if self._evaluator is not None:
-            answer, own = self._evaluator.answer(cut, matrices, sent.value)
-        back = self._rounds.hand_over(DEVELOPER, answer, (answer_words(cut),), torch.int32)
-        yield
-        return own if self._encryptor is None else self._encryptor.shares(cut, back.value)
 
 
 def cut_of(masks: LinearMasks, link: str) -> Cut:
@@ -87,7 +33,7 @@ def cut_of(masks: LinearMasks, link: str) -> Cut:
 
 
 def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:
-    """All of it."""
+    """All of it. The masks of a table: see `table`."""
     m, f, developer = making.material[name], masks.features, making.party == DEVELOPER
     cut = cut_of(masks, making.products.link)
     matrices: dict[Name, Tensor] = {"r": m["r"][:f].contiguous()}
@@ -105,6 +51,13 @@ def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:
         m["at"] = torch.cat([shares["at"], torch.zeros(masks.constants, masks.outputs, dtype=torch.int64)])
     if "sr" in shares:
         m["sr"] = masks.fields["sr"].cut(shares["sr"]) if developer else shares["sr"]
+
+
+def table(making: Making, name: str, masks: TableMasks) -> InRounds[None]:
+    """The mask of a table that stands for many steps (`TableMasks`): drawn, but for the columns of constants."""
+    if making.party == DEVELOPER:
+        making.material[name]["a"][:, masks.inputs - masks.constants :] = 0
+    yield from ()
 
 
 def _mask_of_x(making: Making, masks: LinearMasks, m: dict[str, Tensor]) -> Tensor:

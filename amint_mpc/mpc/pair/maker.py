@@ -19,7 +19,8 @@ from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.ot.transfers import Transfers
 from amint_mpc.mpc.pair.kinds import KINDS, Kind
 from amint_mpc.mpc.pair.making import Making
-from amint_mpc.mpc.protocols.rounds import Rounds
+from amint_mpc.mpc.pair.matrices import MatrixProducts
+from amint_mpc.mpc.protocols.rounds import Rounds, side_by_side
 from amint_mpc.transport.channel import Channel
 
 Kinds = Mapping[type[Correlation], Kind]
@@ -55,6 +56,7 @@ class PairMaker:
         secret: this party's own randomness, at least 32 bytes; no other maker has the same.
         memory: masks that later plans link to; common to all makers of a party.
         kinds: how correlations are made. transfers: on the rounds of the link. Others than the defaults are for tests.
+        link: "lan" or "wan": what is cheapest there.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class PairMaker:
         memory: Memory | None = None,
         kinds: Kinds = KINDS,
         transfers: Callable[[Rounds], Transfers] = Transfers,
+        link: str = "lan",
     ) -> None:
         self.party = party
         self._rounds = Rounds(channel, party)
         self._transfers = transfers(self._rounds)
         self._stream = SecretStream(secret, "masks of two parties")
+        self._products = MatrixProducts(self._rounds, secret, link)
         self._memory = Memory() if memory is None else memory
         self._kinds = kinds
 
@@ -79,7 +83,7 @@ class PairMaker:
     def set_up(self) -> None:
         """Once, before the first plan, at both parties."""
         self._rounds.begin(0)
-        self._rounds.run(self._transfers.set_up())
+        self._rounds.run(side_by_side(self._transfers.set_up(), self._products.set_up()))
 
     def make(self, number: int, plan: Plan) -> dict[str, dict[str, Tensor]]:
         """This party's material of one plan. Both parties call it with the same arguments.
@@ -98,7 +102,7 @@ class PairMaker:
         check_supported(plan, self._kinds)
         rounds = self._rounds
         rounds.begin(number)
-        making = Making(rounds, self._transfers, self._drawn(number, plan), self._memory)
+        making = Making(rounds, self._transfers, self._drawn(number, plan), self._memory, self._products)
         rounds.run(self._transfers.refill(*transfers_needed(plan, self._kinds)))
         for name, correlation in plan.items():
             made = self._kinds[type(correlation)].made

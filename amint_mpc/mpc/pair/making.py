@@ -8,6 +8,7 @@ from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import MaskRef, Memory
 from amint_mpc.mpc.ot.transfers import Transfers
+from amint_mpc.mpc.pair.matrices import MatrixProducts
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 
 
@@ -20,12 +21,14 @@ class Making:
         transfers: of the same link, enough of them for the plan.
         material: this party's; what is drawn stands there already, the kinds put the rest in.
         memory: masks of earlier plans that later ones link to (`correlations.base.keep`).
+        products: of matrices, on the same link.
     """
 
     rounds: Rounds
     transfers: Transfers
     material: dict[str, dict[str, Tensor]]
     memory: Memory
+    products: MatrixProducts
     _known: dict[tuple[str, str, int], Tensor | None] = field(default_factory=dict, init=False)
 
     @property

@@ -70,10 +70,12 @@ class TableMasks:
 
     Args:
         rows, inputs: N, f.
+        constants: how many of the inputs, the last ones, are public constants.
     """
 
     rows: int
     inputs: int
+    constants: int = 0
 
     @property
     def fields(self) -> Mapping[str, Field]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 from functools import lru_cache
-from pathlib import Path
 
-from amint_mpc.mpc.ring.native import KERNELS, left_unused
+from amint_mpc.mpc.ring.native import KERNELS, LIBRARY, left_unused
 from amint_mpc.mpc.rlwe.parameters import LOG_N, primes, roots
 
-LIBRARY = Path(__file__).with_name("_rlwe.so")
 MOST = 16
 
 _P, _N, _I = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int

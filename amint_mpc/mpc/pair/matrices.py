@@ -1,0 +1,68 @@
+"""Products of matrices of which the developer has one and the auditor the other, on the link of two makers (mpc/rlwe).
+
+Steps, with the auditor as encryptor and the developer as evaluator
+    0. once a link: the auditor's public keys.
+    1. auditor -> developer: its matrices, encrypted.
+    2. developer -> auditor: the answers. Each has its shares.
+Who learns what: nothing (rlwe/products.py).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.prg import SecretStream
+from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
+from amint_mpc.mpc.rlwe.blocks import Cut, Name
+from amint_mpc.mpc.rlwe.products import (
+    Encryptor,
+    Evaluator,
+    Ring,
+    answer_words,
+    public_key_words,
+    request_words,
+)
+
+
+class MatrixProducts:
+    """Both roles on the link of `rounds`, at one party.
+
+    Args:
+        secret: this party's randomness, for this object alone.
+        link: "lan" or "wan": which blocks are cheapest.
+    """
+
+    def __init__(self, rounds: Rounds, secret: bytes, link: str = "lan") -> None:
+        self._rounds, self.link = rounds, link
+        self._random = SecretStream(secret, "products of matrices")
+        self._ring = Ring()
+        self._encryptor: Encryptor | None = None
+        self._evaluator: Evaluator | None = None
+
+    def __repr__(self) -> str:
+        return f"MatrixProducts(link={self.link!r})"
+
+    def set_up(self) -> InRounds[None]:
+        """Step 0."""
+        keys = None
+        if self._rounds.party == AUDITOR:
+            self._encryptor = Encryptor(self._ring, self._random)
+            keys = self._encryptor.public_keys()
+        message = self._rounds.hand_over(AUDITOR, keys, (public_key_words(),), torch.int32)
+        yield
+        if keys is None:
+            self._evaluator = Evaluator(self._ring, self._random, message.value)
+
+    def multiply(self, cut: Cut, matrices: dict[Name, Tensor]) -> InRounds[dict[Name, Tensor]]:
+        """Steps 1 and 2. Args: matrices: this party's. Returns this party's shares of the products."""
+        request = None if self._encryptor is None else self._encryptor.request(cut, matrices)
+        sent = self._rounds.hand_over(AUDITOR, request, (request_words(cut),), torch.int32)
+        yield
+        answer, own = None, {}
+        if self._evaluator is not None:
+            answer, own = self._evaluator.answer(cut, matrices, sent.value)
+        back = self._rounds.hand_over(DEVELOPER, answer, (answer_words(cut),), torch.int32)
+        yield
+        return own if self._encryptor is None else self._encryptor.shares(cut, back.value)
