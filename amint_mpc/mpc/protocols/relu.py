@@ -12,14 +12,19 @@ Steps
        well while |y| < SIGN_LIMIT, and what lies below is less than 2^-14. Six chunks of 4 bits: a party's XOR
        shares of "less" and "equal" (in the top chunk: of the sign without and with a borrow from below) stand in dealt
        tables at the public chunk of c. Open the ten masked bits; the gate gives XOR shares of s (the formula: `sign`).
-    3. open v = s xor beta. Then s = v + (1 - 2 v) beta, and with Y = c - r the products s w2, s Y and
-       z = sum_j s Y w2 are public polynomials in dealt products of (beta, r, rho): no further opening.
-    4. backward: open e = g - gamma. dY = g s w2 and, for each block of rows, dw2 = sum_i g s Y follow in the same way.
-Who learns what: c, c2, the gate's masked bits, v and e are uniform at both.
-Exact: for -SIGN_LIMIT <= y <= SIGN_LIMIT - 2^-14 (fixed_point.py), s is right for y >= 0 and for y <= -2^-14; in
-between, the carry of the dropped bits may make it 1. Given s, all results are exact in the ring.
-Rounds: 3 forward, 1 backward. Bytes, each party: 8 n h + 8 h + 2 n h + n h / 8 forward, 8 n backward.
-Dealer: 34 n h for the sign, 40 n h for the logits, 40 n h for the gradients.
+    3. open v = s xor beta. Then s = v + (1 - 2 v) beta, and with Y = c - r the values A = s Y are public polynomials in
+       dealt products of (beta, r).
+    4. open o = A - M. With A = o + M and w2 = c2 + rho, z = A w2 needs the shares of M rho alone, one number a row.
+    5. backward: open e = g - gamma. For each block of rows dw2 = sum_i g A follows in the same way from gamma^T M, and
+       dY = g s w2 from products of (beta, gamma, rho).
+Who learns what: c, c2, the gate's masked bits, v, o and e are uniform at both.
+Exact: for -SIGN_LIMIT <= y <= SIGN_LIMIT - 2^-12 (fixed_point.py), s is right for y >= 0 and for y <= -2^-12 (masks that
+two parties made by digits: -2^-11); in between, the carry of the dropped bits may make it 1. Given s, all results are
+exact in the ring.
+Rounds: 4 forward, 1 backward. The round of step 4 saves masks of n h products of three numbers, which two parties could
+make only at 50 MB a step.
+Bytes, each party: 16 n h + 8 h + 2 n h + n h / 8 forward, 8 n backward.
+Dealer: 34 n h for the sign, 16 n h + 8 n for the logits, 32 n h + 8 h for the gradients.
 """
 
 from __future__ import annotations
@@ -59,18 +64,17 @@ class ReluMasks:
             "flip": Field((-(-n * h // 8),), torch.uint8),
             "beta": product,
             "beta_r": product,
-            "beta_rho": product,
-            "r_rho": product,
-            "beta_r_rho": product,
+            "m": Field((n, h)),
+            "m_rho": Field((n,), corrected=True),
         }
         if self.training:
             fields |= {
                 "gamma": Field((n,)),
+                "gamma_m": Field((blocks(n), h), corrected=True),
+                "beta_rho": product,
                 "gamma_beta": product,
                 "gamma_rho": product,
                 "gamma_beta_rho": product,
-                "gamma_r": product,
-                "gamma_beta_r": product,
             }
         return fields
 
@@ -86,42 +90,35 @@ class ReluMasks:
         }
         beta = sign.unpack(developer["flip"] ^ auditor["flip"], (self.rows, self.hidden)).long()
         all_ones = -beta  # where beta is 1, to multiply by it
-        r_rho = r * rho
-        products = {
-            "beta": beta,
-            "beta_r": all_ones & r,
-            "beta_rho": all_ones & rho,
-            "r_rho": r_rho,
-            "beta_r_rho": all_ones & r_rho,
-        }
+        m = developer["m"] + auditor["m"]
+        products = {"beta": beta, "beta_r": all_ones & r, "m_rho": (m * rho).sum(dim=1)}
         if self.training:
             gamma = (developer["gamma"] + auditor["gamma"])[:, None]
-            gamma_rho, gamma_r = gamma * rho, gamma * r
+            gamma_rho = gamma * rho
             products |= {
+                "gamma_m": block_sums(gamma * m),
+                "beta_rho": all_ones & rho,
                 "gamma_beta": all_ones & gamma,
                 "gamma_rho": gamma_rho,
                 "gamma_beta_rho": all_ones & gamma_rho,
-                "gamma_r": gamma_r,
-                "gamma_beta_r": all_ones & gamma_r,
             }
         return made | {key: value.sub_(auditor[key]) for key, value in products.items()}
 
 
 @dataclass(frozen=True, repr=False)
 class Forward:
-    """What a party has after step 3.
+    """What a party has after step 4.
 
     Args:
         z: share of ReLU(Y) w2, [n], fixed_point.Z_BITS.
-        c, c2: Y + r [n, h] and w2 - rho [h], opened. v: s xor beta, opened, bool [n, h]. sw: share of s w2, [n, h].
+        o, c2: A - M [n, h] and w2 - rho [h], opened. v: s xor beta, opened, bool [n, h].
     """
 
     material: Material
     z: Tensor
-    c: Tensor
+    o: Tensor
     c2: Tensor
     v: Tensor
-    sw: Tensor
 
 
 def forward(
@@ -133,7 +130,7 @@ def forward(
     c: Opened | None = None,
     c2: Opened | None = None,
 ) -> InRounds[Forward]:
-    """Steps 1 to 3.
+    """Steps 1 to 4.
 
     Args:
         y: share, [n, h]. w2: share, [h].
@@ -153,14 +150,17 @@ def forward(
     masked_sign = rounds.open_bits(sign.pack(negative ^ first) ^ m["flip"])
     yield
     v = sign.unpack(masked_sign.value, (masks.rows, masks.hidden))
-    # s w2 and s r w2, with w2 = c2 + rho
-    sw = _chosen(v, first * cw + m["rho"], torch.addcmul(m["beta_rho"], m["beta"], cw))
-    srw = _chosen(v, torch.addcmul(m["r_rho"], m["r"], cw), torch.addcmul(m["beta_r_rho"], m["beta_r"], cw))
-    return Forward(m, (at * sw).sub_(srw).sum(dim=1), at, cw, v, sw)
+    # step 4: A = s Y, with Y = c - r
+    activation = _chosen(v, first * at - m["r"], (m["beta"] * at).sub_(m["beta_r"]))
+    masked = rounds.open(activation - m["m"])
+    yield
+    o = masked.value
+    z = (o * (first * cw + m["rho"])).addcmul_(m["m"], cw).sum(dim=1).add_(m["m_rho"])
+    return Forward(m, z, o, cw, v)
 
 
 def backward(rounds: Rounds, layer: Forward, g: Tensor) -> InRounds[tuple[Tensor, Tensor]]:
-    """Step 4.
+    """Step 5.
 
     Args:
         g: share of the gradient with respect to z, [n], fixed_point.G_BITS.
@@ -169,16 +169,16 @@ def backward(rounds: Rounds, layer: Forward, g: Tensor) -> InRounds[tuple[Tensor
         shares of dY = g s w2 [n, h], fixed_point.DY_BITS, and of each block's dw2 = sum_i g s Y [blocks, h],
         fixed_point.DW2_BITS.
     """
-    m, c, c2, v = layer.material, layer.c, layer.c2, layer.v
-    # step 4
+    m, o, c2, v, first = layer.material, layer.o, layer.c2, layer.v, _first(rounds)
+    # step 5
     opened = rounds.open(g - m["gamma"])
     yield
     e, gamma = opened.value[:, None], m["gamma"][:, None]
-    # gamma s w2, s Y and gamma s Y, with g = e + gamma, w2 = c2 + rho and Y = c - r
-    gsw = _chosen(v, torch.addcmul(m["gamma_rho"], gamma, c2), torch.addcmul(m["gamma_beta_rho"], m["gamma_beta"], c2))
-    sy = _chosen(v, _first(rounds) * c - m["r"], (m["beta"] * c).sub_(m["beta_r"]))
-    gsy = _chosen(v, (gamma * c).sub_(m["gamma_r"]), (m["gamma_beta"] * c).sub_(m["gamma_beta_r"]))
-    return gsw.addcmul_(e, layer.sw), block_sums(gsy.addcmul_(e, sy))
+    dw2 = block_sums((first * e + gamma) * o + e * m["m"]).add_(m["gamma_m"])
+    # g s w2 = s (e + gamma) (c2 + rho)
+    gw = (first * e + gamma) * c2 + e * m["rho"] + m["gamma_rho"]
+    beta_gw = m["beta"] * (e * c2) + m["gamma_beta"] * c2 + e * m["beta_rho"] + m["gamma_beta_rho"]
+    return _chosen(v, gw, beta_gw), dw2
 
 
 def block_sums(x: Tensor) -> Tensor:
