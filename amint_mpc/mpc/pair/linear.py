@@ -21,7 +21,7 @@ from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.rounds import InRounds
 from amint_mpc.mpc.rlwe import parameters
-from amint_mpc.mpc.rlwe.blocks import KEPT, Cut, Name, Sizes, best_cut
+from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 
 
 def cut_of(masks: LinearMasks, link: str) -> Cut:
@@ -93,5 +93,5 @@ def _distance(cut: Cut) -> float:
     found = 0.0
     for name in cut.sizes.products:
         rows, columns = cut.block_shape(name)
-        found += parameters.distance(cut.terms(name), cut.polynomials(name) * rows * columns, KEPT[name])
+        found += parameters.distance(cut.terms(name), cut.polynomials(name) * rows * columns, cut.sizes.kept(name))
     return found

@@ -9,7 +9,7 @@ over Z_2).
 Steps
     1. open c = Y + r and c2 = w2 - rho.
     2. s = [Y >= 0] is decided in a window of 24 bits, LOW_BIT to LOW_BIT + 23 (`sign`): every bit above is the sign as
-       well while |y| < SIGN_LIMIT, and what lies below is less than 2^-14. Six chunks of 4 bits: a party's XOR
+       well while |y| < SIGN_LIMIT, and what lies below is less than 2^-12. Six chunks of 4 bits: a party's XOR
        shares of "less" and "equal" (in the top chunk: of the sign without and with a borrow from below) stand in dealt
        tables at the public chunk of c. Open the ten masked bits; the gate gives XOR shares of s (the formula: `sign`).
     3. open v = s xor beta. Then s = v + (1 - 2 v) beta, and with Y = c - r the values A = s Y are public polynomials in

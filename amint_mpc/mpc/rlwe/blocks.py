@@ -32,8 +32,8 @@ Name = Literal["r", "s", "t", "a", "sr", "at", "ar"]
 AXES: Mapping[Name, tuple[int, int]] = {"a": (0, 1), "r": (1, 2), "s": (0, 2), "t": (0, 2), "ar": (0, 2), "sr": (0, 1), "at": (1, 2)}
 """Which axes a matrix has, of rows 0, inputs 1, outputs 2."""
 _SIGNS: Mapping[Name, tuple[int, int]] = {"a": (1, -1), "r": (1, 1), "s": (1, -1), "t": (-1, 1), "ar": (1, 1), "sr": (1, 1), "at": (-1, 1)}
-KEPT: Mapping[Name, int] = {"ar": len(KEPT_BITS), "at": len(KEPT_BITS), "sr": 2}
-"""Of the primes, in an answer: of sr only the top bits count."""
+ROUGH_KEPT = 2
+"""Of the primes, in an answer of which only the top bits count."""
 MOST_TERMS = 255  # of an accumulated product, which has 64 bits
 TRANSFORM_MS = 0.010
 MB_MS = {"lan": 1.4, "wan": 80.0}
@@ -47,17 +47,28 @@ class Sizes:
     Args:
         rows, inputs, outputs: n, f, h.
         products: which of ar, sr, at are wanted.
+        rough: of sr only the top bits count.
     """
 
     rows: int
     inputs: int
     outputs: int
     products: tuple[Name, ...] = ("ar", "sr", "at")
+    rough: bool = True
+
+    def kept(self, name: Name) -> int:
+        """How many of the primes an answer keeps."""
+        return ROUGH_KEPT if name == "sr" and self.rough else len(KEPT_BITS)
+
+    @property
+    def plain(self) -> tuple[Name, ...]:
+        """The matrices that the evaluator multiplies with."""
+        return (("a",) if {"ar", "at"} & {*self.products} else ()) + (("r", "s") if "sr" in self.products else ())
 
     @property
     def encrypted(self) -> tuple[Name, ...]:
         """The matrices that are sent under encryption."""
-        return ("r",) + (("s",) if "sr" in self.products else ()) + (("t",) if "at" in self.products else ())
+        return (("r",) if {"ar", "sr"} & {*self.products} else ()) + (("s",) if "sr" in self.products else ()) + (("t",) if "at" in self.products else ())
 
 
 @dataclass(frozen=True)
@@ -120,12 +131,10 @@ class Cut:
         """Transforms of both parties, and bytes on the wire."""
         up = sum(self.polynomials(name) for name in self.sizes.encrypted)
         primes = len(KEPT_BITS) + len(DROPPED_BITS)
-        plain = sum(self.polynomials(n) for n in (("a",) if {"ar", "at"} & {*self.sizes.products} else ())) + (
-            self.polynomials("s") + self.polynomials("r") if "sr" in self.sizes.products else 0
-        )
+        plain = sum(self.polynomials(name) for name in self.sizes.plain)
         transforms, bits = (up + plain) * primes, up * N * sum(KEPT_BITS + DROPPED_BITS)
         for name in self.sizes.products:
-            count, kept = self.polynomials(name), KEPT[name]
+            count, kept = self.polynomials(name), self.sizes.kept(name)
             transforms += count * (2 * primes + kept)
             bits += count * (N + math.prod(self.block_shape(name))) * sum(KEPT_BITS[:kept])
             transforms += -(-count // PUBLIC_KEYS) * primes

@@ -14,7 +14,7 @@ Steps
     3. the encryptor decrypts: its share.
 Who learns what: the evaluator sees ciphertexts and public keys (RLWE). The encryptor sees shares under fresh masks; what the
     noise says of A, R' and S' is flooded (`parameters.distance`), c1 is an RLWE sample under u, rounded.
-Exact: ar and at mod 2^64. sr within 2^(64 - 52 + FLOOD_BITS + 1) of its 64 bits, for no more of it is opened.
+Exact: ar and at mod 2^64. sr too; or where it may be rough within 2^(64 - 52 + FLOOD_BITS + 1), for no more of its bits are opened.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import Tensor
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.correlations.prg import SecretStream, keystream
 from amint_mpc.mpc.rlwe import parameters
-from amint_mpc.mpc.rlwe.blocks import KEPT, Cut, Name
+from amint_mpc.mpc.rlwe.blocks import Cut, Name
 from amint_mpc.mpc.rlwe.native import MOST, Answers, Context, Layout, Operand, library
 from amint_mpc.mpc.rlwe.parameters import FLOOD_BITS, PUBLIC_KEYS, N, bits_of, modulus, primes
 
@@ -145,7 +145,7 @@ def answer_words(cut: Cut) -> int:
     for name in cut.sizes.products:
         count = cut.polynomials(name)
         wanted = _padded(count * math.prod(cut.block_shape(name)))
-        words += sum((wanted + count * N) * bits_of(prime) // 32 for prime in range(KEPT[name]))
+        words += sum((wanted + count * N) * bits_of(prime) // 32 for prime in range(cut.sizes.kept(name)))
     return words
 
 
@@ -204,7 +204,7 @@ class Encryptor:
         found: dict[Name, Tensor] = {}
         start, ring = 0, self._ring
         for name in cut.sizes.products:
-            count, kept, places = cut.polynomials(name), KEPT[name], cut.places(name)
+            count, kept, places = cut.polynomials(name), cut.sizes.kept(name), cut.places(name)
             many = len(places)
             c0, c1 = torch.empty(kept, count * many, dtype=torch.int32), torch.empty(kept, count * N, dtype=torch.int32)
             for prime in range(kept):
@@ -243,7 +243,7 @@ class Evaluator:
         """Step 2.
 
         Args:
-            matrices: a, and where sr is wanted r and s, int64.
+            matrices: those of `Sizes.plain`, int64.
 
         Returns:
             the message, int32 [answer_words(cut)], and this party's shares.
@@ -291,8 +291,8 @@ class _Product:
 
     def __init__(self, ring: Ring, random: SecretStream, cut: Cut, name: Name) -> None:
         self.name, self._cut, self._ring = name, cut, ring
-        self._count, self._kept, self._places = cut.polynomials(name), KEPT[name], cut.places(name)
-        self._many, dropped = len(self._places), _COUNT - KEPT[name]
+        self._count, self._kept, self._places = cut.polynomials(name), cut.sizes.kept(name), cut.places(name)
+        self._many, dropped = len(self._places), _COUNT - self._kept
         masks = _draw(random, (torch.int64, (self._count, self._many)))
         self.own = _assembled(cut, name, masks).neg()  # not in place: it may be a view of the masks
         words = _draw(random, (torch.int32, (self._count * self._many,)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from amint_mpc.mpc.rlwe import parameters
-from amint_mpc.mpc.rlwe.blocks import KEPT, MOST_TERMS, Sizes, best_cut
+from amint_mpc.mpc.rlwe.blocks import MOST_TERMS, ROUGH_KEPT, Sizes, best_cut
 
 STANDARD = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
 """log2 q at most: 128 bits, classical, ternary secret (Homomorphic Encryption Standard 2018, table 1)."""
@@ -31,7 +31,7 @@ def test_a_million_steps_of_the_large_head_say_nothing() -> None:
     for link in ("lan", "wan"):
         cut = best_cut(Sizes(128, 768, 128), link)
         a_step = sum(
-            parameters.distance(cut.terms(n), cut.polynomials(n) * math.prod(cut.block_shape(n)), KEPT[n])
+            parameters.distance(cut.terms(n), cut.polynomials(n) * math.prod(cut.block_shape(n)), cut.sizes.kept(n))
             for n in cut.sizes.products
         )
         assert 10**6 * a_step <= parameters.DISTANCE
@@ -41,10 +41,9 @@ def test_an_answer_has_room_for_flood_and_rounding() -> None:
     """Eight standard deviations of the rounding of c1 times a ternary key, and the flood, below half a unit."""
     dropped = len(parameters.DROPPED_BITS)
     rounding = dropped + 1 + 8 * (dropped + 1) * math.sqrt(parameters.N * 2 / 3)  # the conversion is up to `dropped` off
-    for kept in set(KEPT.values()) - {2}:
-        unit = parameters.modulus(0, kept) / 2**parameters.PLAINTEXT_BITS
-        assert 2**parameters.FLOOD_BITS + rounding < unit / 2
-    unit = 2**32 * parameters.modulus(0, 2) / 2**parameters.PLAINTEXT_BITS  # of sr the top 32 bits count
+    unit = parameters.modulus(0, len(parameters.KEPT_BITS)) / 2**parameters.PLAINTEXT_BITS
+    assert 2**parameters.FLOOD_BITS + rounding < unit / 2
+    unit = 2**32 * parameters.modulus(0, ROUGH_KEPT) / 2**parameters.PLAINTEXT_BITS  # of sr the top 32 bits count
     assert 2**parameters.FLOOD_BITS + rounding + dropped < unit / 16
 
 

@@ -12,7 +12,7 @@ from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.ring.native import KERNELS
 from amint_mpc.mpc.ring.products import matmul
 from amint_mpc.mpc.rlwe import parameters, products
-from amint_mpc.mpc.rlwe.blocks import KEPT, Cut, Name, Sizes, best_cut
+from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.mpc.rlwe.parameters import N, modulus, primes
 from amint_mpc.mpc.rlwe.products import Encryptor, Evaluator, Ring, answer_words, public_key_words, request_words
@@ -66,6 +66,16 @@ def test_a_transform_multiplies_polynomials_and_its_inverse_undoes_it(kernel: st
         assert torch.equal(thinned[: N >> 5], whole[::32])
         ring.checked("rlwe_ntt", prime, one, 1, 0)
         assert torch.equal(one, a)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 3), (40, 1, 70), (70, 40, 1)])
+def test_the_sum_of_both_cross_products_can_be_exact(shape: tuple[int, int, int]) -> None:
+    encryptor, evaluator = roles()
+    sizes = Sizes(*shape, ("sr",), rough=False)
+    cut, secret, plain = best_cut(sizes), matrices(sizes), plaintexts(sizes)
+    answer, own = evaluator.answer(cut, {"r": plain["r"], "s": plain["s"]}, encryptor.request(cut, secret))
+    exact = matmul(plain["s"], secret["r"].T) + matmul(secret["s"], plain["r"].T)
+    assert torch.equal(own["sr"] + encryptor.shares(cut, answer)["sr"], exact)
 
 
 @pytest.mark.parametrize("kernel", rings())
@@ -158,7 +168,7 @@ def residuals(
     encryptor: Encryptor, cut: Cut, answer: Tensor, own: dict[Name, Tensor], exact: dict[Name, Tensor], name: Name
 ) -> list[int]:
     """What the encryptor sees of the wanted coefficients beside its share: the phase less q' share / 2^64."""
-    ring, start, kept = encryptor._ring, 0, KEPT[name]
+    ring, start, kept = encryptor._ring, 0, cut.sizes.kept(name)
     places, count = cut.places(name), cut.polynomials(name)
     assert cut.sizes.products == (name,)
     c0s, c1s = [], []
