@@ -15,7 +15,7 @@ from torch import Tensor
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
-from amint_mpc.mpc.rlwe.blocks import Cut, Name
+from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 from amint_mpc.mpc.rlwe.products import (
     Encryptor,
     Evaluator,
@@ -66,3 +66,12 @@ class MatrixProducts:
         back = self._rounds.hand_over(DEVELOPER, answer, (answer_words(cut),), torch.int32)
         yield
         return own if self._encryptor is None else self._encryptor.shares(cut, back.value)
+
+    def cross(self, s: Tensor, r: Tensor) -> InRounds[Tensor]:
+        """Shares of S_D R_A^T + S_A R_D^T, [n, f] mod 2^64. Exchanges: 2.
+
+        Args:
+            s, r: this party's, [n, k] and [f, k].
+        """
+        cut = best_cut(Sizes(len(s), len(r), s.shape[1], ("sr",), rough=False), self.link)
+        return (yield from self.multiply(cut, {"s": s.contiguous(), "r": r.contiguous()}))["sr"]

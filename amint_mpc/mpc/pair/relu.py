@@ -1,22 +1,18 @@
-"""The masks of the ReLU (`ReluMasks`): a mask by digits, its tables, the gate's words, and ten products.
+"""The masks of the ReLU (`ReluMasks`): a mask by digits, its tables, the gate's words, and products of masks.
 
 Steps
-    1. r by digits (digits.py), its six digits of 4 bits from sign.LOW_BIT on. Choices with the bits of beta, rho and
-       gamma (factors.py), and with the gate's masks (gate.py).
-    2. gamma rho, row by row and unit by unit, of both cross terms; beta rho and beta gamma.
-    3. the auditor knows its share of r: its r rho and r gamma with the developer's rho and gamma, its part of beta r;
-       both have gamma rho, and multiply it by beta.
-    4. the developer knows its share of r: the same of it, and because it has its shares of r rho and gamma r at once,
-       also its parts of beta r rho and of beta gamma r.
-    5. the auditor's parts of these two.
+    1. r by digits (digits.py), its six digits of 4 bits from sign.LOW_BIT on. Choices with the bits of beta, and with the
+       gate's masks (gate.py). M rho, gamma^T M and gamma rho, sums over units, rows and nothing, are cross products of
+       matrices (matrices.py), exact ones.
+    2. beta, beta rho and beta gamma.
+    3. both have gamma rho, and multiply it by beta. The auditor knows its share of r: its part of beta r.
+    4. the developer knows its share of r: its part.
     The tables are XOR-linear in the one-hot vectors of the digits: each party looks its share of the vector up.
 
-Sources: digits.py, gate.py, factors.py. Who learns what: nothing; all messages are uniform.
+Sources: digits.py, gate.py, factors.py, matrices.py. Who learns what: nothing; all messages are uniform, or encrypted.
 The tables belong to r or, where there is a carry into the lowest digit, to r - 2^LOW_BIT: what they compare is off by
 less than 2^(LOW_BIT + 1) units.
-Exchanges: 6. For n h entries in training: 41 n h + 64 (n + h) and 16 n h + 64 (n + h) transfers in which the auditor
-and the developer choose; messages of about 1,200 bytes an entry from each party, 1,030 of them for the three products of 64-bit
-numbers.
+Exchanges: 6. For n h entries in training: 41 n h and 16 n h transfers in which the auditor and the developer choose.
 """
 
 from __future__ import annotations
@@ -27,13 +23,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from amint_mpc.limits import blocks
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.pair import digits, gate
 from amint_mpc.mpc.pair.digits import Digits
-from amint_mpc.mpc.pair.factors import PARTIES, Factors, NumberProduct, PartProduct, SharedBits
+from amint_mpc.mpc.pair.factors import PARTIES, PartProduct, SharedBits
 from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.protocols import sign
-from amint_mpc.mpc.protocols.relu import ReluMasks
+from amint_mpc.mpc.protocols.relu import ReluMasks, block_sums
 from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds
 
 DIGITS = sign.UPPER + 1
@@ -45,74 +42,84 @@ ABOVE_BIT = sign.LOW_BIT + digits.DIGIT * sign.UPPER
 def transfers(masks: ReluMasks) -> tuple[int, int]:
     """In which the developer and the auditor choose."""
     count = masks.rows * masks.hidden
-    numbers = 64 * (masks.hidden + (masks.rows if masks.training else 0))
     developer, auditor = digits.transfers(count, DIGITS)
-    both = gate.transfers(count) + count + numbers
+    both = gate.transfers(count) + count
     return developer + both, auditor + both
 
 
 def relu(making: Making, name: str, masks: ReluMasks) -> InRounds[None]:
     """All of it."""
     m, party, (n, h) = making.material[name], making.party, (masks.rows, masks.hidden)
-    mine, count, training = making.transfers, n * h, masks.training
+    count, training = n * h, masks.training
     words = Concurrent(gate.gate_words(making, m["gate_mask"]))
     # step 1
     by_digits = Digits(making, m["r"].reshape(-1), sign.LOW_BIT, DIGITS)
-    beta = SharedBits(mine, sign.unpack(m["flip"], (n, h)).to(torch.uint8).reshape(-1))
-    rho = [Factors(mine, q, m["rho"] if q == party else None, h) for q in PARTIES]
-    gamma = [Factors(mine, q, m["gamma"] if q == party else None, n) for q in PARTIES] if training else []
+    beta = SharedBits(making.transfers, sign.unpack(m["flip"], (n, h)).to(torch.uint8).reshape(-1))
+    sums = Concurrent(_products_of_masks(making, m, masks))
     yield
     # step 2
     words.advance()
+    sums.advance()
     by_digits.move()
-    across = m["rho"].expand(n, h)
-    gamma_rho = [factor.times(across if q != party else None, h) for q, factor in enumerate(gamma)]
-    first = [across.reshape(-1)]
-    if training:
-        first.append(m["gamma"][:, None].expand(n, h).reshape(-1))
     parts = _Parts(beta, party)
-    parts.both(["beta_rho", "gamma_beta"][: len(first)], first)
     parts.part(DEVELOPER, ["beta"], [torch.ones(count, dtype=torch.int64)])
+    if training:
+        parts.both(["beta_rho", "gamma_beta"], [m["rho"].expand(n, h), m["gamma"][:, None].expand(n, h)])
     yield
     # step 3
     words.advance()
+    sums.advance()
+    m |= sums.result
     by_digits.carry()
-    products = _Products(m, rho, gamma, party)
-    if party == AUDITOR:
-        products.r = by_digits.mask.reshape(n, h)
-    making.tell(name, "r", AUDITOR, products.r)
-    making.tell(name, ABOVE, AUDITOR, by_digits.above(ABOVE_BIT) if party == AUDITOR else products.r)
-    products.send(AUDITOR)
-    parts.part(AUDITOR, ["beta_r"], [products.r])
+    r = by_digits.mask.reshape(n, h) if party == AUDITOR else m["r"]
+    making.tell(name, "r", AUDITOR, r)
+    making.tell(name, ABOVE, AUDITOR, by_digits.above(ABOVE_BIT) if party == AUDITOR else r)
+    parts.part(AUDITOR, ["beta_r"], [r])
     if training:
-        m["gamma_rho"] = sum((part.share for part in gamma_rho), m["gamma"][:, None] * m["rho"])
         parts.both(["gamma_beta_rho"], [m["gamma_rho"]])
     yield
     # step 4
     words.advance()
     if party == DEVELOPER:
-        products.r = by_digits.mask.reshape(n, h)
-    making.tell(name, "r", DEVELOPER, products.r)
-    making.tell(name, ABOVE, DEVELOPER, by_digits.above(ABOVE_BIT) if party == DEVELOPER else products.r)
-    products.send(DEVELOPER)
-    late = ["beta_r_rho", "gamma_beta_r"][: 2 if training else 1]
-    parts.part(DEVELOPER, ["beta_r", *late], [products.r, *(products.shares() if party == DEVELOPER else [])])
-    yield
-    # step 5
-    words.advance()
-    made = products.shares()
-    parts.part(AUDITOR, late, made)
-    m["r"], m["r_rho"] = products.r, made[0]
-    if training:
-        m["gamma_r"] = made[1]
+        r = by_digits.mask.reshape(n, h)
+    making.tell(name, "r", DEVELOPER, r)
+    making.tell(name, ABOVE, DEVELOPER, by_digits.above(ABOVE_BIT) if party == DEVELOPER else r)
+    parts.part(DEVELOPER, ["beta_r"], [r])
+    m["r"] = r
     yield
     words.advance()
     m |= {key: value.reshape(n, h) for key, value in parts.shares().items()}
     table, lowest = tables(by_digits.one_hot)
     m["table"], m["lowest"] = table.reshape(sign.UPPER, n, h), lowest.reshape(n, h)
-    yield
-    words.advance()
+    while not words.ended:
+        yield
+        words.advance()
     m["gate_words"] = words.result
+
+
+def _products_of_masks(making: Making, m: dict[str, Tensor], masks: ReluMasks) -> InRounds[dict[str, Tensor]]:
+    """M rho [n] and, in training, gamma^T M of each block [blocks, h] and gamma rho [n, h]. Exchanges: 2."""
+    n, h, products = masks.rows, masks.hidden, making.products
+    wanted = {"m_rho": (m["m"], m["rho"][None])}
+    if masks.training:
+        wanted["gamma_rho"] = (m["gamma"][:, None], m["rho"][:, None])
+        parts = blocks(n)
+        for block in range(parts):
+            wanted[f"gamma_m {block}"] = (m["m"][block::parts].T, m["gamma"][None, block::parts])
+    running = {key: Concurrent(products.cross(*pair)) for key, pair in wanted.items()}
+    for _ in range(2):
+        yield
+        for one in running.values():
+            one.advance()
+    own = {"m_rho": (m["m"] * m["rho"]).sum(dim=1)}
+    if masks.training:
+        own["gamma_rho"] = m["gamma"][:, None] * m["rho"]
+        own["gamma_m"] = block_sums(m["gamma"][:, None] * m["m"])
+        columns = [running.pop(f"gamma_m {block}").result.reshape(1, h) for block in range(blocks(n))]
+        own["gamma_m"] += torch.cat(columns)
+    for key, one in running.items():
+        own[key] += one.result.reshape(own[key].shape)
+    return own
 
 
 class _Parts:
@@ -136,32 +143,6 @@ class _Parts:
             for name, share in zip(names, part.share, strict=True):
                 total[name] = total[name] + share if name in total else share
         return total
-
-
-class _Products:
-    """r rho and gamma r, with r by digits.
-
-    Attributes:
-        r: this party's share, [n, h]; until it is known the words that it is made of.
-    """
-
-    def __init__(self, material: dict[str, Tensor], rho: list[Factors], gamma: list[Factors], party: int) -> None:
-        self.r, self._m, self._rho, self._gamma, self._party = material["r"], material, rho, gamma, party
-        self._sent: list[tuple[NumberProduct, NumberProduct | None]] = []
-
-    def send(self, holder: int) -> None:
-        """The cross terms with the share of r that `holder` has."""
-        (n, h), own = self.r.shape, self._party == holder
-        of_rho = self._rho[1 - holder].times(self.r.T if own else None, n)
-        of_gamma = self._gamma[1 - holder].times(self.r if own else None, h) if self._gamma else None
-        self._sent.append((of_rho, of_gamma))
-
-    def shares(self) -> list[Tensor]:
-        """r rho and, in training, gamma r."""
-        r_rho = sum((one.share.T for one, _ in self._sent), self.r * self._m["rho"])
-        if not self._gamma:
-            return [r_rho]
-        return [r_rho, sum((two.share for _, two in self._sent if two), self._m["gamma"][:, None] * self.r)]
 
 
 def tables(one_hot: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@
 
 #define CHUNK 64
 #define TILE 16
-#define NARROW 16 /* the first stages have fewer twiddles than a vector: they are repeated so many times */
+#define NARROW_LOG 7 /* the first stages have fewer twiddles than a loop is worth: they are repeated up to so many */
+#define NARROW (1 << NARROW_LOG)
 #define MOST 16   /* primes */
 
 typedef struct {
@@ -51,12 +52,12 @@ typedef struct {
 
 static int64_t twiddles(int stage)
 {
-    return stage < 4 ? NARROW : (int64_t)1 << stage;
+    return stage < NARROW_LOG ? NARROW : (int64_t)1 << stage;
 }
 
 static int64_t first_twiddle(int stage)
 {
-    return stage < 4 ? stage * NARROW : 4 * NARROW + ((int64_t)1 << stage) - NARROW;
+    return stage < NARROW_LOG ? stage * NARROW : NARROW_LOG * NARROW + ((int64_t)1 << stage) - NARROW;
 }
 
 #define NAME(x) portable_##x
