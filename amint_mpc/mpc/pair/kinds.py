@@ -1,7 +1,7 @@
 """Which correlations the two parties can make, and how.
 
-    LinearMasks      linear.py, by products of matrices (mpc/rlwe): to be put into KINDS there
-    TableMasks       drawn, nothing to make
+LinearMasks      linear.py, by products of matrices (mpc/rlwe): to be put into KINDS there
+TableMasks       drawn, nothing to make
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Kind:
     """How one kind of correlation is made.
 
     Args:
-        make: (what is on its way, the correlation's name in the plan, the correlation): puts this party's fields that are
-            corrected, and those that are made otherwise than drawn, into `Making.material`.
-        transfers: in how many transfers the developer and the auditor choose.
+        make: (what is on its way, the correlation's name in the plan, the correlation): puts this party's shares of what is
+            corrected, and of the fields of `made`, into `Making.material`.
+        transfers: (the correlation, depth of trees): in how many transfers the developer and the auditor choose.
         made: the fields that `make` replaces: not known to other kinds before it tells (`Making.tell`).
     """
 
     make: Callable[[Making, str, Any], InRounds[None]]
-    transfers: Callable[[Any], tuple[int, int]]
+    transfers: Callable[[Any, int], tuple[int, int]]
     made: tuple[str, ...] = ()
 
 
@@ -43,7 +43,7 @@ def _nothing(making: Making, name: str, masks: TableMasks) -> InRounds[None]:
 
 
 KINDS: Mapping[type[Correlation], Kind] = {
-    TableMasks: Kind(_nothing, lambda _: (0, 0)),
+    TableMasks: Kind(_nothing, lambda *_: (0, 0)),
     ReluMasks: Kind(relu.relu, relu.transfers, ("r",)),
     RangeMasks: Kind(ranges.ranges, ranges.transfers, ("r",)),
     SquaresMasks: Kind(squares.squares, squares.transfers),

@@ -19,10 +19,13 @@ from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.ot.transfers import Transfers
 from amint_mpc.mpc.pair.kinds import KINDS, Kind
 from amint_mpc.mpc.pair.making import Making
+from amint_mpc.mpc.pair.vectors import Trees
 from amint_mpc.mpc.protocols.rounds import Rounds
 from amint_mpc.transport.channel import Channel
 
 Kinds = Mapping[type[Correlation], Kind]
+DEPTH = 2
+"""Of trees, where computing costs more than sending."""
 
 
 def supported(plan: Plan, kinds: Kinds = KINDS) -> bool:
@@ -40,9 +43,9 @@ def check_supported(plan: Plan, kinds: Kinds = KINDS) -> None:
             )
 
 
-def transfers_needed(plan: Plan, kinds: Kinds = KINDS) -> tuple[int, int]:
-    """In how many transfers of a plan the developer, and the auditor, chooses."""
-    needed = [kinds[type(correlation)].transfers(correlation) for correlation in plan.values()]
+def transfers_needed(plan: Plan, depth: int, kinds: Kinds = KINDS) -> tuple[int, int]:
+    """In how many transfers of a plan the developer, and the auditor, chooses. depth: see `PairMaker`."""
+    needed = [kinds[type(correlation)].transfers(correlation, depth) for correlation in plan.values()]
     return sum(developer for developer, _ in needed), sum(auditor for _, auditor in needed)
 
 
@@ -54,6 +57,7 @@ class PairMaker:
         party: DEVELOPER or AUDITOR.
         secret: this party's own randomness, at least 32 bytes; no other maker has the same.
         memory: masks that later plans link to; common to all makers of a party.
+        depth: of the trees in vectors.py, the same at both parties.
         kinds: how correlations are made. transfers: on the rounds of the link. Others than the defaults are for tests.
     """
 
@@ -63,6 +67,7 @@ class PairMaker:
         party: int,
         secret: bytes,
         memory: Memory | None = None,
+        depth: int = DEPTH,
         kinds: Kinds = KINDS,
         transfers: Callable[[Rounds], Transfers] = Transfers,
     ) -> None:
@@ -70,6 +75,7 @@ class PairMaker:
         self._rounds = Rounds(channel, party)
         self._transfers = transfers(self._rounds)
         self._stream = SecretStream(secret, "masks of two parties")
+        self._trees = Trees(SecretStream(secret, "roots of trees"), depth)
         self._memory = Memory() if memory is None else memory
         self._kinds = kinds
 
@@ -98,8 +104,8 @@ class PairMaker:
         check_supported(plan, self._kinds)
         rounds = self._rounds
         rounds.begin(number)
-        making = Making(rounds, self._transfers, self._drawn(number, plan), self._memory)
-        rounds.run(self._transfers.refill(*transfers_needed(plan, self._kinds)))
+        making = Making(rounds, self._transfers, self._drawn(number, plan), self._memory, self._trees)
+        rounds.run(self._transfers.refill(*transfers_needed(plan, self._trees.depth, self._kinds)))
         for name, correlation in plan.items():
             made = self._kinds[type(correlation)].made
             for key, field in correlation.fields.items():

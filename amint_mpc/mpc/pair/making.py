@@ -8,6 +8,7 @@ from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import MaskRef, Memory
 from amint_mpc.mpc.ot.transfers import Transfers
+from amint_mpc.mpc.pair.vectors import Scalars, Trees
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 
 
@@ -20,17 +21,24 @@ class Making:
         transfers: of the same link, enough of them for the plan.
         material: this party's; what is drawn stands there already, the kinds put the rest in.
         memory: masks of earlier plans that later ones link to (`correlations.base.keep`).
+        trees: of this party's maker (vectors.py).
     """
 
     rounds: Rounds
     transfers: Transfers
     material: dict[str, dict[str, Tensor]]
     memory: Memory
+    trees: Trees
     _known: dict[tuple[str, str, int], Tensor | None] = field(default_factory=dict, init=False)
 
     @property
     def party(self) -> int:
         return self.rounds.party
+
+    def scalars(self, chooser: int, x: Tensor, count: int) -> Scalars:
+        """Numbers of one party to multiply vectors of the other one with. x: [count]; the chooser's counts."""
+        own = x if chooser == self.party else None
+        return Scalars(self.transfers, self.rounds, chooser, own, count, self.trees)
 
     def tell(self, name: str, key: str, holder: int, share: Tensor | None) -> None:
         """Let other kinds go on: `holder` knows its share of a mask now. Both parties call it after the same exchange.

@@ -74,7 +74,10 @@ def wrong_fields(plan: Plan, made: tuple[Made, Made]) -> list[str]:
             assert list(held) == list(material[name])
             for key, field in held.items():
                 dtype = (field.sent or field.dtype) if party == DEVELOPER and field.corrected else field.dtype
-                assert (material[name][key].dtype, tuple(material[name][key].shape)) == (dtype, field.shape), (name, key)
+                assert (material[name][key].dtype, tuple(material[name][key].shape)) == (dtype, field.shape), (
+                    name,
+                    key,
+                )
         for key, field in masks.fields.items():
             if field.corrected:
                 off = made[DEVELOPER][name][key] - field.cut(wanted[key])
@@ -133,6 +136,12 @@ def random_plan(seed: int) -> Plan:
     return plan
 
 
+@pytest.mark.parametrize("depth", [1, 3, 4, 5])
+def test_every_depth_of_trees_fits(depth: int) -> None:
+    plan = {"relu": ReluMasks(7, 5), "scored": ReluMasks(1, 3, training=False)}
+    assert wrong_fields(plan, pairs(make_both([plan], depth, depth))[0]) == []
+
+
 def test_random_plans_fit() -> None:
     plans = [random_plan(seed) for seed in range(100)]
     wrong = [wrong_fields(plan, made) for plan, made in zip(plans, pairs(make_both(plans)), strict=True)]
@@ -172,8 +181,10 @@ def test_transfers_needed_is_what_is_used(monkeypatch: pytest.MonkeyPatch) -> No
         used.clear()
         make_both([plan], number)
         for party in (DEVELOPER, AUDITOR):
-            totals = [sum(count for mine, who, count in used if (mine, who) == (party, q)) for q in (DEVELOPER, AUDITOR)]
-            assert tuple(totals) == transfers_needed(plan, TEST_KINDS)
+            totals = [
+                sum(count for mine, who, count in used if (mine, who) == (party, q)) for q in (DEVELOPER, AUDITOR)
+            ]
+            assert tuple(totals) == transfers_needed(plan, 2, TEST_KINDS)
 
 
 def test_rows_that_stand_are_linked_to_the_table_of_an_earlier_plan() -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import MaskRef, Plan
-from amint_mpc.mpc.ot.transfers import Choice, Product
+from amint_mpc.mpc.ot.transfers import Choice
 from amint_mpc.mpc.pair.maker import PairMaker
+from amint_mpc.mpc.pair.vectors import Scalars, Trees, VectorProduct
 from amint_mpc.mpc.protocols import sign
 from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
@@ -61,14 +62,6 @@ class PlainChoices(TrustedTransfers):
         return choice
 
 
-class OldPads(TrustedTransfers):
-    """Pads of a choice serve again."""
-
-    def multiply(self, choice: Choice, *rest: Any, **options: Any) -> Product:
-        choice.blocks_used = 0
-        return super().multiply(choice, *rest, **options)
-
-
 class NoPads(TrustedTransfers):
     """Delta is 0: both pads of a transfer are the same one, so that words are not hidden."""
 
@@ -84,7 +77,10 @@ def seen(plan: Plan, transfers: type[TrustedTransfers], seed: int = 1) -> tuple[
 
     def party(index: int, channel: Any, _: Any) -> list[Made]:
         maker = Unchanging(
-            Recorder(channel, views[index]), index, bytes([index, seed]) + bytes(30), transfers=lambda r: transfers(r, seed)
+            Recorder(channel, views[index]),
+            index,
+            bytes([index, seed]) + bytes(30),
+            transfers=lambda r: transfers(r, seed),
         )
         maker.set_up()
         views[index].received.clear()
@@ -120,8 +116,28 @@ def test_all_that_a_party_receives_is_uniform(name: str) -> None:
     assert found(PLANS[name], TrustedTransfers) == [[], []]
 
 
-@pytest.mark.parametrize("broken", [PlainChoices, OldPads, NoPads])
+@pytest.mark.parametrize("broken", [PlainChoices, NoPads])
 def test_broken_transfers_are_found(broken: type[TrustedTransfers]) -> None:
     developer, auditor = found(PLANS["relu"], broken)
+    assert developer
+    assert auditor
+
+
+def test_leaves_whose_blocks_serve_again_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = Scalars.times
+
+    def again(self: Scalars, values: Tensor | None, words: int) -> VectorProduct:
+        self._blocks_used = 0
+        return times(self, values, words)
+
+    monkeypatch.setattr(Scalars, "times", again)
+    developer, auditor = found(PLANS["relu"], TrustedTransfers)
+    assert developer
+    assert auditor
+
+
+def test_roots_that_serve_again_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trees, "roots", lambda _, count: np.ones((count, 1, 2), dtype=np.uint64))
+    developer, auditor = found(PLANS["relu"], TrustedTransfers)
     assert developer
     assert auditor
