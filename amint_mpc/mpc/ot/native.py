@@ -59,13 +59,14 @@ def fold(leaves: Words, correction: Words | None, delta: int, columns: Words, to
     if _library is not None:
         _library.ot_fold(_at(leaves), leaves.shape[1], _at(correction), delta, _at(columns), _at(total))
         return
-    numbers = np.arange(len(leaves))
-    for bit, column in enumerate(columns):
-        np.bitwise_xor.reduce(leaves[numbers >> bit & 1 == 1], axis=0, out=column)
+    left = leaves
+    for bit, column in enumerate(columns):  # then `left` has the leaves that differ in higher bits
+        np.bitwise_xor.reduce(left[1::2], axis=0, out=column)
         if correction is not None and delta >> bit & 1:
             column ^= correction
+        left = left[0::2] ^ left[1::2]
     if total is not None:
-        np.bitwise_xor.reduce(leaves, axis=0, out=total)
+        total[:] = left[0]
 
 
 def turn(columns: Words, rows: Words) -> None:
@@ -77,8 +78,15 @@ def turn(columns: Words, rows: Words) -> None:
     if _library is not None:
         _library.ot_turn(_at(columns), columns.shape[1], _at(rows))
         return
-    bits = np.unpackbits(columns.view(np.uint8), axis=1, bitorder="little")
-    rows.view(np.uint8)[:] = np.packbits(bits.T, axis=1, bitorder="little")
+    squares, side, low = columns.reshape(2, 64, -1).copy(), 32, 2**32 - 1
+    while side:
+        upper, lower = np.moveaxis(squares.reshape(2, 32 // side, 2, side, -1), 2, 0)
+        swap = (upper >> np.uint64(side) ^ lower) & np.uint64(low)
+        upper ^= swap << np.uint64(side)
+        lower ^= swap
+        side //= 2
+        low ^= low << side
+    rows.reshape(-1, 64, 2)[:] = squares.transpose(2, 1, 0)
 
 
 def sides(rows: Words, flips: Bytes, delta: Words) -> Words:
