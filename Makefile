@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 TEST_SETUP := $(VENV)/.installed-test
-SOURCES := pyproject.toml hatch_build.py $(wildcard amint_mpc/mpc/ring/*.c)
+SOURCES := pyproject.toml hatch_build.py $(wildcard amint_mpc/mpc/*/*.c)
 PIP_INSTALL = test -x $(BIN)/python || python3 -m venv $(VENV); $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: setup test-setup demo test docs clean

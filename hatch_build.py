@@ -39,7 +39,8 @@ class NativeLibrary(BuildHookInterface[Any]):
         folder = Path(self.root, "amint_mpc", "mpc", "ring")
         library = folder / "_native.so"
         library.unlink(missing_ok=True)
-        if reason := compiled([folder / "_ring.c", folder / "_sign.c"], library):
+        sources = [folder / "_ring.c", folder / "_sign.c", folder.with_name("ot") / "_ot.c"]
+        if reason := compiled(sources, library):
             self.app.display_warning(
                 f"The functions in C are not built; the secure computation will be slower. {reason}"
             )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Words: TypeAlias = NDArray[np.uint64]
+Array: TypeAlias = NDArray[Any]
+"""Of words of any width."""
 
 
 class Pool:
     """One party's part of the random transfers of one direction.
 
     Transfer i: the sender has a row q_i and, for all of them, one secret delta; the chooser has a random bit b_i and
-    the row t_i = q_i xor b_i delta.
+    the row t_i = q_i xor b_i delta. The sender's bits mean nothing.
 
     Guarantees:
         no_reuse: a row is handed out once; its number is never given to another one.
@@ -32,16 +34,13 @@ class Pool:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, rows: Words, bits: Bytes | None) -> None:
-        """Put rows behind those that are there.
-
-        Args:
-            rows: [n, 2] uint64.
-            bits: [n] of 0 or 1, the chooser's; None at the sender.
-        """
-        self._rows = np.concatenate((self._rows, rows)) if len(self) else rows
-        if bits is not None:
-            self._bits = np.concatenate((self._bits, bits)) if len(self._bits) else bits
+    def grow(self, count: int) -> tuple[Words, Bytes]:
+        """Room for more transfers behind those that are there: rows [count, 2] and bits [count], to be written."""
+        left = len(self)
+        rows, bits = np.empty((left + count, 2), dtype=np.uint64), np.empty(left + count, dtype=np.uint8)
+        rows[:left], bits[:left] = self._rows, self._bits
+        self._rows, self._bits = rows, bits
+        return rows[left:], bits[left:]
 
     def take(self, count: int) -> tuple[int, Words, Bytes]:
         """The number of the first of the next `count` transfers, their rows, and the chooser's bits.

@@ -19,31 +19,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from hashlib import sha256
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.ot.base import BaseReceiver, BaseSender
+from amint_mpc.mpc.ot.extension import SECURITY, TREES, UNIT, ExtensionChooser, ExtensionSender, message_shape
 from amint_mpc.mpc.ot.pads import BLOCK, Pads
 from amint_mpc.mpc.ot.pool import Bytes, Pool, Words
+from amint_mpc.mpc.ot.punctured import KEY_BYTES, base_choices, offer_trees, rebuild_trees
 from amint_mpc.mpc.protocols.rounds import InRounds, Opened, Rounds
 
 DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 class Choice:
-    """Bits of one party, chosen with. Made by `Transfers.choose` alone."""
+    """Bits of one party, chosen with. Made by `Transfers.choose` alone.
 
-    def __init__(self, chooser: int, message: Opened, taken: tuple[int, Words, Bytes], bits: Bytes | None) -> None:
-        self.chooser = chooser
-        self.count = len(taken[1])
-        self.first, self.rows, _ = taken
-        self.bits = bits
-        self.message: Opened | None = message
-        self.blocks_used = 0
+    Args:
+        message: the chooser's d, packed.
+        first: number of its first transfer. rows: [count, 2], q or t.
+        bits: what was chosen; at the sender, nothing that means anything.
+    """
+
+    def __init__(self, chooser: int, message: Opened, first: int, rows: Words, bits: Bytes) -> None:
+        self.chooser, self.count = chooser, len(rows)
+        self.message, self.first, self.rows, self.bits = message, first, rows, bits
+        self._blocks_used = 0
 
     def __repr__(self) -> str:
         return f"Choice(chooser={self.chooser}, count={self.count})"
+
+    def use(self, blocks: int) -> int:
+        """The number of the first of so many blocks of each pad that no product has used."""
+        first, self._blocks_used = self._blocks_used, self._blocks_used + blocks
+        return first
 
 
 class Product:
@@ -82,6 +95,7 @@ class Transfers:
         self._rounds = rounds
         self._randomness = randomness
         self._pads: Pads | None = None
+        self._extensions: tuple[ExtensionChooser, ExtensionSender] | None = None
         self._delta: Words = np.zeros(2, dtype=np.uint64)
         self._pools = (Pool(), Pool())  # by who chooses
 
@@ -89,13 +103,58 @@ class Transfers:
         return f"Transfers(party={self.party}, left={tuple(map(len, self._pools))})"
 
     def set_up(self) -> InRounds[None]:
-        """Base transfers, both directions. Once a link, before all else."""
-        raise NotImplementedError
+        """Base transfers (base.py) and trees (punctured.py), both directions. Once a link, before all else.
+
+        Exchanges: 2. Bytes: 12,320 each way.
+
+        Raises:
+            ProtocolError: what came is no point of the curve.
+        """
+        missing = [int(nibble) for byte in self._randomness(SECURITY // 8) for nibble in (byte & 15, byte >> 4)]
+        roots = [self._randomness(KEY_BYTES) for _ in range(TREES)]
+        base_sender = BaseSender(self._randomness)
+        base_receiver = BaseReceiver(base_choices(missing), self._randomness)
+        offers = self._swap(np.frombuffer(base_sender.message, dtype=np.uint8))
+        points = self._swap(base_receiver.message)
+        yield
+        other = 1 - self.party
+        chosen = base_receiver.pads(offers[other].value.numpy().tobytes())
+        trees, sums = offer_trees(roots, base_sender.pads(points[other].value.numpy()))
+        offered = self._swap(sums)
+        yield
+        sender = ExtensionSender(missing, rebuild_trees(missing, chosen, offered[other].value.numpy()))
+        self._extensions = ExtensionChooser(trees), sender
+        said = b"".join(it.value.numpy().tobytes() for both in (offers, points, offered) for it in both)
+        self._pads, self._delta = Pads(sha256(b"amint-mpc/1/pads" + said).digest()[:KEY_BYTES]), sender.delta
+
+    def _swap(self, mine: Bytes) -> tuple[Opened, Opened]:
+        """Each party sends the other one an array of the same shape; the results by who sent them."""
+        tensor = torch.from_numpy(mine.copy())
+        sent = [
+            self._rounds.hand_over(who, tensor if who == self.party else None, mine.shape, torch.uint8)
+            for who in (DEVELOPER, AUDITOR)
+        ]
+        return sent[DEVELOPER], sent[AUDITOR]
 
     def refill(self, developer: int, auditor: int) -> InRounds[None]:
-        """See that at least so many transfers are there in which the developer, and the auditor, chooses. Both parties
-        call it with the same numbers."""
-        raise NotImplementedError
+        """See that at least so many transfers are there in which the developer, and the auditor, chooses.
+
+        Both parties call it with the same numbers. Exchanges: 1.
+        """
+        if self._extensions is None:
+            raise RuntimeError("set_up comes first")
+        mine, theirs = self._extensions
+        messages = []
+        for chooser, wanted in ((DEVELOPER, developer), (AUDITOR, auditor)):
+            count = -(-max(0, wanted - len(self._pools[chooser])) // UNIT) * UNIT
+            if not count:
+                continue
+            own = torch.from_numpy(mine.extend(*self._pools[chooser].grow(count))) if chooser == self.party else None
+            messages.append((chooser, count, self._rounds.hand_over(chooser, own, message_shape(count), torch.uint8)))
+        yield
+        for chooser, count, message in messages:
+            if chooser != self.party:
+                theirs.extend(self._pools[chooser].grow(count)[0], message.value.numpy())
 
     def choose(self, chooser: int, bits: Tensor | None, count: int) -> Choice:
         """Use up `count` transfers to choose with bits. Posts them, hidden.
@@ -107,15 +166,15 @@ class Transfers:
         Raises:
             RuntimeError: so many are not there.
         """
-        taken = self._pools[chooser].take(count)
-        message, own = None, None
+        first, rows, random_bits = self._pools[chooser].take(count)
+        message, own = None, random_bits
         if self.party == chooser:
             if bits is None or bits.shape != (count,) or bits.dtype != torch.uint8 or (count and int(bits.max()) > 1):
                 raise ValueError(f"the chooser gives [{count}] uint8 of 0 or 1")
             own = bits.numpy().copy()
-            message = torch.from_numpy(np.packbits(own ^ taken[2], bitorder="little"))
+            message = torch.from_numpy(np.packbits(own ^ random_bits, bitorder="little"))
         posted = self._rounds.hand_over(chooser, message, (-(-count // 8),), torch.uint8)
-        return Choice(chooser, posted, taken, own)
+        return Choice(chooser, posted, first, rows, own)
 
     def multiply(
         self, choice: Choice, values: Tensor | None, words: int, dtype: torch.dtype, xor: bool = False
@@ -135,39 +194,17 @@ class Transfers:
             raise RuntimeError("set_up comes first")
         if dtype not in DTYPES:
             raise ValueError(f"{dtype} is not one of {', '.join(map(str, DTYPES))}")
-        shape, size = (choice.count, words), words * dtype.itemsize
-        start, blocks = choice.blocks_used, -(-size // BLOCK)
-        choice.blocks_used += blocks
-        pads = self._pads
-
-        def pad(rows: Words) -> Tensor:
-            made = pads.make(rows, choice.first, start, blocks)[:, :size]
-            return torch.from_numpy(np.ascontiguousarray(made)).view(dtype).view(shape)
-
-        sender = 1 - choice.chooser
+        shape = (choice.count, words)
+        start = choice.use(-(-words * dtype.itemsize // BLOCK))
+        flips, pads, sender = choice.message.value, self._pads, 1 - choice.chooser
         if self.party == sender:
             if values is None or values.shape != shape or values.dtype != dtype:
                 raise ValueError(f"the sender gives {list(shape)} of {dtype}")
-            self._correct(choice)
-            zero, one = pad(choice.rows), pad(choice.rows ^ self._delta)
-            payload = zero ^ values ^ one if xor else one.sub_(zero).neg_().add_(values)
-            share = zero if xor else zero.neg_()
-            self._rounds.hand_over(sender, payload, shape, dtype)
-            return Product(lambda: share)
-        posted = self._rounds.hand_over(sender, None, shape, dtype)
-
-        def finish() -> Tensor:
-            assert choice.bits is not None
-            payload, bits = posted.value, torch.from_numpy(choice.bits).to(dtype)[:, None]
-            mine = pad(choice.rows)
-            return mine.bitwise_xor_(payload * bits) if xor else mine.addcmul_(payload, bits)
-
-        return Product(finish)
-
-    def _correct(self, choice: Choice) -> None:
-        """Sender, once: from q to x = q xor d delta."""
-        if choice.message is None:
-            return
-        flips = np.unpackbits(choice.message.value.numpy(), count=choice.count, bitorder="little")
-        choice.rows = choice.rows ^ (flips.astype(np.uint64)[:, None] * self._delta)
-        choice.message = None
+            given = values.contiguous().numpy()
+            share, payload = pads.send(choice.rows, flips.numpy(), self._delta, choice.first, start, given, xor)
+            self._rounds.hand_over(sender, torch.from_numpy(payload), shape, dtype)
+            return Product(lambda: torch.from_numpy(share))
+        posted, bits = self._rounds.hand_over(sender, None, shape, dtype), choice.bits
+        return Product(
+            lambda: torch.from_numpy(pads.take(choice.rows, bits, choice.first, start, posted.value.numpy(), xor))
+        )

@@ -9,12 +9,10 @@ import numpy as np
 import torch
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.ot.extension import UNIT, message_shape
 from amint_mpc.mpc.ot.pads import Pads
 from amint_mpc.mpc.ot.transfers import Transfers
 from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
-
-UNIT = 1024
-"""Transfers are made in whole units."""
 
 
 class TrustedTransfers(Transfers):
@@ -42,14 +40,13 @@ class TrustedTransfers(Transfers):
             missing = -(-max(0, wanted - len(self._pools[chooser])) // UNIT) * UNIT
             if not missing:
                 continue
-            generator = self._generators[chooser]
-            rows = generator.integers(0, 2**64, (missing, 2), dtype=np.uint64)
-            bits = np.unpackbits(np.frombuffer(generator.bytes(missing // 8), dtype=np.uint8))
-            if chooser == self.party:
-                self._pools[chooser].add(rows ^ (bits.astype(np.uint64)[:, None] * self._deltas[chooser]), bits)
-            else:
-                self._pools[chooser].add(rows, None)
-            corrections = torch.from_numpy(np.frombuffer(bytearray(generator.bytes(31 * missing // 8)), dtype=np.uint8))
-            mine = chooser == self.party
-            self._rounds.hand_over(chooser, corrections if mine else None, (31 * missing // 8,), torch.uint8)
+            generator, mine = self._generators[chooser], chooser == self.party
+            rows, bits = self._pools[chooser].grow(missing)
+            rows[:] = generator.integers(0, 2**64, (missing, 2), dtype=np.uint64)
+            bits[:] = np.unpackbits(np.frombuffer(generator.bytes(missing // 8), dtype=np.uint8))
+            if mine:
+                rows ^= bits.astype(np.uint64)[:, None] * self._deltas[chooser]
+            shape = message_shape(missing)
+            message = torch.randint(256, shape, dtype=torch.uint8) if mine else None
+            self._rounds.hand_over(chooser, message, shape, torch.uint8)
         yield
