@@ -3,8 +3,8 @@
 Beyond its ranges a secure head would compute plausible garbage. So the dense one tests in every step that it is within
 these limits (`amint_mpc.mpc.dense.ranges` says what follows from them) and ends the run with an error where it is not.
 Its plaintext twin refuses whatever leaves them, and features are clipped into theirs. What is a little too large the
-secure head may let through, a value up to three times, a square up to twice the limit: it is exact that far. Of a gradient
-by the features it sees the remainder modulo 64 (`amint_mpc.mpc.dense.ranges`).
+secure head may let through, a value up to three times, a square up to twice the limit: it is exact that far. A gradient
+by the features alone has no such test: it is seen modulo 64.
 Both take the very same steps, so rates and momentum are rounded here. That the scales in the ring
 (`amint_mpc.mpc.ring.fixed_point`) leave room for all this is checked by a test.
 """
@@ -26,11 +26,12 @@ PARTS = 8
 HIDDEN_LIMIT = 128.0
 """|X w1 + b1| stays below."""
 SQUARES_LIMIT = 2.0**15
-"""The sum of the squares of X w1 + b1 stays below: over the units, for each image; over a block of rows, for each unit."""
+"""The sum of the squares of X w1 + b1 stays below: over the units, for each image; over a block of rows, for each unit.
+"""
 SIGNED_SUMS_LIMIT = 2.0**9
 """|a sum of all of w1 and b1 with random signs| stays below."""
 W1_SQUARES_LIMIT = 2.0**12
-"""The sum of the squares of w1 and b1, in plaintext: such sums are then eight times smaller than they may be, as a rule."""
+"""The sum of the squares of w1 and b1, in plaintext: such sums are then an eighth of that, as a rule."""
 W2_SQUARES_LIMIT = 64.0
 """The sum of the squares of w2 stays below."""
 BLOCK_ROWS = 128

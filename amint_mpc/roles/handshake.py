@@ -39,7 +39,7 @@ from amint_mpc.printable import excerpt
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import JsonValue
 
-PROTOCOL: Final = 4
+PROTOCOL: Final = 5
 _SHOWN_KEYS = 8
 _SHOWN_CHARACTERS = 40
 _SHOWN_DIGESTS = 3
@@ -58,7 +58,7 @@ class _Versions(BaseModel):
 class _Hello(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    protocol: Literal[4] = PROTOCOL
+    protocol: Literal[5] = PROTOCOL
     role: Role
     experiment: dict[str, object]
     digest: _Hex32

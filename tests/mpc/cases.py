@@ -113,7 +113,7 @@ CASES = {
         ),
         Case("relu", relu, ReluMasks(ROWS, HIDDEN), (RELU_SENT, RELU_SENT)),
         Case("sigmoid", sigmoid, SigmoidTables(ROWS), ((("r", 1), ("flip", 0)),) * 2),
-        Case("truncation", truncation, truncate.TruncationMasks((ROWS, HIDDEN), 20), ((("r", 1),),) * 2),
+        Case("truncation", truncation, truncate.TruncationMasks((ROWS, HIDDEN), 20), ((("alpha", 0),), (("beta", 0),))),
     )
 }
 
@@ -123,7 +123,7 @@ CASES = {
 RATE = GradientDescent(3, 7)
 MOMENTUM = Momentum(3, 7, (115, 7))
 NOVOGRAD = NovoGrad(2.0**-8, 0.95)  # so short that the first steps are already measured as neither 0 nor too long
-RANGES = 6  # kinds of numbers that are tested together
+RANGES = 5  # kinds of numbers that are tested together
 NOVOGRAD_SENT: list[list[tuple[str, str, int] | None]] = [
     [("rates", "r_norm", 1), ("moves in range", "r", 1)],
     [("rates", "alpha", -1), ("rates", "mu", -1), None],
@@ -183,21 +183,22 @@ def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mas
     """Of what a party sends in one training step, in order. The sums that test ranges have no masks: they are 0."""
     sent: list[tuple[str, str, int] | None] = [None]  # dw2 of the step before
     momentum, novograd = isinstance(optimizer, Momentum), isinstance(optimizer, NovoGrad)
-    sent += [("velocity", "r", 1), ("again", "r", 1)] if momentum else []
+    top = "alpha" if sender == DEVELOPER else "beta"
+    sent += [(name, top, 0) for name in ("velocity of w1", "velocity", "again")] if momentum else []
     sent += [("linear", "r", -1)]
     sent += [("linear", "a", -1)] if sender == DEVELOPER else []
     beside = NOVOGRAD_SENT if novograd else [[]] * 4
     sent += [("relu", "r", 1), ("relu", "rho", -1)]
     sent += [("in range", "r", 1), None, *beside[0], ("relu", "gate_mask", 0)]
     sent += [*[None] * RANGES, *beside[1], ("relu", "flip", 0)]
-    sent += [*beside[2], ("sigmoid", "r", 1), *beside[3], None, ("sigmoid", "flip", 0)]
-    sent += [("relu", "gamma", -1)]
-    sent += [("dw2 for the velocity", "r", 1)] if momentum else []
-    sent += [("scale dw2", "r", 1), ("scale db2", "s", -1)] if novograd else [("dw2", "r", 1)]
+    sent += [*beside[2], ("logits in range", "r", 1), ("sigmoid", "r", 1), *beside[3], None, ("sigmoid", "flip", 0)]
+    sent += [("relu", "gamma", -1), ("dw2 in range", "r", 1)]
+    sent += [("dw2 for the velocity", top, 0)] if momentum else []
+    sent += [("scale dw2", "r", 1), ("scale db2", "s", -1)] if novograd else [("dw2", top, 0)]
     sent += [("linear", "s", -1)]
-    sent += [("step of w2", "r", 1)] if novograd else [("dy", "r", 1)]
+    sent += [("step of w2", top, 0)] if novograd else [("dy", top, 0)]
     sent += [None] if sender == AUDITOR else []
-    sent += [("dy", "r", 1)] if novograd else []
+    sent += [("dy", top, 0)] if novograd else []
     sent += [("linear", "t", -1)] if sender == AUDITOR else []
     return [mask and Mask(step, *mask) for mask in sent]
 

@@ -25,9 +25,9 @@ A test sees a value modulo the ring. That none is so far away that it looks like
     dw2           |dw2_j| <= sqrt(BLOCK_ROWS) |Y_j| <= sqrt(128) (256 + 2 u sqrt(128)) < 4096 - 768.
 Sizes and rates for which this does not hold have no plan (`check_headroom`). dY and what is made of it need no test:
 |dy| <= |w2|.
-dX is not tested by both, and has no such bound. It is right modulo 64. The developer sees it between -32 and 32 and
-takes none of GRADIENT_LIMIT = 16 or more, so that one of 48 or more, which could look small again, is taken for less than
-it is only if it skipped 16 to 48 in each step before. The classifier alone would be misled: the head does not use it.
+dX has no such bound. It is right modulo 64: the developer sees it between -32 and 32, and takes none of GRADIENT_LIMIT
+= 16 or more. One of 48 or more could look small again; a gradient that grows from step to step passes through 16 to 48
+before, one that jumps over them would mislead the classifier, and nothing else, for the head does not use it.
 Who learns what: the sums of protocols/ranges.py, all 0; nothing else is opened but under uniform masks.
 Bytes, each party: 8 (100 + 2 n + 2 blocks h) + 1.8 kB; the dealer 4 n h + 2 kB + 28 n + 28 blocks h, about.
 """
@@ -181,7 +181,7 @@ def watch(step: Step, w1: Tensor, b2: Tensor) -> InRounds[None]:
 
 
 def _numbers(step: Step, w1: Tensor, b2: Tensor) -> Tensor:
-    """This party's share of all numbers of `parts`, in its order, none negative, each with the ring filled from above."""
+    """This party's share of all numbers of `parts`, in its order, none negative, the ring filled from above."""
     (masks, dealt), party = step.dealt(SQUARES), step.rounds.party
     w2 = value_squares(step.w2.value, step.mask(masks.w2), masks.w2_shift, 1, party).sum() + dealt["w2"]
     y = value_squares(step.y.value, step.mask(masks.y), masks.y_shift, -1, party)

@@ -5,9 +5,9 @@
     relu.py       ReLU and the dot product behind it; sign.py is its comparison
     sigmoid.py    sigmoid by one-time tables
     truncate.py   truncation by a power of two; divide.py by any whole number
-    scale.py      a secret number times a tensor
-    ranges.py     whether values lie in their ranges
-    momentum.py, novograd.py   what the optimizers need
+    scale.py      a secret number times a tensor, also a truncated one (opened_truncation.py)
+    ranges.py     whether values lie in their ranges; of squares.py and signed_sums.py also sums of many
+    novograd.py   what that optimizer needs
 
 Each knows its masks and the ring, and no CrypTen.
 """

@@ -1,7 +1,7 @@
-"""Truncation of a shared value by opening it under a mask: for values that are open in that way anyhow (`scale`).
+"""Truncation of a shared value by opening it under a mask, so that a secret can be multiplied by the result (`scale`).
 
-`truncate` needs less of the link. Escudero, Ghosh, Keller, Rachuri, Scholl: "Improved primitives for MPC over mixed arithmetic-binary circuits"
-(CRYPTO 2020), section 5, for the ring Z_2^64.
+Escudero, Ghosh, Keller, Rachuri, Scholl: "Improved primitives for MPC over mixed arithmetic-binary circuits" (CRYPTO
+2020), section 5, for the ring Z_2^64. Where no product follows, `truncate` needs less of the link.
 
 1. The dealer shares r, q = r >> f (logical shift) and m = msb(r) for a uniform r that nobody knows.
 2. Both open c = x + 2^62 + r. It is uniform, so nobody learns anything.

@@ -9,14 +9,14 @@ over Z_2).
 Steps
     1. open c = Y + r and c2 = w2 - rho.
     2. s = [Y >= 0] is decided in a window of 24 bits, LOW_BIT to LOW_BIT + 23 (`sign`): every bit above is the sign as
-       well while |y| < SIGN_LIMIT, and what lies below is less than 2^-14. Six chunks of 4 bits: a party's XOR
+       well while |y| < SIGN_LIMIT, and what lies below is less than 2^-12. Six chunks of 4 bits: a party's XOR
        shares of "less" and "equal" (in the top chunk: of the sign without and with a borrow from below) stand in dealt
        tables at the public chunk of c. Open the ten masked bits; the gate gives XOR shares of s (the formula: `sign`).
     3. open v = s xor beta. Then s = v + (1 - 2 v) beta, and with Y = c - r the products s w2, s Y and
        z = sum_j s Y w2 are public polynomials in dealt products of (beta, r, rho): no further opening.
     4. backward: open e = g - gamma. dY = g s w2 and, for each block of rows, dw2 = sum_i g s Y follow in the same way.
 Who learns what: c, c2, the gate's masked bits, v and e are uniform at both.
-Exact: for -SIGN_LIMIT <= y <= SIGN_LIMIT - 2^-14 (fixed_point.py), s is right for y >= 0 and for y <= -2^-14; in
+Exact: for -SIGN_LIMIT <= y <= SIGN_LIMIT - 2^-12 (fixed_point.py), s is right for y >= 0 and for y <= -2^-12; in
 between, the carry of the dropped bits may make it 1. Given s, all results are exact in the ring.
 Rounds: 3 forward, 1 backward. Bytes, each party: 8 n h + 8 h + 2 n h + n h / 8 forward, 8 n backward.
 Dealer: 34 n h for the sign, 40 n h for the logits, 40 n h for the gradients.

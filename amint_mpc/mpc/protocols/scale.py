@@ -6,8 +6,9 @@ which other protocols open s and x anyway (`MaskRef`).
 Steps
     1. e = s - sigma, for a scalar s, and d = x - S are open.
     2. s x = e d + e S + sigma d + sigma S; the dealer's shares of sigma S complete it.
-    With a truncation (opened_truncation.py) c = x + 2^62 + r is open in place of d. x >> f is a public number less q, plus a
-    public number times m: the dealer's shares of sigma q and sigma m complete its product with s in the same way.
+    With a truncation (opened_truncation.py) c = x + 2^62 + r is open in place of d. x >> f is a public number less q,
+    plus a public number times m: the dealer's shares of sigma q and sigma m complete its product with s in the same
+    way.
 Who learns what: e and d, or c, all uniform.
 Exact: in the ring; x >> f as in opened_truncation.py. The scale is the sum of the scales of s and of x or x >> f.
 Rounds: none beyond those that open e and d or c. Dealer: 8 bytes an entry of x; 16 beside those of the truncation.

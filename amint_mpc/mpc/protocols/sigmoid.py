@@ -10,13 +10,14 @@ Steps
        LOW_SHIFT on, has steps of 1/16 and covers [-16, 16); a high one, the bits from HIGH_SHIFT on, has steps of 4
        and covers the ring. The index of the mask is the sum of those of its two shares, each cut for itself, so that
        each party knows its part. The secret index, t's less the mask's, is then z in steps, plus two uniform numbers
-       of [0, 1), rounded down: on average half a step more than z, and one of three neighbours.
+       of [0, 1), rounded down: on average half a step more than z, and less than one and a half steps from that.
     2. each party looks its XOR share of the value (VALUE_BITS) and of two class bits (middle, high) up at the public
        index, in tables that are rotated by the index of the mask. Open those bits under one-time bits.
        p = high + middle * value, a polynomial in opened bits whose mask products were dealt.
 Who learns what: c and the masked bits, all uniform.
 Error: mean over the rounding: |E p - sigmoid(z)| <= 2^-11 (table 2^-15, interpolation 2^-14, saturation 2^-11.5);
-one draw: at most 3/128 more, one and a half steps of the table. Saturates to 0 and 1 beyond |z| = 16; between 8 and 16 it may already have.
+one draw: at most 3/128 more, for one and a half steps of the table. Saturates to 0 and 1 beyond |z| = 16; between 8 and
+16 it may already have.
 Rounds: 2. Bytes, each party: 10 n; dealer 1,520 n.
 """
 

@@ -1,8 +1,8 @@
 """Sums of squares of many shared values, from openings that take place anyway (`ranges` tests how large they are).
 
-c = y + r or c = y - r is open. Each party rounds its own share of r down to a multiple of u, so that the dealer has to
-deal the sums of the squares of the masks alone, modulo 2^(65-shift) with u = 2^shift units. Each value counts as one that
-is less than 2 u away from it. Source: Turbospeedz (Ben-Efraim, Nielsen and Omri 2019).
+c = y + r or c = y - r is open. Each party rounds its own share of r down to a multiple of u = 2^shift units, so that
+the sums of the squares of the masks alone have to be dealt, modulo 2^(65-shift). Each value counts as one that is less
+than 2 u away from it. Source: opened values under a dealt mask (Turbospeedz, Ben-Efraim, Nielsen and Omri 2019).
 Who learns what: nothing is opened. Rounds: none. Bytes: dealer 8 a sum.
 """
 

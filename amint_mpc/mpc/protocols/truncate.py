@@ -60,7 +60,7 @@ class TruncationMasks:
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """alpha, beta, and their product, as wide as its use needs: 2^(64-f) times it depends on its low f bits alone."""
+        """alpha, beta; their product, as wide as its use needs: 2^(64-f) times it depends on its low f bits alone."""
         narrow = torch.int16 if self.bits <= 16 else torch.int32 if self.bits <= 32 else torch.int64
         return {
             "alpha": Field(self.packed, torch.uint8, holders=(DEVELOPER,)),

@@ -16,11 +16,11 @@ from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import MaskRef, Plan
 from amint_mpc.mpc.dense import novograd as optimizer
 from amint_mpc.mpc.dense.novograd import NovoGrad
-from amint_mpc.mpc.protocols import novograd, truncate
+from amint_mpc.mpc.protocols import novograd, opened_truncation
 from amint_mpc.mpc.protocols.novograd import OCTAVE_BITS, RATE_BITS, RateMasks, Window
+from amint_mpc.mpc.protocols.opened_truncation import OpenedTruncationMasks
 from amint_mpc.mpc.protocols.rounds import Rounds
 from amint_mpc.mpc.protocols.scale import ScaledTruncationMasks, ScalingMasks, scaled, scaled_truncation
-from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from amint_mpc.mpc.ring import fixed_point as fp
 from tests.mpc.cases import ring, share
 from tests.mpc.parties import run_both
@@ -35,7 +35,7 @@ def one_step(
 ) -> tuple[Tensor, Tensor]:
     """s and the new octaves of layers whose last steps have these squared lengths, float64."""
     links = tuple(MaskRef("w", "r") for _ in lengths)
-    plan: Plan = {"w": TruncationMasks((1,), 3), "rates": RateMasks(lr, beta, links)}
+    plan: Plan = {"w": OpenedTruncationMasks((1,), 3), "rates": RateMasks(lr, beta, links)}
     masks, generator = plan["rates"], torch.Generator().manual_seed(seed)
     assert isinstance(masks, RateMasks)
     whole = [(round(length * 2.0**60) + 2**63) % 2**64 - 2**63 for length in lengths]  # as the ring has it
@@ -98,7 +98,7 @@ def test_a_longer_step_than_the_limit_is_garbage() -> None:
 def test_the_length_of_a_move_is_exact(size: int) -> None:
     """From what is opened of the weights, and the dealer's term."""
     shape, generator = (30, 7), torch.Generator().manual_seed(1)
-    plan: Plan = {"w": TruncationMasks(shape, 3), "rates": RateMasks(0.03, 0.95, (MaskRef("w", "r"),))}
+    plan: Plan = {"w": OpenedTruncationMasks(shape, 3), "rates": RateMasks(0.03, 0.95, (MaskRef("w", "r"),))}
     first = ring(shape, generator)
     weights = [first, first + torch.randint(-size, size + 1, shape, generator=generator)]
     shares = [share(w, generator) for w in weights]
@@ -123,8 +123,8 @@ def test_the_length_of_a_move_is_exact(size: int) -> None:
 def test_a_secret_factor_is_exact(size: int, factor: int) -> None:
     shape, generator = (5, 4), torch.Generator().manual_seed(1)
     plan: Plan = {
-        "factor": TruncationMasks((3,), 3),
-        "x": TruncationMasks(shape, 3),
+        "factor": OpenedTruncationMasks((3,), 3),
+        "x": OpenedTruncationMasks(shape, 3),
         "own": ScalingMasks(shape, MaskRef("factor", "r"), 2),
         "linked": ScalingMasks(shape, MaskRef("factor", "r"), 2, MaskRef("x", "r")),
     }
@@ -153,7 +153,7 @@ def test_a_secret_factor_of_a_truncated_value_is_exact(bits: int, size: int, fac
     """One of both neighbours, times the factor; it may wrap around the ring, as the product does."""
     shape, generator = (20, 4), torch.Generator().manual_seed(1)
     plan: Plan = {
-        "factor": TruncationMasks((2,), 3),
+        "factor": OpenedTruncationMasks((2,), 3),
         "x": ScaledTruncationMasks(shape, bits, MaskRef("factor", "r"), 1),
     }
     x = torch.randint(-size, size + 1, shape, generator=generator)
@@ -163,7 +163,7 @@ def test_a_secret_factor_of_a_truncated_value_is_exact(bits: int, size: int, fac
         rounds, material = Rounds(channel, index), supply.take(0, plan)
         rounds.begin(0)
         sigma = material["factor"]["r"]
-        e, c = rounds.open(factors[index] - sigma), rounds.open(truncate.mask(xs[index], material["x"], index))
+        e, c = rounds.open(factors[index] - sigma), rounds.open(opened_truncation.mask(xs[index], material["x"], index))
         rounds.exchange()
         return scaled_truncation(e.value[1], sigma[1], c.value, material["x"], bits, index)
 
@@ -177,7 +177,7 @@ def test_a_secret_factor_of_a_truncated_value_is_exact(bits: int, size: int, fac
 
 SHAPE, STEPS = (4, 3), 3
 VIEWED: Plan = {
-    "w": TruncationMasks(SHAPE, 3),
+    "w": OpenedTruncationMasks(SHAPE, 3),
     "rates": RateMasks(0.03, 0.95, (MaskRef("w", "r"),)),
     "scaled": ScalingMasks(SHAPE, MaskRef("rates", "sigma"), 0),
 }

@@ -12,7 +12,7 @@ from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, MaskRef, Plan, corrected
 from amint_mpc.mpc.protocols import ranges
-from amint_mpc.mpc.protocols.ranges import SUMS, VECTOR_SUMS, Checks, RangeMasks, mask_squares, value_squares
+from amint_mpc.mpc.protocols.ranges import SUMS, VECTOR_SUMS, Checks, RangeMasks
 from amint_mpc.mpc.protocols.rounds import Rounds
 from tests.mpc.cases import Case, ring, share
 from tests.mpc.local_dealer import local_supplies
@@ -126,29 +126,6 @@ def test_windows_may_differ_from_entry_to_entry() -> None:
     assert excess_of(2 * whole, masks, False).all()
     assert excess_of(-whole - 1, masks, False).all()
     assert not excess_of(-whole // 2, masks, True).any()
-
-
-# ------------------------------------------------------------------------------------------------ sums of squares
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("shift", [0, 1, 20, 36])
-def test_squares_are_of_numbers_less_than_two_units_away(shift: int, sign: int) -> None:
-    generator = torch.Generator().manual_seed(shift)
-    y = torch.randint(-(2**41), 2**41, (5000,), generator=generator) >> torch.randint(
-        0, 40, (5000,), generator=generator
-    )
-    masks = [ring((5000,), generator) for _ in range(2)]
-    c = y - sign * (masks[0] + masks[1])
-    found = mask_squares(*masks, shift) + sum(value_squares(c, m, shift, sign, p) for p, m in enumerate(masks))
-    kept = 65 - shift if shift else 64
-    squares = found << (64 - kept) if kept < 64 else found
-    if shift >= 20:  # the square of a rounded number fits
-        root = (squares >> (64 - kept)).double().sqrt().round()
-        assert torch.equal(root.long() ** 2, squares >> (64 - kept))
-        assert ((root - (y.double() / 2.0**shift).abs()).abs() < 2).all()
-    elif shift == 0:
-        assert torch.equal(squares, y * y)
 
 
 # ------------------------------------------------------------------------------------------------ views

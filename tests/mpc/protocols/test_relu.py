@@ -13,8 +13,8 @@ from tests.mpc.cases import Case, relu, ring, share
 from tests.mpc.views import flat, record
 
 ONE = 2**fp.Y_BITS
-RESOLUTION = ONE >> 14
-LIMIT = 512 * ONE
+RESOLUTION = ONE >> 12
+LIMIT = int(fp.SIGN_LIMIT) * ONE
 
 
 def run(y: Tensor, w2: Tensor, g: Tensor, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -50,7 +50,7 @@ def test_sign_is_right_for_a_million_values_of_the_whole_range(parts: int) -> No
 
 
 def test_sign_at_the_edges() -> None:
-    powers = [s * 2**k + d for k in range(24, 47) for s in (1, -1) for d in (-1, 0, 1)]
+    powers = [s * 2**k + d for k in range(24, 49) for s in (1, -1) for d in (-1, 0, 1)]
     edges = [v for v in powers if v >= 0 or v <= -RESOLUTION]
     edges += [0, 1, RESOLUTION - 1, -RESOLUTION, -RESOLUTION - 1, -LIMIT, -LIMIT + 1, LIMIT - RESOLUTION]
     y = fill(edges, 64 * 500)
@@ -58,7 +58,7 @@ def test_sign_at_the_edges() -> None:
 
 
 def test_sign_just_outside_the_edges_is_what_the_docstring_says() -> None:
-    """Negative values above -2^-14 may count as positive, and so may the last 2^-14 below 512 as negative."""
+    """Negative values above -2^-12 may count as positive, and so may the last 2^-12 below 2048 as negative."""
     low = signs(fill([-RESOLUTION // 4], 64_000)).double().mean()
     assert abs(low - 0.75) < 5 * 0.5 / 64_000**0.5  # as often as the dropped bits carry
     high = signs(fill([LIMIT - RESOLUTION // 4], 64_000)).double().mean()

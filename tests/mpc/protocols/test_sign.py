@@ -11,7 +11,7 @@ from amint_mpc.mpc.protocols import sign
 from amint_mpc.mpc.ring import native
 from tests.mpc.cases import ring
 
-EDGES = [0, 1, -1, 2**22 - 1, 2**22, -(2**22), 2**45, -(2**45), 2**46 - 1, 2**46, 2**63 - 1, -(2**63)]
+EDGES = [0, 1, -1, 2**26 - 1, 2**26, -(2**26), 2**49, -(2**49), 2**50 - 1, 2**50, 2**63 - 1, -(2**63)]
 SHAPES = [(0, 3), (1, 1), (3, 5), (40, 60)]
 HAS_C = pytest.mark.skipif(not native.USED, reason="the functions in C were not built")
 
