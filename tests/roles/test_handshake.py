@@ -125,7 +125,7 @@ def test_other_protocol_is_refused_before_anything_else() -> None:
         hello.clear()
         hello.update(protocol=5, something="new")
 
-    assert "protocol: here 4, auditor 5" in forged(newer).message
+    assert "protocol: here 5, auditor 6" in forged(newer).message
 
 
 MALFORMED: dict[str, Callable[[dict[str, Any]], object]] = {

@@ -12,7 +12,7 @@ Who learns what: the developer masks that hide nothing. Bytes: 32 a check; no ro
 waits where it would wait for the next message anyway.
 
 Edge cases
-    Blocks whose masks later ones link to (momentum, NovoGrad) cannot be left out: of such a stretch none is checked.
+    Blocks whose masks later ones link to (NovoGrad) cannot be left out: of such a stretch none is checked.
     A developer that wants to let a wrong block pass can: it would have to collude with the dealer.
 """
 

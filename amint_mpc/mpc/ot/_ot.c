@@ -1,4 +1,4 @@
-/* The bit work of the extension in extension.py, one thread. Optional: native.py has the same in numpy.
+/* The bit work of extension.py and the word work of pads.py, one thread. Optional: native.py has the same in numpy.
    Vectors are of GCC's and clang's kind, so one source fits every processor; the widest that this one has is chosen when
    the program runs. */
 
@@ -89,4 +89,107 @@ void ot_fold(const uint64_t *leaves, int64_t words, const uint64_t *correction, 
 void ot_turn(const uint64_t *columns, int64_t words, uint64_t *rows)
 {
     CHOSEN(turn, columns, words, rows);
+}
+
+typedef uint64_t row __attribute__((vector_size(16), aligned(8), may_alias));
+
+/* x [2][n] = q xor d delta, and the same xor delta, for rows q [n] and d the bits of flips, the lowest first. */
+void ot_sides(const row *rows, const uint8_t *flips, int64_t n, const row *delta, row *x)
+{
+    const row change[2] = {{0, 0}, *delta};
+    for (int64_t i = 0; i < n; i++) {
+        int flip = flips[i >> 3] >> (i & 7) & 1;
+        x[i] = rows[i] ^ change[flip];
+        x[n + i] = rows[i] ^ change[1 - flip];
+    }
+}
+
+/* tweaked [sides][n][blocks] = hidden [sides][n] xor (first + i, start + block). */
+void ot_tweak(const row *hidden, int64_t sides, int64_t n, int64_t blocks, uint64_t first, uint64_t start, row *tweaked)
+{
+    for (int64_t side = 0; side < sides; side++) {
+        row tweak = {first, start};
+        for (int64_t i = 0; i < n; i++, hidden++, tweak += (row){1, 0}) {
+            row here = tweak;
+            for (int64_t block = 0; block < blocks; block++, here += (row){0, 1})
+                *tweaked++ = *hidden ^ here;
+        }
+    }
+}
+
+static void whiten(row hidden, int64_t blocks, row *pad)
+{
+    for (int64_t block = 0; block < blocks; block++)
+        pad[block] ^= hidden;
+}
+
+/* The sender: share = -k0 and payload = k0 + values - k1, or k0 and k0 xor values xor k1, all [n][words]; k0 and k1 are
+   the first words of the pads [2][n][blocks].
+   The chooser: share = k + bit payload, or k xor bit payload. */
+#define COMBINE(WORD, NAME)                                                                                            \
+    static void send_##NAME(const row *hidden, row *pads, int64_t n, int64_t blocks, int64_t words, int xored,         \
+                            const WORD *values, WORD *share, WORD *payload)                                            \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < n; i++, values += words, share += words, payload += words) {                           \
+            row *first = pads + i * blocks, *second = pads + (n + i) * blocks;                                         \
+            const WORD *zero = (const WORD *)first, *one = (const WORD *)second;                                       \
+            whiten(hidden[i], blocks, first);                                                                          \
+            whiten(hidden[n + i], blocks, second);                                                                     \
+            if (xored)                                                                                                 \
+                for (int64_t j = 0; j < words; j++) {                                                                  \
+                    share[j] = zero[j];                                                                                \
+                    payload[j] = zero[j] ^ values[j] ^ one[j];                                                         \
+                }                                                                                                      \
+            else                                                                                                       \
+                for (int64_t j = 0; j < words; j++) {                                                                  \
+                    share[j] = (WORD)-zero[j];                                                                         \
+                    payload[j] = (WORD)(zero[j] + values[j] - one[j]);                                                 \
+                }                                                                                                      \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void take_##NAME(const row *hidden, row *pads, int64_t n, int64_t blocks, int64_t words, int xored,         \
+                            const uint8_t *bits, const WORD *payload, WORD *share)                                     \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < n; i++, pads += blocks, payload += words, share += words) {                            \
+            const WORD *pad = (const WORD *)pads, mask = (WORD)-bits[i];                                               \
+            whiten(hidden[i], blocks, pads);                                                                           \
+            if (xored)                                                                                                 \
+                for (int64_t j = 0; j < words; j++)                                                                    \
+                    share[j] = pad[j] ^ (payload[j] & mask);                                                           \
+            else                                                                                                       \
+                for (int64_t j = 0; j < words; j++)                                                                    \
+                    share[j] = (WORD)(pad[j] + (payload[j] & mask));                                                   \
+        }                                                                                                              \
+    }
+
+typedef uint8_t word_1 __attribute__((may_alias));
+typedef uint16_t word_2 __attribute__((may_alias));
+typedef uint32_t word_4 __attribute__((may_alias));
+typedef uint64_t word_8 __attribute__((may_alias));
+
+COMBINE(word_1, 1)
+COMBINE(word_2, 2)
+COMBINE(word_4, 4)
+COMBINE(word_8, 8)
+
+#define BY_SIZE(DO, ...)                                                                                               \
+    switch (size) {                                                                                                    \
+    case 1: DO##_1(__VA_ARGS__); break;                                                                                \
+    case 2: DO##_2(__VA_ARGS__); break;                                                                                \
+    case 4: DO##_4(__VA_ARGS__); break;                                                                                \
+    case 8: DO##_8(__VA_ARGS__); break;                                                                                \
+    }
+
+/* size: of a word, in bytes. hidden [2][n]. pads [2][n][blocks]: pi of what `ot_tweak` gave. */
+void ot_send(const row *hidden, row *pads, int64_t n, int64_t blocks, int64_t words, int size, int xored,
+             const void *values, void *share, void *payload)
+{
+    BY_SIZE(send, hidden, pads, n, blocks, words, xored, values, share, payload)
+}
+
+/* hidden [n]. pads [n][blocks]. bits [n] of 0 or 1. */
+void ot_take(const row *hidden, row *pads, int64_t n, int64_t blocks, int64_t words, int size, int xored,
+             const uint8_t *bits, const void *payload, void *share)
+{
+    BY_SIZE(take, hidden, pads, n, blocks, words, xored, bits, payload, share)
 }

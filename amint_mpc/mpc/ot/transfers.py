@@ -37,18 +37,26 @@ DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 class Choice:
-    """Bits of one party, chosen with. Made by `Transfers.choose` alone."""
+    """Bits of one party, chosen with. Made by `Transfers.choose` alone.
 
-    def __init__(self, chooser: int, message: Opened, taken: tuple[int, Words, Bytes], bits: Bytes | None) -> None:
-        self.chooser = chooser
-        self.count = len(taken[1])
-        self.first, self.rows, _ = taken
-        self.bits = bits
-        self.message: Opened | None = message
-        self.blocks_used = 0
+    Args:
+        message: the chooser's d, packed.
+        first: number of its first transfer. rows: [count, 2], q or t.
+        bits: what was chosen; at the sender, nothing that means anything.
+    """
+
+    def __init__(self, chooser: int, message: Opened, first: int, rows: Words, bits: Bytes) -> None:
+        self.chooser, self.count = chooser, len(rows)
+        self.message, self.first, self.rows, self.bits = message, first, rows, bits
+        self._blocks_used = 0
 
     def __repr__(self) -> str:
         return f"Choice(chooser={self.chooser}, count={self.count})"
+
+    def use(self, blocks: int) -> int:
+        """The number of the first of so many blocks of each pad that no product has used."""
+        first, self._blocks_used = self._blocks_used, self._blocks_used + blocks
+        return first
 
 
 class Product:
@@ -158,15 +166,15 @@ class Transfers:
         Raises:
             RuntimeError: so many are not there.
         """
-        taken = self._pools[chooser].take(count)
-        message, own = None, None
+        first, rows, random_bits = self._pools[chooser].take(count)
+        message, own = None, random_bits
         if self.party == chooser:
             if bits is None or bits.shape != (count,) or bits.dtype != torch.uint8 or (count and int(bits.max()) > 1):
                 raise ValueError(f"the chooser gives [{count}] uint8 of 0 or 1")
             own = bits.numpy().copy()
-            message = torch.from_numpy(np.packbits(own ^ taken[2], bitorder="little"))
+            message = torch.from_numpy(np.packbits(own ^ random_bits, bitorder="little"))
         posted = self._rounds.hand_over(chooser, message, (-(-count // 8),), torch.uint8)
-        return Choice(chooser, posted, taken, own)
+        return Choice(chooser, posted, first, rows, own)
 
     def multiply(
         self, choice: Choice, values: Tensor | None, words: int, dtype: torch.dtype, xor: bool = False
@@ -186,39 +194,17 @@ class Transfers:
             raise RuntimeError("set_up comes first")
         if dtype not in DTYPES:
             raise ValueError(f"{dtype} is not one of {', '.join(map(str, DTYPES))}")
-        shape, size = (choice.count, words), words * dtype.itemsize
-        start, blocks = choice.blocks_used, -(-size // BLOCK)
-        choice.blocks_used += blocks
-        pads = self._pads
-
-        def pad(rows: Words) -> Tensor:
-            made = pads.make(rows, choice.first, start, blocks)[:, :size]
-            return torch.from_numpy(np.ascontiguousarray(made)).view(dtype).view(shape)
-
-        sender = 1 - choice.chooser
+        shape = (choice.count, words)
+        start = choice.use(-(-words * dtype.itemsize // BLOCK))
+        flips, pads, sender = choice.message.value, self._pads, 1 - choice.chooser
         if self.party == sender:
             if values is None or values.shape != shape or values.dtype != dtype:
                 raise ValueError(f"the sender gives {list(shape)} of {dtype}")
-            self._correct(choice)
-            zero, one = pad(choice.rows), pad(choice.rows ^ self._delta)
-            payload = zero ^ values ^ one if xor else one.sub_(zero).neg_().add_(values)
-            share = zero if xor else zero.neg_()
-            self._rounds.hand_over(sender, payload, shape, dtype)
-            return Product(lambda: share)
-        posted = self._rounds.hand_over(sender, None, shape, dtype)
-
-        def finish() -> Tensor:
-            assert choice.bits is not None
-            payload, bits = posted.value, torch.from_numpy(choice.bits).to(dtype)[:, None]
-            mine = pad(choice.rows)
-            return mine.bitwise_xor_(payload * bits) if xor else mine.addcmul_(payload, bits)
-
-        return Product(finish)
-
-    def _correct(self, choice: Choice) -> None:
-        """Sender, once: from q to x = q xor d delta."""
-        if choice.message is None:
-            return
-        flips = np.unpackbits(choice.message.value.numpy(), count=choice.count, bitorder="little")
-        choice.rows = choice.rows ^ (flips.astype(np.uint64)[:, None] * self._delta)
-        choice.message = None
+            given = values.contiguous().numpy()
+            share, payload = pads.send(choice.rows, flips.numpy(), self._delta, choice.first, start, given, xor)
+            self._rounds.hand_over(sender, torch.from_numpy(payload), shape, dtype)
+            return Product(lambda: torch.from_numpy(share))
+        posted, bits = self._rounds.hand_over(sender, None, shape, dtype), choice.bits
+        return Product(
+            lambda: torch.from_numpy(pads.take(choice.rows, bits, choice.first, start, posted.value.numpy(), xor))
+        )

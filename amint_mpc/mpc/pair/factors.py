@@ -48,7 +48,9 @@ class SharedBits:
         ]
         return XorProduct(x.masked_fill(self._own == 0, 0), products)
 
-    def times(self, holder: int, x: Sequence[Tensor] | None, words: int, dtype: torch.dtype = torch.int64) -> PartProduct:
+    def times(
+        self, holder: int, x: Sequence[Tensor] | None, words: int, dtype: torch.dtype = torch.int64
+    ) -> PartProduct:
         """b x_P for the parts x_P that `holder` has of some shared numbers.
 
         Args:

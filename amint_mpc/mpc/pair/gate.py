@@ -11,7 +11,7 @@ Steps
 The 94 bits are put in the order of `sign.mask_products`: products as numbers, the bit of E lowest, in ascending order.
 
 Source: the multi-input gates of ABY2.0 (Patra et al. 2021), set up by GMW gates on words (factors.py).
-Who learns what: nothing. Exchanges: 6. Bytes an entry, each party: 9 choices, 14, and the transfers themselves.
+Who learns what: nothing. Exchanges: 6. Bytes of an entry, each party: 14, and 9 transfers in which it chooses.
 """
 
 from __future__ import annotations

@@ -55,8 +55,9 @@ class PairMaker:
         party: DEVELOPER or AUDITOR.
         secret: this party's own randomness, at least 32 bytes; no other maker has the same.
         memory: masks that later plans link to; common to all makers of a party.
-        kinds: how correlations are made. transfers: on the rounds of the link. Others than the defaults are for tests.
         link: "lan" or "wan": what is cheapest there.
+        kinds: how correlations are made. transfers, products: on the rounds of the link. Others than the defaults are for
+            tests.
     """
 
     def __init__(
@@ -65,15 +66,16 @@ class PairMaker:
         party: int,
         secret: bytes,
         memory: Memory | None = None,
+        link: str = "lan",
         kinds: Kinds = KINDS,
         transfers: Callable[[Rounds], Transfers] = Transfers,
-        link: str = "lan",
+        products: Callable[[Rounds, bytes, str], MatrixProducts] = MatrixProducts,
     ) -> None:
         self.party = party
         self._rounds = Rounds(channel, party)
         self._transfers = transfers(self._rounds)
         self._stream = SecretStream(secret, "masks of two parties")
-        self._products = MatrixProducts(self._rounds, secret, link)
+        self._products = products(self._rounds, secret, link)
         self._memory = Memory() if memory is None else memory
         self._kinds = kinds
 

@@ -1,10 +1,9 @@
-"""The masks of a truncation (`TruncationMasks`): alpha is the developer's, beta the auditor's, of their product both have a
-share.
+"""The masks of a truncation (`TruncationMasks`): shares of the product of alpha, the developer's, and beta, the auditor's.
 
 Steps
     1. the auditor chooses with the bits of beta.
     2. the developer answers with alpha (factors.py).
-Who learns what: nothing. Exchanges: 2. Bytes an entry: auditor 1/8, developer 2, 4 or 8, and one transfer.
+Who learns what: nothing. Exchanges: 2. Bytes of an entry: developer 2, 4 or 8, auditor 1/8, and one transfer.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.checking import blocks, dealt, places, stretch
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
-from amint_mpc.mpc.dense.descent import Momentum
 from amint_mpc.mpc.dense.layers import score_plan, train_plan
+from amint_mpc.mpc.dense.novograd import NovoGrad
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.transport.channel import memory_pair
 
@@ -136,7 +136,7 @@ def test_the_key_of_a_checked_block_says_nothing_of_another() -> None:
 
 
 def test_blocks_that_lean_on_the_last_one_cannot_be_left_out() -> None:
-    optimizer = Momentum(3, 12, (7, 3))
+    optimizer = NovoGrad(0.03, 0.95)
     assert stretch(9, 0.5, lambda place: train_plan(4, 3, 2, optimizer, place)).dealt == 9
 
 

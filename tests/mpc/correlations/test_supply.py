@@ -13,11 +13,13 @@ from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve
-from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from amint_mpc.mpc.protocols.opened_truncation import OpenedTruncationMasks
 from amint_mpc.transport.channel import memory_pair
 from tests.mpc.local_dealer import local_supplies
 
-PLAN: Plan = {f"t{i}": TruncationMasks((i + 1, 3), 8 + 2 * i) for i in range(20)}  # more tensors than a frame carries
+PLAN: Plan = {
+    f"t{i}": OpenedTruncationMasks((i + 1, 3), 8 + 2 * i) for i in range(20)
+}  # more tensors than a frame carries
 
 
 def check(developer: dict[str, dict[str, torch.Tensor]], auditor: dict[str, dict[str, torch.Tensor]]) -> None:
@@ -72,7 +74,7 @@ def test_a_lost_block_on_the_wire_is_refused() -> None:
 
 def test_a_block_of_another_plan_is_refused() -> None:
     dealer, developer_end = memory_pair("dealer", "developer")
-    other: Plan = {"t": TruncationMasks((5,), 16)}
+    other: Plan = {"t": OpenedTruncationMasks((5,), 16)}
     serve(dealer, (SecretStream(bytes(32), "dealer"), SecretStream(bytes(32), "dealer")), [other])
     with pytest.raises(ProtocolError, match="block"):
         Supply(SecretStream(bytes(32), "dealer"), DEVELOPER, developer_end).take(0, PLAN)

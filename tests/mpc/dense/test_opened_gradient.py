@@ -110,7 +110,7 @@ def test_sixteen_bits_save_two_bytes_an_entry_and_no_round() -> None:
 def test_every_message_is_uniform_with_fewer_bits_and_with_noise(noise: float) -> None:
     rows, inputs, hidden = 4, 5, 3
     views = []
-    for seed in range(40):
+    for seed in range(80):
         weights, _ = random_head(inputs, hidden, 1)
         _, masks = random_head(inputs, hidden, 100 + seed)
         party = head_party(weights, masks, [torch.zeros(rows, inputs)] * 2, halves(rows), revealed=16, noise=noise)

@@ -25,7 +25,7 @@ from tests.mpc.cases import (
 )
 from tests.mpc.views import Mask, View, record, stacked, suspicious
 
-RUNS = 40
+RUNS = 80  # so many samples of a single byte
 PARTIES = pytest.mark.parametrize("viewer", [DEVELOPER, AUDITOR], ids=["developer", "auditor"])
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {

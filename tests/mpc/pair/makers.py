@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.base import Memory, Plan, corrected, link
+from amint_mpc.mpc.correlations.base import Memory, Plan
 from amint_mpc.mpc.pair.kinds import KINDS, Kind
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.protocols.linear import LinearMasks
 from amint_mpc.mpc.protocols.rounds import InRounds
 from tests.mpc.ot.trusted import TrustedTransfers
+from tests.mpc.pair.products import TrustedProducts
 from tests.mpc.parties import run_both
 
 Made = dict[str, dict[str, Tensor]]
@@ -41,15 +42,19 @@ def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:
         m |= {key: masks.fields[key].cut(value) for key, value in made.items()}
 
 
-TEST_KINDS = {**KINDS, LinearMasks: Kind(linear, lambda _: (0, 0))}
+TEST_KINDS = {**KINDS, LinearMasks: Kind(linear, lambda *_: (0, 0))}
 
 
-def make_both(plans: Sequence[Plan], seed: int = 0, wrap: Callable[[int, Any], Any] = lambda _, c: c) -> list[list[Made]]:
-    """The material of both parties, for each plan. wrap: puts something around a party's channel."""
+def make_both(plans: Sequence[Plan], seed: int = 0) -> list[list[Made]]:
+    """The material of both parties, for each plan."""
+
+    products = TrustedProducts.both()
 
     def party(index: int, channel: Any, _: Any) -> list[Made]:
         secret = bytes([index, seed % 256, seed // 256]) + bytes(29)
-        maker = PairMaker(wrap(index, channel), index, secret, Memory(), TEST_KINDS, lambda r: TrustedTransfers(r, seed))
+        maker = PairMaker(
+            channel, index, secret, Memory(), "lan", TEST_KINDS, lambda r: TrustedTransfers(r, seed), products
+        )
         maker.set_up()
         return [maker.make(number, plan) for number, plan in enumerate(plans)]
 

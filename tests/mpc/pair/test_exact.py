@@ -74,7 +74,10 @@ def wrong_fields(plan: Plan, made: tuple[Made, Made]) -> list[str]:
             assert list(held) == list(material[name])
             for key, field in held.items():
                 dtype = (field.sent or field.dtype) if party == DEVELOPER and field.corrected else field.dtype
-                assert (material[name][key].dtype, tuple(material[name][key].shape)) == (dtype, field.shape), (name, key)
+                assert (material[name][key].dtype, tuple(material[name][key].shape)) == (dtype, field.shape), (
+                    name,
+                    key,
+                )
         for key, field in masks.fields.items():
             if field.corrected:
                 off = made[DEVELOPER][name][key] - field.cut(wanted[key])
@@ -172,7 +175,9 @@ def test_transfers_needed_is_what_is_used(monkeypatch: pytest.MonkeyPatch) -> No
         used.clear()
         make_both([plan], number)
         for party in (DEVELOPER, AUDITOR):
-            totals = [sum(count for mine, who, count in used if (mine, who) == (party, q)) for q in (DEVELOPER, AUDITOR)]
+            totals = [
+                sum(count for mine, who, count in used if (mine, who) == (party, q)) for q in (DEVELOPER, AUDITOR)
+            ]
             assert tuple(totals) == transfers_needed(plan, TEST_KINDS)
 
 

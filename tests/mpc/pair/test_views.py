@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import MaskRef, Plan
-from amint_mpc.mpc.ot.transfers import Choice, Product
+from amint_mpc.mpc.ot.transfers import Choice
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.protocols import sign
 from amint_mpc.mpc.protocols.ranges import RangeMasks
@@ -23,6 +23,7 @@ from amint_mpc.mpc.protocols.squares import SquaresMasks
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from tests.mpc.ot.trusted import TrustedTransfers
 from tests.mpc.pair.makers import Made
+from tests.mpc.pair.products import TrustedProducts
 from tests.mpc.parties import run_both
 from tests.mpc.views import Recorder, View, suspicious
 
@@ -61,14 +62,6 @@ class PlainChoices(TrustedTransfers):
         return choice
 
 
-class OldPads(TrustedTransfers):
-    """Pads of a choice serve again."""
-
-    def multiply(self, choice: Choice, *rest: Any, **options: Any) -> Product:
-        choice.blocks_used = 0
-        return super().multiply(choice, *rest, **options)
-
-
 class NoPads(TrustedTransfers):
     """Delta is 0: both pads of a transfer are the same one, so that words are not hidden."""
 
@@ -80,11 +73,15 @@ class NoPads(TrustedTransfers):
 
 def seen(plan: Plan, transfers: type[TrustedTransfers], seed: int = 1) -> tuple[list[View], list[list[Made]]]:
     """The views of both parties, of RUNS runs one after another, and what they made."""
-    views = [View(), View()]
+    views, products = [View(), View()], TrustedProducts.both()
 
     def party(index: int, channel: Any, _: Any) -> list[Made]:
         maker = Unchanging(
-            Recorder(channel, views[index]), index, bytes([index, seed]) + bytes(30), transfers=lambda r: transfers(r, seed)
+            Recorder(channel, views[index]),
+            index,
+            bytes([index, seed]) + bytes(30),
+            transfers=lambda r: transfers(r, seed),
+            products=products,
         )
         maker.set_up()
         views[index].received.clear()
@@ -120,7 +117,7 @@ def test_all_that_a_party_receives_is_uniform(name: str) -> None:
     assert found(PLANS[name], TrustedTransfers) == [[], []]
 
 
-@pytest.mark.parametrize("broken", [PlainChoices, OldPads, NoPads])
+@pytest.mark.parametrize("broken", [PlainChoices, NoPads])
 def test_broken_transfers_are_found(broken: type[TrustedTransfers]) -> None:
     developer, auditor = found(PLANS["relu"], broken)
     assert developer

@@ -39,7 +39,8 @@ def run(z: Tensor, seed: int = 0) -> Tensor:
 def stratified(z: float, seed: int) -> Tensor:
     """p of one logit for DRAWS masks, the low 55 bits of whose shares are spread evenly: its mean is that over the
     rounding."""
-    generator = torch.Generator().manual_seed(seed)
+    generator, order = torch.Generator().manual_seed(seed), torch.arange(DRAWS)
+    backwards = sum(((order >> bit) & 1) << (10 - bit) for bit in range(11))  # so that all pairs of parts occur
 
     def spread(order: Tensor) -> Tensor:
         steps = (order + torch.rand(DRAWS, generator=generator, dtype=torch.float64)) / DRAWS
@@ -47,7 +48,7 @@ def stratified(z: float, seed: int) -> Tensor:
 
     plan = {"s": SigmoidTables(DRAWS)}
     drawn = [expand(plan, SecretStream(bytes([seed % 256, i]) * 16, "t"), i, 0)["s"] for i in range(2)]
-    drawn[DEVELOPER]["r"], drawn[AUDITOR]["r"] = (spread(torch.arange(DRAWS) * odd % DRAWS) for odd in (1, 1267))
+    drawn[DEVELOPER]["r"], drawn[AUDITOR]["r"] = spread(order), spread(backwards)
     drawn[DEVELOPER].update(plan["s"].corrections(drawn[DEVELOPER], drawn[AUDITOR]))
     secret = torch.full((DRAWS,), round(z * 2**fp.Z_BITS))
     shares = share(secret, generator)
