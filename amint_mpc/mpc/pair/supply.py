@@ -62,7 +62,7 @@ class PairSupply:
         links: one for each thread, to the other party's thread of the same number.
         make: gives each its maker.
         ahead_bytes: of finished material that waits.
-        on_taken: is given the material of each step that is taken, in order.
+        on_taken: is given the plan and the material of each step that is taken, in order.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PairSupply:
         links: Sequence[Channel],
         make: MakeMaker,
         ahead_bytes: int,
-        on_taken: Callable[[Made], None] = lambda _: None,
+        on_taken: Callable[[Plan, Made], None] = lambda *_: None,
     ) -> None:
         if not links:
             raise ValueError("a supply has a thread at least")
@@ -120,7 +120,7 @@ class PairSupply:
             del self._sizes[step]
             self._next = step + 1
             self._changed.notify_all()
-        self._on_taken(made)
+        self._on_taken(plan, made)
         return made
 
     def skip(self, step: int, plan: Plan) -> None:

@@ -211,12 +211,13 @@ def test_what_is_taken_is_told_in_order() -> None:
     told: list[Any] = []
     todo = plans(6)
     with both(2) as pair:
-        pair.two[0]._on_taken = told.append
+        pair.two[0]._on_taken = lambda plan, made: told.append((plan, made))
         for supply in pair.two:
             supply.start(todo)
         taken = pair.each(lambda supply: [supply.take(step, todo[step]) for step in range(6)])[0]
         pair.each(lambda supply: supply.finish())
-    assert all(one is other for one, other in zip(told, taken, strict=True))
+    assert all(one is other for (_, one), other in zip(told, taken, strict=True))
+    assert [plan for plan, _ in told] == [todo[step] for step in range(6)]
 
 
 def test_masks_are_taken_once_in_order_and_for_their_plan() -> None:
