@@ -204,7 +204,7 @@ def check_experiment(experiment: Experiment) -> None:
     """
     if not isinstance(experiment, Experiment):
         raise UsageError(f"an experiment is needed, not {shown(experiment)}", "Load it with load_experiment")
-    if experiment.two_party and (what := _needs_dealer(experiment.head)) is not None:
+    if experiment.two_party and (what := needs_dealer(experiment.head)) is not None:
         raise UsageError(
             f"{what} needs masks that only a dealer makes",
             "Set security.correlations to dealer, and start a dealer, too",
@@ -223,7 +223,7 @@ def check_experiment(experiment: Experiment) -> None:
             kind.train_plan(last.rows, secure_optimizer(experiment, last), 0, last)
 
 
-def _needs_dealer(head: Head) -> str | None:
+def needs_dealer(head: Head) -> str | None:
     """What of a head the two parties cannot make the masks of by themselves; None: nothing."""
     if head.input == "conv":
         return "head.input conv"

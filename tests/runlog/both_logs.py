@@ -24,7 +24,14 @@ from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.transport.channel import Channel, memory_pair
 from tests.evidence.bundles import Bundle
 
-SMALL = ["data.members=24", "data.external=24", "data.unseen=16", "training.batch=12", "training.epochs=2"]
+SMALL = [
+    "security.correlations=dealer",
+    "data.members=24",
+    "data.external=24",
+    "data.unseen=16",
+    "training.batch=12",
+    "training.epochs=2",
+]
 SEALED = [*SMALL, "training.sealed_epochs=3", "training.sealed_batch=12", "training.evaluate_every=1"]
 BLOCKS, CHAIN, CHECKED = 40, "c" * 64, 7
 WEIGHTS = {"w": torch.ones(2)}

@@ -15,10 +15,10 @@ from __future__ import annotations
 from amint_mpc.config import Experiment
 from amint_mpc.roles.backends.base import Backend, Backing, Connected
 from amint_mpc.roles.backends.embedded import Embedded
-from amint_mpc.roles.backends.pair import Pair, at_work
+from amint_mpc.roles.backends.pair import Pair, at_work, make_maker
 from amint_mpc.roles.backends.with_dealer import WithDealer
 
-__all__ = ["Backend", "Backing", "Connected", "at_work", "backend_of"]
+__all__ = ["Backend", "Backing", "Connected", "at_work", "backend_of", "make_maker"]
 
 BACKENDS: dict[str, Backend] = {
     "two-party": Pair(),

@@ -88,7 +88,7 @@ def make_maker(experiment: Experiment) -> MakeMaker:
     """What makes the masks of an experiment, from this machine's randomness and the other party's."""
 
     def make(channel: Channel, party: int, memory: Memory) -> Maker:
-        return PairMaker(channel, party, os.urandom(SEED_BYTES), link=experiment.security.link, memory=memory)
+        return PairMaker(channel, party, os.urandom(SEED_BYTES), memory)
 
     return make
 

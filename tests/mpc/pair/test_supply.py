@@ -97,6 +97,25 @@ def _no_thread_is_left() -> Iterator[None]:
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("masks ")]
 
 
+def take_all(supply: PairSupply, todo: UsedPlans, first: int = 0) -> list[Any]:
+    return [supply.take(step, todo[step]) for step in range(first, len(todo))]
+
+
+def whole(supply: PairSupply, todo: UsedPlans) -> list[Any]:
+    supply.start(todo)
+    taken = take_all(supply, todo)
+    supply.finish()
+    return taken
+
+
+def left(supply: PairSupply, other: PairSupply, todo: UsedPlans) -> None:
+    """Stopped by its user once both are at work."""
+    with supply:
+        for one in (supply, other):
+            one.start(todo)
+        raise KeyboardInterrupt
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
@@ -108,14 +127,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_every_step_gets_the_masks_of_its_plan(threads: int) -> None:
     todo = plans(11)
 
-    def take_all(supply: PairSupply) -> list[Any]:
-        supply.start(todo)
-        taken = [supply.take(step, todo[step]) for step in range(len(todo))]
-        supply.finish()
-        return taken
-
     with both(threads) as pair:
-        developer, auditor = pair.each(take_all)
+        developer, auditor = pair.each(lambda supply: whole(supply, todo))
     for mine, theirs in zip(developer, auditor, strict=True):
         fits(mine, theirs)
 
@@ -130,7 +143,7 @@ def test_no_more_waits_than_there_is_room_for() -> None:
         for supply in pair.two:
             assert sum(supply._sizes.values()) <= most
             assert supply.ahead < 20
-        pair.each(lambda supply: [supply.take(step, todo[step]) for step in range(40)])
+        pair.each(lambda supply: take_all(supply, todo))
         pair.each(lambda supply: supply.finish())
 
 
@@ -140,7 +153,7 @@ def test_the_next_step_is_made_without_room() -> None:
     with both(3, 1) as pair:
         for supply in pair.two:
             supply.start(todo)
-        pair.each(lambda supply: [supply.take(step, todo[step]) for step in range(9)])
+        pair.each(lambda supply: take_all(supply, todo))
         pair.each(lambda supply: supply.finish())
 
 
@@ -194,14 +207,7 @@ def test_the_mask_of_a_table_serves_steps_of_all_threads() -> None:
     todo = UsedPlans(parts)
     assert (todo.keeping, len(todo)) == ([3], 12)
     with both(3) as pair:
-
-        def take_all(supply: PairSupply) -> list[Any]:
-            supply.start(todo)
-            taken = [supply.take(step, todo[step]) for step in range(12)]
-            supply.finish()
-            return taken
-
-        developer, auditor = pair.each(take_all)
+        developer, auditor = pair.each(lambda supply: whole(supply, todo))
     table = developer[3]["table"]["a"][0]
     for mine, theirs in zip(developer[4:], auditor[4:], strict=True):
         assert torch.equal(mine["p"]["c"] + theirs["p"]["c"], table * theirs["p"]["b"])
@@ -214,7 +220,7 @@ def test_what_is_taken_is_told_in_order() -> None:
         pair.two[0]._on_taken = lambda plan, made: told.append((plan, made))
         for supply in pair.two:
             supply.start(todo)
-        taken = pair.each(lambda supply: [supply.take(step, todo[step]) for step in range(6)])[0]
+        taken = pair.each(lambda supply: take_all(supply, todo))[0]
         pair.each(lambda supply: supply.finish())
     assert all(one is other for (_, one), other in zip(told, taken, strict=True))
     assert [plan for plan, _ in told] == [todo[step] for step in range(6)]
@@ -254,8 +260,7 @@ def test_an_error_of_a_thread_reaches_both_parties() -> None:
 
         def go_on(supply: PairSupply) -> BaseException:
             with pytest.raises((ProtocolError, PeerError)) as caught:
-                for step in range(12):
-                    supply.take(step, todo[step])
+                take_all(supply, todo)
             return caught.value
 
         developers, auditors = pair.each(go_on)
@@ -276,8 +281,7 @@ def test_a_lost_link_reaches_the_one_who_takes() -> None:
         for link in pair.links[0]:
             link.link.wire.shut()
         with pytest.raises(PeerError, match="the auditor was lost"):
-            for step in range(1, 100):
-                pair.two[0].take(step, todo[step])
+            take_all(pair.two[0], todo, 1)
 
 
 @pytest.mark.parametrize("step", [7, -1, 13])
@@ -298,13 +302,11 @@ def test_leaving_with_an_error_ends_the_other_partys_threads() -> None:
     ends = memory_pair(idle_timeout_s=20)
     other = PairSupply(AUDITOR, [ends[1]], InsecureMaker, 1)
     with other:
-        with pytest.raises(KeyboardInterrupt), PairSupply(DEVELOPER, [ends[0]], InsecureMaker, 1) as supply:
-            for one in (supply, other):
-                one.start(todo)
-            raise KeyboardInterrupt
+        supply = PairSupply(DEVELOPER, [ends[0]], InsecureMaker, 1)
+        with pytest.raises(KeyboardInterrupt):
+            left(supply, other, todo)
         with pytest.raises(PeerError) as caught:
-            for step in range(1000):
-                other.take(step, todo[step])
+            take_all(other, todo)
         assert caught.value.reason == "interrupted"
     for end in ends:
         end.close()
