@@ -64,7 +64,7 @@ from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.transport.channel import Channel, abort_code, memory_pair
 
 IN_PROCESS = (
-    "IN ONE PROCESS: developer, auditor and dealer were threads of one program, which could read everything. "
+    "IN ONE PROCESS: all parties were threads of one program, which could read everything. "
     "Nothing was protected from whoever ran it"
 )
 OnEvent = Callable[[str, Event], None]
