@@ -1,4 +1,4 @@
-# make demo: two parties and a dealer train one model on this machine.   make test: everything that must hold.
+# make demo: two parties train one model on this machine.   make test: everything that must hold.
 # make docs: the documentation as a site, in build/site.
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,14 +11,14 @@ PIP_INSTALL = test -x $(BIN)/python || python3 -m venv $(VENV); $(BIN)/python -m
 
 setup: $(SETUP)  # the program alone: enough for a run and for the demo
 
-test-setup: $(TEST_SETUP)  # with all that the tests and the documentation need: SPU, and jax with it
+test-setup: $(TEST_SETUP)  # with all that the tests and the documentation need
 
 $(SETUP): $(SOURCES)
 	$(PIP_INSTALL) -e .
 	touch $@
 
 $(TEST_SETUP): $(SOURCES)
-	$(PIP_INSTALL) -e '.[test,docs,two-party]'
+	$(PIP_INSTALL) -e '.[test,docs]'
 	touch $(SETUP) $@
 
 demo: setup

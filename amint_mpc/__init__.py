@@ -4,7 +4,7 @@
 
     experiment = am.load_experiment("smoke", ["training.epochs=5"])
     twin = am.train(experiment)               # the plaintext twin: images, classifier and head in this process
-    run = am.run_in_process(experiment)       # developer, auditor and dealer as threads: PROTECTS NOTHING
+    run = am.run_in_process(experiment)       # all parties as threads: PROTECTS NOTHING
     found = am.audit(run, images)             # were these trained on? scores, verdicts, p and q values
     am.verify(run)                            # the log that both parties signed
     am.report(run)                            # one HTML page

@@ -119,16 +119,18 @@ class Training(_Model):
 class Security(_Model):
     """Everything a security claim rests on.
 
-    `correlations` says who makes the correlated randomness: a third party (`dealer`); the two parties themselves, from
-    homomorphic encryption and oblivious transfer, with the head under SPU instead of CrypTen (`two-party`); or, for
-    trials only, the auditor alone (`insecure-embedded-dealer`), which then could read every value the developer shares.
+    `correlations` says who makes the correlated randomness: the two parties themselves, from homomorphic encryption and
+    oblivious transfer (`two-party`); a third party (`dealer`); or, for trials only, the auditor alone
+    (`insecure-embedded-dealer`), which then could read every value the developer shares. `link` is the kind of network
+    that `two-party` fits its messages to.
     `required_code` and `required_image` hold every party to software with one of these digests, by its own word
     (`amint_mpc.evidence.software_digests`); empty: any.
     `gradient_noise` and `gradient_bits` say how much of the joint head's gradient the developer is told, of the sum
     over a batch's rows, whose entries are below 32. `checked_blocks`: see `amint_mpc.mpc.correlations.checking`.
     """
 
-    correlations: Literal["dealer", "two-party", "insecure-embedded-dealer"] = "dealer"
+    correlations: Literal["two-party", "dealer", "insecure-embedded-dealer"] = "two-party"
+    link: Literal["lan", "wan"] = Field("lan", description="wan: the parties are far apart; with two-party alone")
     checked_blocks: float = Field(0.05, ge=0, le=1, description="further blocks of the dealer, checked and not used")
     gradient_noise: float = Field(0.0, ge=0, le=8, description="standard deviation of the auditor's noise on an entry")
     gradient_bits: Literal[16, 32] = Field(32, description="bits of an entry that are opened: 10 or 26 after the point")
@@ -191,7 +193,7 @@ class Experiment(_Model):
         return self.security.correlations == "insecure-embedded-dealer"
 
     @property
-    def two_party(self) -> bool:  # developer and auditor compute alone, without a dealer and without CrypTen
+    def two_party(self) -> bool:  # developer and auditor make their masks themselves
         return self.security.correlations == "two-party"
 
     @property
@@ -202,7 +204,7 @@ class Experiment(_Model):
     @property
     def head_engine(self) -> str:
         """What the secure head is computed with."""
-        return "SPU (CHEETAH)" if self.two_party else "CrypTen"
+        return "CrypTen"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -226,13 +228,8 @@ class Experiment(_Model):
     def _fits_together(self) -> Experiment:
         if self.head.input == "conv" and self.head.optimizer != "sgd":
             raise ValueError("head.optimizer is sgd where head.input is conv")
-        if self.two_party and (self.head.input == "conv" or self.head.optimizer != "sgd"):
-            raise ValueError("security.correlations two-party has head.input pooled or maps, and head.optimizer sgd")
-        if (self.head.input == "conv" or self.two_party) and self.security.tells_less:
-            raise ValueError(
-                "security.gradient_noise and gradient_bits are for head.input pooled or maps, and not for correlations "
-                "two-party, which opens 16 bits as it is: leave them out"
-            )
+        if self.head.input == "conv" and self.security.tells_less:
+            raise ValueError("security.gradient_noise and gradient_bits are for head.input pooled or maps")
         if self.head.features is not None and self.training.evaluate_every:
             raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.head.features is not None and self.head.input == "conv":
@@ -276,7 +273,9 @@ class Party(_Model):
     overlap: bool = Field(True, description="train the classifier on while the head computes; changes no result")
     connect_timeout_s: float = Field(60.0, gt=0, description="one machine needs no more; parties/ has 600 for people")
     idle_timeout_s: float = Field(300.0, gt=0, description="a peer silent for so long is lost")
-    dealer_memory_mb: float = Field(256.0, gt=0, description="correlated randomness kept ready ahead of use")
+    dealer_memory_mb: float = Field(256.0, gt=0, description="randomness of a dealer kept ready ahead of use")
+    ahead_mb: float = Field(256.0, gt=0, description="the same of randomness that the two parties make themselves")
+    generator_threads: int = Field(2, ge=1, le=64, description="threads that make it; the fewer of both parties counts")
 
 
 LOOPBACK: dict[Role, dict[str, Any]] = {

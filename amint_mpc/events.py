@@ -34,6 +34,7 @@ class StepEvent:
         losses: named loss values this party knows (empty at the auditor and the dealer).
         seconds: wall time of the step; `secure_seconds` is the part spent in the head.
         rounds, bytes_sent: of this step, on the link between developer and auditor (dealer: its own link).
+        ahead: how many steps more have their masks ready, where the two parties make them.
     """
 
     step: int
@@ -45,6 +46,7 @@ class StepEvent:
     secure_seconds: float = 0.0
     rounds: int = 0
     bytes_sent: int = 0
+    ahead: int | None = None
 
 
 @dataclass(frozen=True)

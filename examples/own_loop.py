@@ -1,8 +1,8 @@
 """A training loop of one's own that trains with an auditor's membership head: python examples/own_loop.py
 
 Model, data and loop are plain torch. What joins it to the secure run stands between the two marks in `train`:
-`am.join` connects to auditor and dealer, `head.step` turns features into their gradient. The other two parties run
-`amint-mpc run --role auditor` and `--role dealer`, all three with examples/own_loop.yaml.
+`am.join` connects to the auditor, `head.step` turns features into their gradient. The auditor runs
+`amint-mpc run --role auditor`, both with examples/own_loop.yaml.
 """
 
 from __future__ import annotations

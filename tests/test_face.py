@@ -20,7 +20,15 @@ from amint_mpc.roles.developer import joined
 
 NAMES = {"audit", "join", "load_experiment", "load_party", "report", "run_in_process", "train", "verify"}
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SMALL = ["data.members=48", "data.external=32", "data.unseen=24", "training.epochs=1", "model.width=2", "head.hidden=2"]
+SMALL = [
+    "security.correlations=dealer",
+    "data.members=48",
+    "data.external=32",
+    "data.unseen=24",
+    "training.epochs=1",
+    "model.width=2",
+    "head.hidden=2",
+]
 
 
 def in_a_process(program: str) -> str:

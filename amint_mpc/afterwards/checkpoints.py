@@ -75,8 +75,8 @@ def threads_of(run: Path) -> Iterator[None]:
 
 
 def has_frames(found: Verified) -> bool:
-    """Whether the developer of a run kept what `played` needs, and a dealer signed its part of it."""
-    return keeps_frames(found.experiment) and found.log.dealt is not None
+    """Whether the developer of a run kept what `played` needs, and the log binds what made its masks."""
+    return keeps_frames(found.experiment) and (found.log.dealt is not None or found.log.made is not None)
 
 
 def points_of(found: Verified) -> list[Point]:

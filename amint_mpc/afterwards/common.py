@@ -23,7 +23,7 @@ from amint_mpc.evidence.log import Log
 from amint_mpc.evidence.session import AgreedSession
 from amint_mpc.evidence.verify import Verified
 from amint_mpc.identity import Identity
-from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.roles.masks import QueryMasks
 from amint_mpc.runlog.countersigning import LogsDiffer, countersign
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.hashing import Digests, HashingChannel
@@ -45,7 +45,7 @@ class QuerySide:
     certificate: x509.Certificate
     session: AgreedSession
     link: Channel
-    supply: Supply
+    supply: QueryMasks
     on_progress: OnProgress = lambda *_: None
 
     @property

@@ -35,12 +35,12 @@ from amint_mpc.models.head_weights import seeded_normal
 from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.correlations.supply import serve
 from amint_mpc.printable import excerpt
-from amint_mpc.roles.backends import Connected, auditors_supply, developers_supply
+from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links, name_lost_third_party
 from amint_mpc.roles.plans import scoring_stretch
-from amint_mpc.roles.seeds import hand_out_seeds
+from amint_mpc.roles.seeds import agreed_count, hand_out_seeds
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.transport.connect import connect
 from amint_mpc.transport.listener import Listener
@@ -57,9 +57,11 @@ def auditor(
     on_progress: OnProgress,
 ) -> tuple[query.QueryResult, Verified]:
     """Ask about images, uint8 [n, C, H, W]. See `query.ask`."""
-    if party.listen is None or party.dealer is None:
-        raise UsageError("the auditor's party file needs listen and dealer", "Add host and port of both")
     found = finished(run)
+    backend = backend_of(found.experiment)
+    if party.listen is None:
+        raise UsageError("the auditor's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
+    backend.check(party)
     head, recorded = head_of(found.experiment, run), scores(found.experiment, run)
     own, wait = identity.load(party.keys, "auditor"), party.connect_timeout_s
     with (
@@ -67,22 +69,24 @@ def auditor(
         Links(found.experiment, "auditor", on_notice) as links,
     ):
         on_notice(f"waiting for the developer at {listener.address}")
-        developer = links.add(listener.accept("developer", wait, idle_timeout_s=party.idle_timeout_s))
+        more = backend.links_to_peer > 1
+        developer = links.add(listener.accept("developer", wait, more=more, idle_timeout_s=party.idle_timeout_s))
         coin = toss(developer, "auditor")
         at = Connected(found.experiment, party, own, links, developer, on_notice, coin, listener)
-        supply = auditors_supply(at, [scoring_stretch(found.experiment, len(images) + canaries)]).supply
-        agreed, certificate = links.sessions["developer"], identity.trusted(party.keys, "developer")
-        side = QuerySide(run, found, own, certificate, agreed, developer, supply, on_progress)
-        query.tell_count(links.to["dealer"], len(images) + canaries)
-        with name_lost_third_party("auditor"):
+        with backend.query(at) as asked:
+            agreed, certificate = links.sessions["developer"], identity.trusted(party.keys, "developer")
+            side = QuerySide(run, found, own, certificate, agreed, developer, asked.supply, on_progress)
+            asked.tell(len(images) + canaries)
             return query.ask(side, images, head, recorded, canaries), found
 
 
 def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], None], on_progress: OnProgress) -> int:
     """Answer one query. See `query.answer`."""
-    if party.auditor is None or party.dealer is None:
-        raise UsageError("the developer's party file needs auditor and dealer", "Add host and port of both")
     found = finished(run)
+    backend = backend_of(found.experiment)
+    if party.auditor is None:
+        raise UsageError("the party file has no address of the auditor", "Add auditor: {host: ..., port: ...}")
+    backend.check(party)
     on_notice("reading the images, for proofs")
     prover = Prover.load(run, party.data)
     model = classifier(found.experiment, run / "backbone.safetensors", party.device)
@@ -92,17 +96,10 @@ def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], No
         limits = {"idle_timeout_s": party.idle_timeout_s}
         auditor = links.add(connect(party.auditor, own, "auditor", wait, on_notice, **limits))
         at = Connected(found.experiment, party, own, links, auditor, on_notice, toss(auditor, "developer"))
-        asked: list[int] = []  # how many images, once the auditor has said so; read with the first block
-        supply = developers_supply(at, (scoring_stretch(found.experiment, count) for count in asked)).supply
-        agreed, certificate = links.sessions["auditor"], identity.trusted(party.keys, "auditor")
-        side = QuerySide(run, found, own, certificate, agreed, auditor, supply, on_progress)
-
-        def tell_dealer(images: int) -> None:
-            asked.append(images)
-            query.tell_count(links.to["dealer"], images)
-
-        with name_lost_third_party("developer"):
-            return query.answer(side, model, prover, opens, tell_dealer)
+        with backend.query(at) as asked:
+            agreed, certificate = links.sessions["auditor"], identity.trusted(party.keys, "auditor")
+            side = QuerySide(run, found, own, certificate, agreed, auditor, asked.supply, on_progress)
+            return query.answer(side, model, prover, opens, asked.tell)
 
 
 def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
@@ -122,7 +119,7 @@ def dealer(run: Path, party: Party, on_notice: Callable[[str], None]) -> int:
         developer = links.add(listener.accept("developer", wait, **limits))
         _, streams = hand_out_seeds(developer, auditor)
         with name_lost_third_party("dealer"):
-            count = query.agreed_count(experiment, {"auditor": auditor, "developer": developer})
+            count = agreed_count(experiment, {"auditor": auditor, "developer": developer})
             on_notice(f"dealing for {count} images")
             serve(developer, streams, dealt([scoring_stretch(experiment, count)]))
         return count

@@ -1,8 +1,9 @@
 """The developer's side of the secure head, run again on what it kept (`runlog.kept_frames`).
 
-1. The seed has the SHA-256 that the dealer told both parties, and the blocks have the chain that the dealer signed.
-2. The head is given the features again that it was given. Masks follow from the seed, corrections are the blocks, and
-   the auditor's part of each exchange is what came then.
+1. The seed has the SHA-256 that the dealer told both parties, and the blocks have the chain that the dealer signed. Or,
+   without a dealer, the masks that were kept have the digest that the developer gave for the log.
+2. The head is given the features again that it was given. Masks follow from the seed, corrections are the blocks (or
+   both were kept as they were made), and the auditor's part of each exchange is what came then.
 3. At each entry of the log that has digests of frames, what came and what the head would send have these digests.
 
 What follows: this gradient came out of the frames that both parties signed, with the features that went in. For what
@@ -13,6 +14,8 @@ Edge cases
     Features that are computed again may differ in their last bits (`replay`). The head is given those that were kept,
     and the difference is told. Of sealed features, which are rounded, one unit of their rounding is allowed besides: a
     developer could have moved all of them by that much, so look at the difference.
+    Without a dealer nobody but the developer says that the masks are those of the run: with others, made up to fit,
+    other features would give the same frames.
     A checked block is never used, so nothing is learned from it here; its digest is in the chain.
 """
 
@@ -37,8 +40,8 @@ from amint_mpc.evidence.log import Entry, read
 from amint_mpc.evidence.verify import Verified
 from amint_mpc.limits import TABLE_BITS
 from amint_mpc.mpc import DEVELOPER
-from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.checking import blocks, dealt
+from amint_mpc.mpc.correlations.base import MaskSource, Plan, held
+from amint_mpc.mpc.correlations.checking import UsedPlans, blocks, dealt
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import BlockChain, Supply, block_specs
 from amint_mpc.roles import coin
@@ -47,7 +50,7 @@ from amint_mpc.roles.plans import stretches_of
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import DEALT
 from amint_mpc.runlog.interface import NullRunLog
-from amint_mpc.runlog.kept_frames import BLOCKS, FEATURES, FOLDER, RECEIVED, SEED
+from amint_mpc.runlog.kept_frames import BLOCKS, FEATURES, FOLDER, MASKS, RECEIVED, SEED, file_of_masks
 from amint_mpc.transport.channel import ChannelStats
 from amint_mpc.transport.frames import JSON_LIMIT, JsonValue, Spec, data_length
 from amint_mpc.transport.hashing import Digests, HashingChannel
@@ -136,6 +139,24 @@ class _PlayedSupply(Supply):
         self._receive(plan)
 
 
+class _PlayedMasks:
+    """The masks of a run as the developer kept them, step by step. Args: file: of them."""
+
+    def __init__(self, file: RawFile) -> None:
+        self._file = file
+
+    def take(self, step: int, plan: Plan) -> dict[str, dict[str, Tensor]]:
+        """See `MaskSource`."""
+        found: dict[str, dict[str, Tensor]] = {name: {} for name in plan}
+        for name, key, dtype, shape in held(plan, DEVELOPER):
+            (found[name][key],) = self._file.next((dtype, shape))
+        return found
+
+    def skip(self, step: int, plan: Plan) -> None:
+        """See `MaskSource`: a run that is replayed has no early stop."""
+        raise EvidenceError("replay: steps were passed over")
+
+
 class _Checked(NullRunLog):
     """Compares the frames with the log's digests, where the run wrote them down."""
 
@@ -189,7 +210,7 @@ class PlayedHead:
     """
 
     def __init__(
-        self, experiment: Experiment, secret: bytes, log: _Checked, link: _Played, supply: Supply, features: RawFile
+        self, experiment: Experiment, secret: bytes, log: _Checked, link: _Played, supply: MaskSource, features: RawFile
     ) -> None:
         self.exact, self.difference = True, 0.0
         self._experiment, self._log, self._features = experiment, log, features
@@ -290,17 +311,23 @@ def played(run: Path, found: Verified) -> Iterator[PlayedHead]:
         EvidenceError: what was kept is not what the log and the dealer's signature name.
     """
     experiment, files = found.experiment, []
-    stream, secret = SecretStream(_seed(run, found), DEALT), coin.kept(run)
-    check_blocks(run, found)
+    secret = coin.kept(run)
+    if found.log.made is None:
+        stream = SecretStream(_seed(run, found), DEALT)
+        check_blocks(run, found)
+    else:
+        check_masks(run, found)
     try:
-        for name in (RECEIVED, BLOCKS, FEATURES):
+        for name in (RECEIVED, file_of_masks(experiment), FEATURES):
             files.append(RawFile(run / FOLDER / name))
         received, source, features = files
         link = _Played(received)
         hashing = HashingChannel(link)
         try:
-            order = blocks(stretches_of(experiment), secret)
-            supply = _PlayedSupply(stream, DEVELOPER, _Played(source), order, link)
+            supply: MaskSource = _PlayedMasks(source)
+            if found.log.made is None:
+                order = blocks(stretches_of(experiment), secret)
+                supply = _PlayedSupply(stream, DEVELOPER, _Played(source), order, link)
             yield PlayedHead(experiment, secret, _Checked(hashing, run / LOG), link, supply, features)
         finally:
             hashing.end()
@@ -326,6 +353,25 @@ def check_blocks(run: Path, found: Verified) -> None:
         file.close()
     if (chain.blocks, chain.hex()) != (signed["blocks"], signed["chain"]):
         raise EvidenceError(f"replay: {BLOCKS} does not hold the blocks that the dealer has signed")
+
+
+def check_masks(run: Path, found: Verified) -> None:
+    """All masks of a run, one step at a time, against the digest in its log.
+
+    Raises:
+        EvidenceError: they are others, or some are missing.
+    """
+    made: dict[str, Any] | None = found.log.made
+    assert made is not None
+    file, chain, plans = RawFile(run / FOLDER / MASKS), BlockChain(), UsedPlans(stretches_of(found.experiment))
+    try:
+        for step in range(len(plans)):
+            chain.add(file.next(*((dtype, shape) for _, _, dtype, shape in held(plans[step], DEVELOPER))))
+        file.ended()
+    finally:
+        file.close()
+    if chain.hex() != made["kept"]:
+        raise EvidenceError(f"replay: {MASKS} does not hold the masks that the developer named for the log")
 
 
 def _seed(run: Path, found: Verified) -> bytes:

@@ -52,7 +52,7 @@ from amint_mpc.afterwards.canaries import (
 from amint_mpc.afterwards.common import QuerySide, digests, frames_of, hashed, read
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.schedule import SCORE_BATCH
-from amint_mpc.config import Experiment, Role
+from amint_mpc.config import Role
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.evidence.entries import MAX_CANARIES, images_digest
 from amint_mpc.models.classifier import Classifier, to_unit_range
@@ -65,7 +65,7 @@ from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.scoring import scored
 from amint_mpc.transport.channel import Channel
 
-ASK, ANSWER, PIXELS, COUNT = "query", "query-answer", "query-pixels", "query-count"
+ASK, ANSWER, PIXELS = "query", "query-answer", "query-pixels"
 
 
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -145,14 +145,12 @@ def ask(
     return QueryResult(scores[: len(images)], external, canaries, rounds, sent, received, side.decoders)
 
 
-def answer(
-    side: QuerySide, classifier: Classifier, prover: Prover, opens: int, tell_dealer: Callable[[int], None]
-) -> int:
+def answer(side: QuerySide, classifier: Classifier, prover: Prover, opens: int, tell: Callable[[int], None]) -> int:
     """The developer's side, for one query. Returns how many images there were.
 
     Args:
         classifier: at the run's end. prover: for canaries and external images.
-        opens: members that this developer is willing to open. tell_dealer: is given the number of images.
+        opens: members that this developer is willing to open. tell: is given the number of images.
 
     Raises:
         UsageError: the query is refused; the auditor is told why.
@@ -169,7 +167,7 @@ def answer(
     if refused is not None:
         side.link.flush()
         raise UsageError(f"the query was refused: {refused}")
-    tell_dealer(asked.images)
+    tell(asked.images)
     positions, order = _draw(side, asked.canaries, asked.images)
     side.write_query(asked.images, asked.digest, positions)
     with hashed(side.link) as link:
@@ -186,24 +184,6 @@ def answer(
 def frame_rows(images: int) -> list[int]:
     """How many images come in each message."""
     return [min(SCORE_BATCH, images - start) for start in range(0, images, SCORE_BATCH)]
-
-
-def agreed_count(experiment: Experiment, links: Mapping[Role, Channel]) -> int:
-    """The dealer hears from both how many images there are.
-
-    Raises:
-        ProtocolError: they do not agree, or it is more than the experiment allows.
-    """
-    counts = {role: int(link.receive(COUNT, 0, (torch.int64, (1,)))[0]) for role, link in links.items()}
-    count = counts["auditor"]
-    if count != counts["developer"] or not 0 < count <= experiment.evidence.max_queries:
-        raise ProtocolError(f"a query of {counts['auditor']} images there, of {counts['developer']} here")
-    return count
-
-
-def tell_count(dealer: Channel, images: int) -> None:
-    """Developer and auditor tell the dealer."""
-    dealer.send(COUNT, 0, torch.tensor([images]))
 
 
 @torch.no_grad()

@@ -18,8 +18,9 @@ Edge cases
     sums are rounded in another order. The largest difference is told, as a share of the largest value of its tensor,
     and `TOLERANCE` allowed, within which a developer could hide small changes. But training multiplies differences:
     after some ten steps they are beyond it, and a replay elsewhere can show nothing of such an interval.
-    Without frames (no dealer, a head through CrypTen's layers, a run of before) the gradients are those that the
-    developer kept. Logs of version 1 are replayed from their first state as it was kept.
+    Without frames (a head through CrypTen's layers, a run of before) the gradients are those that the developer kept.
+    Without a dealer the masks are the developer's word. Logs of version 1 are replayed from their first state as it
+    was kept.
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ def replay(
             worst == 0 and head.exact,
             worst,
             chosen[0].frames,
-            _assumed(chosen[0], recent and begin == 0),
+            _assumed(chosen[0], recent and begin == 0, prover.found.log.made is not None),
         )
 
 
@@ -276,11 +277,17 @@ def last_step(run: Path) -> int:
     return points_of(verify(run, ExpectedEntries))[-1].step - 1
 
 
-def _assumed(first: Point, computed: bool) -> str | None:
-    """What a replay leaves to be believed. Args: computed: whether the first state was computed again."""
+def _assumed(first: Point, computed: bool, pair: bool) -> str | None:
+    """What a replay leaves to be believed.
+
+    Args:
+        computed: whether the first state was computed again. pair: whether the two parties made the masks.
+    """
     left = []
     if not computed:
         left.append(f"the classifier, Adam's state and the soft labels at {first.place} came about as they should have")
     if not first.frames:
         left.append("the gradients that the developer kept are those of the auditor's head")
+    elif pair:
+        left.append("the masks that the developer kept are those that the two parties made")
     return "; ".join(left) or None

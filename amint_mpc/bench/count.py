@@ -108,7 +108,7 @@ class Traffic:
 
 def kinds(experiment: Experiment) -> list[int]:
     """Every step of the head in the order of the schedule: TRAIN, SEALED, or the rows that are scored."""
-    return [kind for item in schedule(experiment) for kind in _kinds_of(item)]
+    return [kind for item in schedule(experiment) for kind in kinds_of(item)]
 
 
 def record(experiment: Experiment) -> Transcripts:
@@ -195,7 +195,7 @@ def _parts(experiment: Experiment, transcripts: Transcripts) -> Iterator[Transcr
         yield _checkpoint(experiment)
     yield from (_checked(kind, transcripts) for kind in _kinds_checked(experiment))
     for item in schedule(experiment):
-        yield from (transcripts.step[kind] for kind in _kinds_of(item))
+        yield from (transcripts.step[kind] for kind in kinds_of(item))
         if isinstance(item, ScoreSets) and not item.final:
             if experiment.training.patience:
                 yield STOP
@@ -214,7 +214,8 @@ def _checkpoint(experiment: Experiment) -> Transcript:
     return (REPLAY if experiment.evidence.replay else Transcript()) + CHECKPOINT
 
 
-def _kinds_of(item: Item) -> list[int]:
+def kinds_of(item: Item) -> list[int]:
+    """The steps of the head that an item of the schedule is."""
     if isinstance(item, TrainStep):
         return [SEALED if item.sealed else TRAIN]
     return score_batches(item.count) if isinstance(item, ScoreSets) else [SHARED]
@@ -224,7 +225,7 @@ def _kinds_checked(experiment: Experiment) -> Iterator[int]:
     """Of every block that is checked and not used."""
     if checks_blocks(experiment):
         for part, items in stretches(experiment):
-            yield from _kinds_of(items[0])[:1] * (part.dealt - part.used)
+            yield from kinds_of(items[0])[:1] * (part.dealt - part.used)
 
 
 def _checked(kind: int, transcripts: Transcripts) -> Transcript:

@@ -18,58 +18,66 @@ from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.bench.count import SEALED, TRAIN, Traffic
+from amint_mpc.bench.delay import DelayedLink
 from amint_mpc.bench.inprocess import parties, zeros
+from amint_mpc.bench.masks import SETUP, MaskCost, mask_costs
 from amint_mpc.bench.noise import noise_images
 from amint_mpc.bench.train import shortened
-from amint_mpc.config import Experiment
+from amint_mpc.config import PARTIES, Experiment
 from amint_mpc.data.registry import dataset
 from amint_mpc.errors import UsageError
 from amint_mpc.events import OnProgress
 from amint_mpc.models.classifier import build_classifier
 from amint_mpc.models.head_weights import init_head, seeded_normal
-from amint_mpc.roles.heads import head_kind, secure_optimizer
+from amint_mpc.roles.heads import head_kind, needs_dealer, secure_optimizer
 from amint_mpc.roles.plans import targets
 
 REPEATS = 3
 LEFT_OUT = (
     "starting the processes, reading images, waiting for each other",
     "what TLS and TCP add to the bytes, signs of life, hellos and seeds of the dealer, figures that the auditor tells",
-    "the time that a link's rate adds; round trips are added only with --rtt-ms",
-    "that three machines compute at the same time: the steps were timed with all parties in one process",
+    "what a link adds, without --rtt-ms and --mbit; TCP's slow start and losses",
+    "that several machines compute at the same time: the steps were timed with all parties in one process",
     "an accelerator: the classifier was timed on the CPU, on images of noise",
 )
 STOPPING = "that training.patience may end the run early: these figures are the most it can take"
 
 
 def estimate(
-    experiment: Experiment, rtt_ms: float = 0.0, repeats: int = REPEATS, on_progress: OnProgress = lambda *_: None
+    experiment: Experiment,
+    rtt_ms: float = 0.0,
+    repeats: int = REPEATS,
+    on_progress: OnProgress = lambda *_: None,
+    mbit: float | None = None,
 ) -> dict[str, Any]:
-    """Count and time the parts of a run, and add them up.
+    """Count and time the parts of a run, and add them up: with the masks as the experiment says, and the other way.
 
     Args:
-        rtt_ms: a round trip between developer and auditor. In a round both send at the same time, so a round takes
-            half of it.
+        rtt_ms: a round trip on every link. In a round both send at the same time, so a round takes half of it.
+        mbit: millions of bits a second that a link carries in each direction; None: no limit.
         repeats: of each timed step; the median counts.
 
     Returns:
-        rounds, seconds and MB (a million bytes) of the whole run and of a training step; the machine's load average
-        when the timing began, with its cores; and what is left out.
+        rounds, seconds and MB (a million bytes) of the whole run and of a training step; the same for each way of
+        making masks, under `ways`; the machine's load average when the timing began, with its cores; what is left out.
     """
-    if experiment.security.correlations != "dealer":
-        raise UsageError("the estimate is of a run with a dealer", "Leave security.correlations as it is")
-    if rtt_ms < 0 or repeats < 1:
-        raise UsageError("a round trip takes 0 ms or more")
-    load = load_average()
-    on_progress("counting", 0, 3)
+    if experiment.insecure:
+        raise UsageError("the estimate is of a run that protects both", "Leave security.correlations as it is")
+    if rtt_ms < 0 or repeats < 1 or (mbit is not None and mbit <= 0):
+        raise UsageError("a round trip takes 0 ms or more, and a link carries more than 0 Mbit/s")
+    load, link = load_average(), DelayedLink.of(rtt_ms, mbit)
+    on_progress("counting", 0, 4)
     transcripts = count.record(experiment)
     whole, step = count.whole_run(experiment, transcripts), count.training_step(transcripts)
-    on_progress("timing the head", 1, 3)
+    on_progress("timing the head", 1, 4)
     head = time_head(experiment, repeats)
-    on_progress("timing the classifier", 2, 3)
+    on_progress("timing the classifier", 2, 4)
     plain = {"warm_up": 0.0, "joint": 0.0, "image": 0.0}
     if experiment.head.features is None:
         plain = time_classifier(experiment, repeats, _NoHead())
-    on_progress("adding up", 3, 3)
+    on_progress("timing the masks", 3, 4)
+    masks = None if needs_dealer(experiment.head) else mask_costs(experiment, repeats)
+    on_progress("adding up", 4, 4)
     numbers = Counter(count.kinds(experiment))
     training = experiment.training
     parts = {
@@ -79,7 +87,12 @@ def estimate(
         "scoring": plain["image"] * _passes(experiment, numbers)
         + sum(head[kind] * number for kind, number in numbers.items() if kind > TRAIN),
         "round_trips": whole.rounds * rtt_ms / 2e3,
+        "sending": _sending(link, whole.developer, whole.auditor),
     }
+    alone = sum(parts.values())
+    ways = {"dealer": _with_dealer(alone, whole, step, link)}
+    if masks is not None:
+        ways["two-party"] = _by_pair(alone, whole, step, link, masks, numbers)
     return {
         "experiment": experiment.name,
         "digest": experiment.digest(),
@@ -87,14 +100,17 @@ def estimate(
         "score_batches": sum(number for kind, number in numbers.items() if kind > TRAIN),
         "rounds": whole.rounds,
         **_megabytes(whole),
-        "seconds": sum(parts.values()),
+        "seconds": alone,
+        "ways": ways,
         "seconds_by_part": parts,
         "step": {
-            "ms": 1e3 * (head[TRAIN] + plain["joint"]) + step.rounds * rtt_ms / 2,
+            "ms": 1e3 * (head[TRAIN] + plain["joint"] + _sending(link, step.developer, step.auditor))
+            + step.rounds * rtt_ms / 2,
             "rounds": step.rounds,
             **_megabytes(step),
         },
         "rtt_ms": rtt_ms,
+        "mbit": mbit,
         "load_average": load,
         "cores": os.cpu_count() or 1,
         "leaves_out": [
@@ -102,6 +118,45 @@ def estimate(
             *(["your own training loop"] if experiment.head.features is not None else []),
             *([STOPPING] if training.patience else []),
         ],
+    }
+
+
+def _sending(link: DelayedLink, *sent: int) -> float:
+    """Seconds that the larger of two directions takes."""
+    return max(sent) / link.bytes_per_s if link.bytes_per_s else 0.0
+
+
+def _with_dealer(alone: float, whole: Traffic, step: Traffic, link: DelayedLink) -> dict[str, Any]:
+    """Blocks come while the parties compute, so the slower of the two counts."""
+    return {
+        "seconds": max(alone, _sending(link, whole.dealer)),
+        "masks_seconds": _sending(link, whole.dealer),
+        "masks_mb": {"dealer": whole.dealer / 1e6},
+        "step": {"masks_ms": 1e3 * _sending(link, step.dealer), "masks_mb": {"dealer": step.dealer / 1e6}},
+    }
+
+
+def _by_pair(
+    alone: float,
+    whole: Traffic,
+    step: Traffic,
+    link: DelayedLink,
+    masks: dict[int, MaskCost],
+    numbers: Counter[int],
+) -> dict[str, Any]:
+    """Masks are made while the parties compute, one plan at a time here; a second thread hides a slow link's waits."""
+    counted = {**numbers, SETUP: 1}
+    seconds = sum(masks[kind].on(link.rtt_s, link.bytes_per_s) * number for kind, number in counted.items())
+    sent = {role: sum(getattr(masks[kind], role) * number for kind, number in counted.items()) for role in PARTIES}
+    one = masks[TRAIN]
+    return {
+        "seconds": max(alone, seconds),
+        "masks_seconds": seconds,
+        "masks_mb": {role: value / 1e6 for role, value in sent.items()},
+        "step": {
+            "masks_ms": 1e3 * one.on(link.rtt_s, link.bytes_per_s),
+            "masks_mb": {role: getattr(one, role) / 1e6 for role in PARTIES},
+        },
     }
 
 

@@ -6,6 +6,7 @@ their spread. A slice of ours ends when all three parties are done with it, so t
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import tempfile
@@ -21,13 +22,13 @@ from amint_mpc.config import Data, Evidence, Experiment, Head, Security, Trainin
 from amint_mpc.errors import UsageError
 from amint_mpc.events import OnProgress
 from amint_mpc.host import processes
-from amint_mpc.roles.backends import check_installed
 
 Against = Literal["crypten", "spu"]
 
 CRYPTEN_WAYS = ("stock", "lean")  # see `crypten_party`
 CRYPTEN_STEPS = 2  # of each way in a slice
 SPU_STEPS = {"semi2k": 3, "cheetah": 1}  # of each protocol in a slice, see `spu_party`
+SPU_INSTALL = "Install the extra spu: pip install '.[spu]' (Python 3.10 or 3.11)"
 SPU_SLICES = 3  # at most, for a step of cheetah takes long
 PLAIN_STEPS = 40
 LINKS = (0.0, 1.0, 5.0, 20.0, 50.0)
@@ -74,15 +75,14 @@ class Setup:
             data=Data(members=max(4, members * steps), external=rows, unseen=4),
             head=Head(hidden=self.hidden, features=self.features),
             training=Training(epochs=1, warmup_epochs=0, batch=members, evaluate_every=0, sealed_epochs=0),
-            security=Security(checked_blocks=0),  # a block that is checked costs what a step does, and is none
+            # A block that is checked costs what a step does, and is none.
+            security=Security(correlations="dealer", checked_blocks=0),
             evidence=Evidence(log=False),
         )
 
     def without_dealer(self, steps: int) -> Experiment:
         """The same between the two parties alone."""
-        return self.experiment(steps).model_copy(
-            update={"security": Security(correlations="two-party", checked_blocks=0)}
-        )
+        return self.experiment(steps).model_copy(update={"security": Security(correlations="two-party")})
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def measure(setup: Setup, links: Sequence[float] = (), on_progress: OnProgress =
     Raises:
         UsageError: SPU is to be measured and is not installed.
     """
-    if setup.against == "spu":
-        check_installed(setup.without_dealer(1))
+    if setup.against == "spu" and importlib.util.find_spec("spu") is None:
+        raise UsageError("SPU is not installed here", SPU_INSTALL)
     delayed = setup.link is not None or bool(links)
     total = WARM_UP + ours.LEAD + 2 * setup.steps + len(links) * (LINK_STEPS + 1)
     with tempfile.TemporaryDirectory(prefix="amint-mpc-bench-") as name:
@@ -277,7 +277,7 @@ def _spu(setup: Setup, folder: Path) -> list[Rival]:
 
 
 def _two_party(setup: Setup, folder: Path) -> Rival:
-    """Our own mode without a dealer: two processes as in a run, SPU at each, over TLS."""
+    """Ours without a dealer: two processes as in a run, which make their masks themselves."""
     place = folder / "two-party"
     place.mkdir()
     experiment = setup.without_dealer(SPU_SLICES + 1)

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from amint_mpc.bench.workers import Answers, Worker, Workers, seconds
-from amint_mpc.config import PARTIES, ROLES
+from amint_mpc.config import PARTIES, ROLES, Role
 from amint_mpc.errors import UsageError
 
 WARM_UP = 3
@@ -33,12 +33,14 @@ class EmulatedLink:
         return {"rtt_ms": self.rtt_ms, "mbit": self.mbit}
 
 
-def parties(folder: Path, work: str, threads: Sequence[int], delayed: bool) -> dict[str, Worker]:
-    """The three parties of a folder that `host.processes.prepare` made. threads: of developer, auditor and dealer."""
+def parties(
+    folder: Path, work: str, threads: Sequence[int], delayed: bool, roles: Sequence[Role] = ROLES
+) -> dict[str, Worker]:
+    """The parties of a folder that `host.processes.prepare` made. threads: of each."""
     common = {"folder": str(folder), "work": work, "delayed": delayed}
     return {
         role: Worker("party", {**common, "role": role, "threads": count})
-        for role, count in zip(ROLES, threads, strict=True)
+        for role, count in zip(roles, threads, strict=True)
     }
 
 
@@ -50,14 +52,15 @@ def warm_up(workers: Workers, link: EmulatedLink | None = None) -> None:
 def run_slice(
     workers: Workers, steps: int, link: EmulatedLink | None = None, lead: int = 0, log: bool = False
 ) -> Answers:
-    """Some steps of all three parties. The next slice has the same link unless it is told another.
+    """Some steps of all parties. The next slice has the same link unless it is told another.
 
     Args:
         lead: blocks that the dealer makes besides. log: developer and auditor keep the log of these steps.
     """
     command: dict[str, Any] = {"steps": steps, "log": log} | (link.command if link else {})
-    commands: dict[str, dict[str, Any]] = {role: dict(command) for role in ROLES}
-    commands["dealer"]["steps"] += lead
+    commands: dict[str, dict[str, Any]] = {role: dict(command) for role in ROLES if role in workers.names}
+    if "dealer" in commands:
+        commands["dealer"]["steps"] += lead
     return workers.ask(commands)
 
 
@@ -91,6 +94,7 @@ def _rounds(answers: Answers) -> int:
 def costs(done: Sequence[Answers]) -> dict[str, Any]:
     """What crossed the links, and where the time went, for each step of some slices; MB are a million bytes."""
     steps = sum(len(answers["developer"]["seconds"]) for answers in done)
+    roles = [role for role in ROLES if role in done[0]]
 
     def each(role: str, key: str) -> float:
         return sum(float(answers[role][key]) for answers in done) / steps
@@ -103,7 +107,7 @@ def costs(done: Sequence[Answers]) -> dict[str, Any]:
         "rounds": sum(map(_rounds, done)) // steps,  # the same in every step
         "mb_sent_developer": each("developer", "bytes_sent") / 1e6,
         "mb_sent_auditor": each("auditor", "bytes_sent") / 1e6,
-        "mb_dealer": each("dealer", "bytes_sent") / 1e6,
+        "mb_dealer": each("dealer", "bytes_sent") / 1e6 if "dealer" in roles else 0.0,
         "developer_ms": {
             "backbone": whole - blocked,
             "secure_computing": in_head - peer - masks,
@@ -112,6 +116,6 @@ def costs(done: Sequence[Answers]) -> dict[str, Any]:
             "at_the_same_time": in_head - blocked,  # the head's, in another thread than the backbone's
         },
         "auditor_waiting_ms": 1e3 * each("auditor", "waiting_for_peer"),
-        "cpu_ms": {role: 1e3 * each(role, "cpu") for role in ROLES},
-        "peak_mb": {role: max(answers[role]["peak_mb"] for answers in done) for role in ROLES},
+        "cpu_ms": {role: 1e3 * each(role, "cpu") for role in roles},
+        "peak_mb": {role: max(answers[role]["peak_mb"] for answers in done) for role in roles},
     }

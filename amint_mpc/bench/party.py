@@ -33,7 +33,6 @@ from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.checking import dealt
 from amint_mpc.mpc.correlations.supply import serve_step
-from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles import auditor, coin
 from amint_mpc.roles.backends import Connected, backend_of
 from amint_mpc.roles.heads import head_kind
@@ -41,7 +40,7 @@ from amint_mpc.roles.links import Links
 from amint_mpc.roles.plans import stretches_of, targets
 from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import hand_out_seeds
-from amint_mpc.transport.channel import Channel, ChannelStats
+from amint_mpc.transport.channel import ChannelStats
 from amint_mpc.transport.connect import connect
 from amint_mpc.transport.listener import Listener
 
@@ -94,13 +93,13 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
             run_log.on = command["log"]
-            sent, received = bytes_sent(to_auditor, head), from_dealer.bytes_received
+            sent, received = to_auditor.stats.bytes_sent, from_dealer.bytes_received
             clock, peer = to_auditor.stats.rounds, to_auditor.stats.seconds_waiting
             masks, in_head = from_dealer.seconds_waiting, mint.seconds
             answer = take_steps(step, command["steps"])
             run_log.drain()
             return answer | {
-                "bytes_sent": bytes_sent(to_auditor, head) - sent,
+                "bytes_sent": to_auditor.stats.bytes_sent - sent,
                 "clock": [clock, to_auditor.stats.rounds],
                 "bytes_from_dealer": from_dealer.bytes_received - received,
                 "waiting_for_peer": to_auditor.stats.seconds_waiting - peer,
@@ -133,14 +132,14 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
-            clock, sent = to_developer.stats.rounds, bytes_sent(to_developer, head)
+            clock, sent = to_developer.stats.rounds, to_developer.stats.bytes_sent
             peer, run_log.on = to_developer.stats.seconds_waiting, command["log"]
             for _ in range(command["steps"]):
                 head.train_step(None, labels)
                 run_log.step()
             run_log.drain()
             return {
-                "bytes_sent": bytes_sent(to_developer, head) - sent,
+                "bytes_sent": to_developer.stats.bytes_sent - sent,
                 "clock": [clock, to_developer.stats.rounds],
                 "waiting_for_peer": to_developer.stats.seconds_waiting - peer,
             }
@@ -171,11 +170,6 @@ def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
             return {"bytes_sent": to_developer.stats.bytes_sent - sent}
 
         yield handle
-
-
-def bytes_sent(link: Channel, head: SharedHead) -> int:
-    """By this party to the other one, on every way."""
-    return link.stats.bytes_sent + (head.extra_traffic.bytes_sent if head.extra_traffic else 0)
 
 
 def head_alone(head: MintHead, experiment: Experiment) -> OneStep:

@@ -16,7 +16,7 @@ from amint_mpc.bench import ours
 from amint_mpc.bench.noise import on_noise
 from amint_mpc.bench.ours import LEAD, WARM_UP, EmulatedLink
 from amint_mpc.bench.workers import Answers, Worker, Workers
-from amint_mpc.config import Experiment
+from amint_mpc.config import ROLES, Experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.events import OnProgress
 from amint_mpc.host import processes
@@ -37,7 +37,7 @@ def measure(
     Args:
         steps: of the secure run, over all slices; the twin takes as many with one thread and as many with all.
         data: where image files lie.
-        threads: of the developer's torch; auditor and dealer have one each.
+        threads: of the developer's torch; the others have one each.
         device: of the classifier, the developer's and the twin's.
         noise: train on images of noise, of so many pixels a side, in place of the experiment's.
 
@@ -47,14 +47,15 @@ def measure(
     if noise is not None:
         experiment = on_noise(experiment, noise)
     if experiment.insecure or experiment.head.features is not None:
-        raise UsageError("this experiment cannot be run by three parties with the program's own loop")
+        raise UsageError("this experiment cannot be run securely with the program's own loop")
     if min(steps, threads) < 1:
         raise UsageError("steps and threads are 1 or more")
     with tempfile.TemporaryDirectory(prefix="amint-mpc-bench-") as name:
         folder = Path(name)
         processes.prepare(folder, shortened(experiment, 2 * (WARM_UP + LEAD + steps)), data, device=device)
         work = "train" if noise is None else "noise"
-        by_name = ours.parties(folder, work, [threads, 1, 1], link is not None)
+        roles = experiment.roles
+        by_name = ours.parties(folder, work, [threads, 1, 1][: len(roles)], link is not None, roles)
         by_name["twin"] = Worker("plaintext", {"folder": name, "work": work})
         on_progress("starting the processes", 0, 1)
         with Workers(by_name, folder) as workers:
@@ -117,7 +118,7 @@ def _contest(
             "secure_step_ms": [own["min"], own["max"]],
             "plaintext_step_ms": [plain["min"], plain["max"]],
         },
-        "threads": {"developer": threads, "auditor": 1, "dealer": 1, "twin": best},
+        "threads": {"developer": threads, **{role: 1 for role in ROLES[1:] if role in workers.names}, "twin": best},
         "plaintext_step_ms_by_threads": {str(count): found["median"] for count, found in twin.items()},
         "slices": len(parts),
         "link": link.command if link else None,

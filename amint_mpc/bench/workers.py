@@ -39,6 +39,11 @@ class Workers(Processes):
         self._workers = workers
         self._answers: Iterator[tuple[str, dict[str, Any]]] = iter(())
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all workers."""
+        return frozenset(self._workers)
+
     def __enter__(self) -> Workers:
         super().__enter__()
         try:

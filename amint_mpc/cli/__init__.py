@@ -36,7 +36,7 @@ def main() -> None:
     """Train an image classifier together with an auditor who can later tell what it was trained on.
 
     The developer holds the images and the classifier, the auditor a small membership head; they train at the
-    same time in secure two-party computation, with randomness from a dealer.
+    same time in secure two-party computation.
 
     \b
     Start here:   amint-mpc demo

@@ -59,7 +59,7 @@ def audit(
 ) -> None:
     """Ask whether images look like those that a classifier was trained on.
 
-    Auditor, developer and dealer run it at the same time, as in a run. The developer sees the images; scores and
+    All parties of the run take part at the same time. The developer sees the images; scores and
     head stay the auditor's, activations and classifier the developer's. Each query goes into the log of the run,
     signed by both, and counts against evidence.max_queries.
     """

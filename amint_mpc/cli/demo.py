@@ -1,4 +1,4 @@
-"""`amint-mpc demo`: a secure run of all three parties on this machine, beside the same training in the clear."""
+"""`amint-mpc demo`: a secure run of all parties on this machine, beside the same training in the clear."""
 
 from __future__ import annotations
 
@@ -49,10 +49,9 @@ LEGEND = (
 @options.overrides
 @options.data
 @click.option(
-    "--two-party",
+    "--dealer",
     is_flag=True,
-    help="No dealer: the two parties compute under SPU, for which the extra `two-party` is needed. "
-    "Runs the experiment two-party, unless --config says another.",
+    help="With a dealer, a third process that makes all masks; without it the two parties make them themselves.",
 )
 @click.option(
     "--keep",
@@ -65,18 +64,16 @@ def demo(
     source: str | None,
     overrides: tuple[str, ...],
     data: Path | None,
-    two_party: bool,
+    dealer: bool,
     keep: Path | None,
     as_json: bool,
 ) -> None:
-    """Run developer, auditor and dealer on this machine, then compare.
+    """Run developer and auditor on this machine, then compare.
 
     Processes with throw-away keys train one classifier over loopback; then the same training runs in the clear, from
     the same first head, and the classifier alone, without and with distillation. All of it ends with one table.
     """
-    if two_party:
-        source, overrides = source or "two-party", (*overrides, "security.correlations=two-party")
-    experiment = load_experiment(source, overrides)
+    experiment = load_experiment(source, (*overrides, "security.correlations=dealer") if dealer else overrides)
     if experiment.insecure:
         raise UsageError("the demo does not run without security", "Leave security.correlations as it is")
     if keep is not None and keep.exists():
@@ -87,11 +84,9 @@ def demo(
 
     from amint_mpc import plaintext_run
     from amint_mpc.afterwards import agreement
-    from amint_mpc.roles.backends import check_installed
     from amint_mpc.roles.heads import check_experiment
 
     check_experiment(experiment)
-    check_installed(experiment)
     console = terminal.console(as_json)
     data = options.images_folder(data)
     party = Party(role="developer", data=data)

@@ -19,18 +19,21 @@ PARTS = {
     "head": "head, in secure computation",
     "scoring": "scoring",
     "round_trips": "round trips",
+    "sending": "sending",
 }
 
 
 @click.command()
 @options.config
 @options.overrides
-@click.option("--rtt-ms", type=float, default=0.0, help="A round trip between developer and auditor, in milliseconds.")
+@click.option("--rtt-ms", type=float, default=0.0, help="A round trip on every link, in milliseconds.")
+@click.option("--mbit", type=float, help="Millions of bits a second that a link carries.  [default: no limit]")
 @options.as_json
-def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_json: bool) -> None:
+def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, mbit: float | None, as_json: bool) -> None:
     """Rounds, bytes and time of a whole run, before it is started.
 
-    Rounds and bytes are exact; time comes from a few steps of each kind in this process. Needs no images.
+    Rounds and bytes are exact; time comes from a few steps of each kind in this process. Both ways of making masks are
+    shown: by the two parties, and by a dealer. Needs no images.
     """
     experiment = load_experiment(source, overrides)
 
@@ -40,7 +43,7 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
     console = terminal.console(as_json)
     warn_without_kernel(console)
     with progress(console) as on_progress:
-        found = measure(experiment, rtt_ms, on_progress=on_progress)
+        found = measure(experiment, rtt_ms, on_progress=on_progress, mbit=mbit)
     if as_json:
         echo(json_line(found))
         return
@@ -51,8 +54,17 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, as_j
     step = found["step"]
     grid.add_row("time", f"{step['ms']:.0f} ms", figures.duration(found["seconds"]))
     grid.add_row("rounds", str(step["rounds"]), str(found["rounds"]))
-    for key, label in (("mb_sent_developer", "developer"), ("mb_sent_auditor", "auditor"), ("mb_dealer", "dealer")):
+    for key, label in (("mb_sent_developer", "developer"), ("mb_sent_auditor", "auditor")):
         grid.add_row(f"{label} sends", figures.size(step[key]), figures.size(found[key]))
+    for way, cost in found["ways"].items():
+        agreed = " (agreed)" if way == experiment.security.correlations else ""
+        grid.add_row("")
+        grid.add_row(f"masks: {way}{agreed}")
+        ms, seconds = cost["step"]["masks_ms"], cost["masks_seconds"]
+        grid.add_row("  made in", f"{ms:.0f} ms", figures.duration(seconds))
+        for role, size in cost["masks_mb"].items():
+            grid.add_row(f"  {role} sends", figures.size(cost["step"]["masks_mb"][role]), figures.size(size))
+        grid.add_row("  run with them", "", figures.duration(cost["seconds"]))
     console.print(grid)
     console.print()
     for key, label in PARTS.items():

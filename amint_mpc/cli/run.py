@@ -66,7 +66,8 @@ def run(
         raise UsageError("an insecure embedded dealer leaves nothing for a dealer to do", "Run developer and auditor")
     if experiment.two_party and role == "dealer":
         raise UsageError(
-            "this experiment has no dealer (security.correlations: two-party)", "Run developer and auditor"
+            "this experiment has no dealer (security.correlations: two-party)",
+            "Run developer and auditor; with a dealer, give --set security.correlations=dealer to all three",
         )
     party = load_party(party_file, role, data)
 

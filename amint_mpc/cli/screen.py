@@ -47,6 +47,7 @@ class Progress:
     seconds_a_step: float = 0.0
     rounds: int = 0
     bytes_sent: int = 0
+    ahead: int | None = None
     notice: str = "waiting"
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -64,7 +65,7 @@ class Progress:
             self.seconds_a_step = event.seconds
         self.seconds_a_step += SMOOTHING * (event.seconds - self.seconds_a_step)
         self.step, self.steps, self.phase = event.step, event.steps, event.phase
-        self.rounds, self.bytes_sent = event.rounds, event.bytes_sent
+        self.rounds, self.bytes_sent, self.ahead = event.rounds, event.bytes_sent, event.ahead
         if event.epoch:  # a dealer knows of none: its last notice says more than "training"
             self.epoch, self.notice = event.epoch, ""
 
@@ -94,7 +95,8 @@ class Progress:
             return self.notice
         shown = [f"{WORDS.get(key, key.replace('_', ' '))} {value:.3f}" for key, value in self.figures.items()]
         epoch = f"epoch {self.epoch}" + (f" of {self.epochs}" if self.epochs else "") if self.epoch else ""
-        return ", ".join(filter(None, [WORDS.get(self.phase, self.phase), epoch, *shown[:3]]))
+        ahead = "" if self.ahead is None else f"masks {self.ahead} steps ahead"
+        return ", ".join(filter(None, [WORDS.get(self.phase, self.phase), epoch, *shown[:3], ahead]))
 
 
 class Screen:

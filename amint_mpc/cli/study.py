@@ -143,8 +143,9 @@ def _dry_run(plan: StudyPlan, folder: StudyFolder, jobs: int, console: Console, 
     torch.set_num_threads(threads(jobs))
 
     def measure(cell: Cell) -> float:
-        seconds = estimate(cell.experiment)["seconds"] if cell.mode == "secure" else plaintext_seconds(cell.experiment)
-        return float(seconds)
+        if cell.mode != "secure":
+            return plaintext_seconds(cell.experiment)
+        return float(estimate(cell.experiment)["ways"][cell.experiment.security.correlations]["seconds"])
 
     load = load_average()
     with progress(console) as on_progress:

@@ -99,6 +99,7 @@ def _record(found: Verified) -> dict[str, Any]:
         "queried_images": log.queried,
         "answered_queries": log.answered,
         "dealt": log.dealt,
+        "made": log.made,
         "fingerprints": dict(found.fingerprints),
         "compared_with_trusted": list(found.pinned),
         "covered": list(found.covered),
@@ -138,6 +139,8 @@ def _text(found: Verified) -> str:
         lines.append(f"not covered {_few(found.uncovered)}: nothing says whether they were changed")
     if log.queries:
         lines.append(f"queries     {log.queries}, of {log.queried} images in all; {log.answered} with a logged answer")
+    if log.made is not None:
+        lines.append("masks       made by the two parties; the log binds all that they sent each other for it")
     if log.dealt is not None:
         lines.append(f"dealt       {log.dealt['blocks']} blocks, signed by the dealer; {log.dealt['checked']} checked")
     for role, mark in found.fingerprints.items():

@@ -43,7 +43,7 @@ class Walked:
         finished: the head with everything up to the countersigned end; the statement names it.
         head: of the whole log.
         steps: steps of the head; sealed: how many of them in one entry. signed: heads that both have signed.
-        dealt: that entry, where a dealer has signed one.
+        dealt: that entry, where a dealer has signed one. made: that entry, where the two parties made the masks.
         stopped: the epoch after which training stopped early, if it did.
         checkpoints: those entries, in order.
         queried: images that were queried after the end. queries: how many times; answered: how many of these have
@@ -63,6 +63,7 @@ class Walked:
     queries: int = 0
     answered: int = 0
     dealt: dict[str, Any] | None = None
+    made: dict[str, Any] | None = None
 
     @property
     def version(self) -> int:
@@ -169,6 +170,8 @@ class Walker:
         elif entry.kind == "dealt":
             self._check_dealt(entry, place)
             self._found.dealt = entry.record
+        elif entry.kind == "made":
+            self._found.made = entry.record
         elif entry.kind == "checkpoint":
             self._found.checkpoints.append(entry.record)
             if entry.record["stop"]:
@@ -265,6 +268,7 @@ def _place(entry: Entry) -> str:
     """What an entry says it is."""
     shown = {"step": "step", "checkpoint": "a checkpoint", "score": "a scoring", "signed": "a signed head"}
     shown |= {"answer": "an answer", "query": "a query", "sealed": "the sealed phase", "dealt": "what was dealt"}
+    shown["made"] = "what the two parties made"
     number, epoch = _number(entry), entry.record.get("epoch")
     where = f" (epoch {epoch})" if type(epoch) is int else ""
     return f"{shown.get(entry.kind, 'the ' + entry.kind)}{'' if number is None else f' {number}'}{where}"

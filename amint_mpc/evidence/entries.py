@@ -10,6 +10,8 @@
     score       sets were scored: epoch, whether it was the last time, digests of the frames
     dealt       what the dealer says that it dealt, signed by the dealer, and how much of it the parties have checked;
                 only where `begin` names a dealer
+    made        masks that the two parties made themselves: over how many links, a hash over all frames on them, and
+                with `evidence.replay` a digest of what the developer keeps of them; only with `two-party`
     end         digest of the last classifier, commitment to the head, shared figures, salted digests of the files of
                 both that later commands rely on (`file_digest`), digests of the head's opening
     query       after the end, any number of times, each signed before any image is opened or sent: session, how many
@@ -17,13 +19,14 @@
                 canaries, what both decode image files with
     answer      after the query that it answers: digests of the frames; signed, too
 
+Version 2 has no `made`: runs without a dealer had their head under SPU, whose messages were not bound.
 Version 1 has no `sealed`, `dealt` and `answer`: steps of the sealed phase are steps, files are not covered, a query
 says how many images and which. Its logs hold for ever. One that is queried today gets today's `query` and `answer`.
 
 Names of figures are free, so that a log keeps those of its time (`amint_mpc.results` has today's).
 
 A digest of frames covers what one party sent the other since the last entry that has such a digest
-(`amint_mpc.transport.hashing`).
+(`amint_mpc.transport.hashing`). Those of `made` cover links of their own (`amint_mpc.transport.chained`, BLAKE3).
 """
 
 from __future__ import annotations
@@ -113,9 +116,13 @@ class Begin1(_Entry):
     data: DataCommitment
 
 
-class Begin(Begin1):
+class Begin2(Begin1):
     version: Literal[2]  # type: ignore[assignment]
     dealer: Dealer | None
+
+
+class Begin(Begin2):
+    version: Literal[3]  # type: ignore[assignment]
 
 
 class Checkpoint(_Entry):
@@ -153,6 +160,14 @@ class Dealt(_Entry):
     chain: Digest
     checked: _Count
     signature: _SignatureHex
+
+
+class Made(_Entry):
+    """`links`: on which the masks were made. `kept`: the developer's word, with `evidence.replay`."""
+
+    links: Annotated[int, Field(gt=0, lt=2**16)]
+    frames: Frames
+    kept: Digest | None
 
 
 class Score(_Entry):
@@ -233,7 +248,8 @@ _COMMON: Mapping[str, type[_Entry]] = {
 }
 _OF_VERSION: Mapping[int, Mapping[str, type[_Entry]]] = {
     1: {**_COMMON, "begin": Begin1, "end": End1},
-    2: {**_COMMON, "begin": Begin, "end": End, "sealed": Sealed, "dealt": Dealt},
+    2: {**_COMMON, "begin": Begin2, "end": End, "sealed": Sealed, "dealt": Dealt},
+    3: {**_COMMON, "begin": Begin, "end": End, "sealed": Sealed, "dealt": Dealt, "made": Made},
 }
 
 AFTER = frozenset({"query", "answer"})

@@ -29,7 +29,7 @@ from amint_mpc.errors import EvidenceError, UsageError
 from amint_mpc.evidence.canonical import Value, encode
 from amint_mpc.evidence.merkle import EMPTY, GrowingRoot, leaf_hash
 
-VERSION = 2
+VERSION = 3
 """Of the entries; a `begin` entry carries it. Logs of earlier versions are read as well."""
 MAX_LINE = 1 << 18
 MAX_ENTRIES = 50_000_000

@@ -20,7 +20,7 @@ from amint_mpc.printable import excerpt
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:amint-mpc:run:"
-PREDICATE_VERSION = 2
+PREDICATE_VERSION = 3
 """The same number as that of the log's entries: a statement about a log of version 1 is of version 1, too."""
 TENSORS = "amintMpcTensors1"
 """The digest algorithm of named tensors (`canonical.tensors_digest`): no file's SHA-256, so it is not called sha256."""

@@ -21,7 +21,6 @@ from amint_mpc.data.registry import dataset
 from amint_mpc.errors import AmintError
 from amint_mpc.evidence import software_digests
 from amint_mpc.mpc.ring import native
-from amint_mpc.roles.backends import backend_of
 from amint_mpc.roles.heads import check_experiment
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
@@ -73,7 +72,7 @@ def _machine() -> Iterator[Check]:
 def kernel() -> Check:
     """The C kernel of the secure computation: without it torch computes the same, slower."""
     if native.USED:
-        return Check("C kernel", True, native.LIBRARY.name)
+        return Check("C kernel", True, f"{native.LIBRARY.name}, {native.best()}")
     if native.left_unused():
         return Check("C kernel", True, "left unused, as AMINT_MPC_NO_NATIVE says")
     do = "Install this program again on a machine with a C compiler; pip install -v shows what the compiler says"
@@ -114,7 +113,7 @@ def _party(
         if peer != role:
             yield _trusted(party, peer, named)
     if role in agreed_roles:
-        yield from _backend(experiment)
+        yield from _masks(experiment, party)
     if party.listen is not None:
         yield _port(role, party.listen)
     if role == "developer":
@@ -129,17 +128,17 @@ def _roles(experiment: str | None) -> tuple[Role, ...]:
         return ROLES  # what is wrong with it is told elsewhere
 
 
-def _backend(experiment: str | None) -> Iterator[Check]:
-    """What the head is computed with, where that is more than this package needs."""
+def _masks(experiment: str | None, named: Party) -> Iterator[Check]:
+    """Who makes the masks, and what this party brings for it."""
     try:
-        packages = backend_of(load_experiment(experiment)).packages
+        agreed = load_experiment(experiment)
     except AmintError:
         return  # told elsewhere
-    for package, how in packages.items():
-        try:
-            yield Check(package, True, importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            yield Check(package, False, "not installed", how)
+    if agreed.two_party:
+        made = f"two-party on a {agreed.security.link}, {named.generator_threads} threads"
+        yield Check("masks", True, f"{made}; with a dealer a step costs a fraction, and somebody else is to be trusted")
+    else:
+        yield Check("masks", True, f"{agreed.security.correlations} (security.correlations)")
 
 
 def _device(party: Party) -> Check:

@@ -1,16 +1,18 @@
-"""All three parties in one process: for studies and teaching. IT PROTECTS NOTHING.
+"""All parties in one process: for studies and teaching. IT PROTECTS NOTHING.
 
-Developer, auditor and dealer are threads of one program, joined by memory channels: no sockets, no party files, no keys
-to make. They exchange the messages of a secure run and compute what it computes, so figures, rounds and bytes are those
-of a secure run; but whoever runs the program can read every image, share, mask and weight in it.
+Developer, auditor and, where there is one, the dealer are threads of one program, joined by memory channels: no
+sockets, no party files, no keys to make. They exchange the messages of a secure run and compute what it computes, so
+figures, rounds and bytes are those of a secure run; but whoever runs the program can read every image, share, mask and
+weight in it.
 
-1. Two memory links: developer and auditor, dealer and developer. The dealer's seeds are handed out beforehand.
+1. Memory links: developer and auditor, and those that masks come on: from the dealer, whose seeds are handed out
+   beforehand, or between the threads of both parties that make them.
 2. Each party does its part, as it would on a machine of its own: `roles.developer.take_part`, `roles.auditor.take_part`
    and the dealer's `serve`.
 3. Where the experiment keeps a log, both sign it with keys that were made for this run and are deleted at its end.
 
 Guarantees
-    The first error of a party, of `on_event` or of the user (Ctrl-C) ends all three, and is the one that is raised.
+    The first error of a party, of `on_event` or of the user (Ctrl-C) ends all of them, and is the one that is raised.
     Each file of the run folders says that the run was made in one process; the evidence by itself does not.
 
 Edge cases
@@ -48,18 +50,21 @@ from amint_mpc.mpc.correlations.supply import BlockChain, Supply, serve
 from amint_mpc.printable import shown
 from amint_mpc.results import Figure, Summary, figures_table
 from amint_mpc.roles import auditor, coin, developer, seeds
+from amint_mpc.roles.backends import Backing, at_work
 from amint_mpc.roles.developer import keep_frames, receive_head
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import check_experiment, head_kind, shared_head
+from amint_mpc.roles.masks import Dealt
 from amint_mpc.roles.plans import stretches_of
 from amint_mpc.roles.seeds import DEALT, both_seeds
 from amint_mpc.runfolder import RunFolder, make_new_folder
 from amint_mpc.runlog.interface import RunLog
+from amint_mpc.runlog.kept_frames import KeptFrames
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.transport.channel import Channel, abort_code, memory_pair
 
 IN_PROCESS = (
-    "IN ONE PROCESS: developer, auditor and dealer were threads of one program, which could read everything. "
+    "IN ONE PROCESS: all parties were threads of one program, which could read everything. "
     "Nothing was protected from whoever ran it"
 )
 OnEvent = Callable[[str, Event], None]
@@ -102,12 +107,12 @@ def run_in_process(
     on_event: OnEvent | None = None,
     progress: bool = False,
 ) -> InProcessRun:
-    """Developer, auditor and dealer in this process: the whole secure computation, and NO PROTECTION from its user.
+    """All parties in this process: the whole secure computation, and NO PROTECTION from its user.
 
     For studies and teaching. A run that protects anybody has each party on a machine of its own (`amint-mpc run`).
 
     Args:
-        experiment: with `security.correlations: dealer`.
+        experiment: with `security.correlations: two-party` or `dealer`.
         folder: where the folders `developer` and `auditor` go; None: a new one under runs/.
         data: the developer's folder of images; data sets that come with a package need none.
         device: of the classifier.
@@ -115,15 +120,15 @@ def run_in_process(
         progress: print a line an epoch.
 
     Raises:
-        UsageError: the experiment has no dealer, has a loop of its own, or does not fit; or the folder is taken.
+        UsageError: the experiment gives up a security claim, has a loop of its own, or does not fit; or the folder is
+            taken.
         AmintError: as a run of three processes would, from the party that met it first.
     """
     check_experiment(experiment)
-    if experiment.security.correlations != "dealer":
+    if experiment.insecure:
         raise UsageError(
-            f"an in-process run has a dealer, this experiment has security.correlations: "
-            f"{experiment.security.correlations}",
-            "Set security.correlations to dealer",
+            "an in-process run computes what a secure run does, and this experiment gives up a security claim",
+            "Set security.correlations to two-party or dealer",
         )
     home = make_new_folder(f"{experiment.name}-in-process") if folder is None else Path(folder)
     folders: dict[str, Path] = {role: home / role for role in PARTIES}
@@ -168,9 +173,12 @@ class _Run:
         self._to_auditor, self._to_developer = memory_pair(idle_timeout_s=None)
         self._from_dealer, self._dealers = memory_pair("developer", "dealer", idle_timeout_s=None, prefetch_bytes=ahead)
         self._auditors_dealer, self._dealers_auditor = memory_pair("auditor", "dealer", idle_timeout_s=None)
+        threads = party.generator_threads if experiment.two_party else 0
+        self._for_masks = [memory_pair(idle_timeout_s=None) for _ in range(threads)]
         self._ends = (
             *(self._to_auditor, self._to_developer, self._from_dealer),
             *(self._dealers, self._auditors_dealer, self._dealers_auditor),
+            *(end for pair in self._for_masks for end in pair),
         )
         self._seeds, self._coin = both_seeds(), os.urandom(coin.SIZE)  # both parties are here: nothing to be tossed
         self._session, self._dealer_certificate = (
@@ -187,6 +195,7 @@ class _Run:
             "auditor": self._auditor,
             "dealer": self._dealer,
         }
+        bodies = {role: bodies[role] for role in self._experiment.roles}
         try:
             with ThreadPoolExecutor(len(bodies), "party") as pool:
                 parts = {role: pool.submit(self._unless_it_fails, body) for role, body in bodies.items()}
@@ -218,35 +227,50 @@ class _Run:
 
     def _developer(self) -> Summary:
         experiment, party, link = self._experiment, self._party, self._to_auditor
-        order = blocks(stretches_of(self._experiment), self._coin)
-        with self._folder("developer") as folder, keep_frames(experiment, folder) as kept:
-            source = self._from_dealer if kept is None else kept.source(self._from_dealer)
-            if kept is not None:
-                kept.seed(self._seeds[DEVELOPER])
-            supply = Supply(self._stream(DEVELOPER), DEVELOPER, source, order, self._to_auditor)
-            finish = self._signed_off(self._from_dealer, supply)
+        with (
+            self._folder("developer") as folder,
+            keep_frames(experiment, folder) as kept,
+            self._masks(DEVELOPER, kept) as backing,
+        ):
             on_event = self._told("developer", folder)
             images, committed = developer.prepare(experiment, party, folder, on_event)
             with self._log("developer", "auditor", link, folder, committed) as log:
-                channel = log.channel if kept is None else kept.link(log.channel)
-                made = shared_head(experiment, channel, DEVELOPER, supply)
+                made = backing.make_head(log.channel if kept is None else kept.link(log.channel))
                 head = receive_head(
-                    made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin, finish
+                    made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin, backing
                 )
                 return developer.take_part(experiment, party, folder, on_event, images, head, kept)
 
     def _auditor(self) -> Summary:
-        order = blocks(stretches_of(self._experiment), self._coin)
-        supply = Supply(self._stream(AUDITOR), AUDITOR, None, order, self._to_developer)
-        finish = self._signed_off(self._auditors_dealer, supply)
+        experiment, link = self._experiment, self._to_developer
         with (
             self._folder("auditor") as folder,
-            self._log("auditor", "developer", self._to_developer, folder) as log,
+            self._masks(AUDITOR, None) as backing,
+            self._log("auditor", "developer", link, folder) as log,
         ):
-            head = shared_head(self._experiment, log.channel, AUDITOR, supply)
             on_event = self._told("auditor", folder)
-            link = self._to_developer
-            return auditor.take_part(self._experiment, folder, on_event, link, head, log, self._coin, finish)
+            head = backing.make_head(log.channel)
+            return auditor.take_part(experiment, folder, on_event, link, head, log, self._coin, backing)
+
+    @contextmanager
+    def _masks(self, party: int, kept: KeptFrames | None) -> Iterator[Backing]:
+        """Where the masks of a party come from, as in a run of processes."""
+        experiment = self._experiment
+        if experiment.two_party:
+            with at_work(experiment, party, [pair[party] for pair in self._for_masks], self._party, kept) as backing:
+                yield backing
+            return
+        order = blocks(stretches_of(experiment), self._coin)
+        if party == DEVELOPER:
+            if kept is not None:
+                kept.seed(self._seeds[DEVELOPER])
+            source = self._from_dealer if kept is None else kept.source(self._from_dealer)
+            supply = Supply(self._stream(DEVELOPER), DEVELOPER, source, order, self._to_auditor)
+            finish = self._signed_off(self._from_dealer, supply)
+        else:
+            supply = Supply(self._stream(AUDITOR), AUDITOR, None, order, self._to_developer)
+            finish = self._signed_off(self._auditors_dealer, supply)
+        yield Backing(lambda channel: shared_head(experiment, channel, party, supply), finish=finish)
 
     def _dealer(self) -> BlockChain:
         plans = dealt(stretches_of(self._experiment))
@@ -255,7 +279,7 @@ class _Run:
         seeds.sign_off(own, self._experiment, self._session, chain, links)
         return chain
 
-    def _signed_off(self, link: Channel, supply: Supply) -> Callable[[], seeds.Dealt]:
+    def _signed_off(self, link: Channel, supply: Supply) -> Callable[[], Dealt]:
         """What a party calls after its last step."""
         return lambda: seeds.receive_sign_off(link, self._experiment, self._session, self._dealer_certificate, supply)
 
@@ -269,7 +293,8 @@ class _Run:
         self, role: Role, peer: Role, link: Channel, folder: RunFolder | None, data: DataCommitment | None = None
     ) -> AbstractContextManager[RunLog]:
         session, keys = handshake(link, role, peer, self._experiment, self._software), self._keys / role
-        dealer = seeds.named(self._session, self._dealer_certificate)
+        dealt = "dealer" in self._experiment.roles
+        dealer = seeds.named(self._session, self._dealer_certificate) if dealt else None
         return keep_log(
             self._experiment, identity.load(keys, role), keys, session, link, folder, data, dealer, self._coin
         )

@@ -6,7 +6,7 @@
     protocols/       one protocol a file: its steps, its source, who learns what, rounds, bytes, exact range
     dense/           the fused head, features -> hidden -> 1, on those protocols
     crypten/         any `crypten.nn` module through CrypTen's own protocols, on our link and masks
-    two_party/       the head under SPU, between two parties and nobody else
+    pair/            correlations that the two parties make themselves
 
 Knows no members and no files. Messages travel over `amint_mpc.transport`.
 """

@@ -1,10 +1,9 @@
 """A head on additive shares as the roles meet it, whichever protocols compute it.
 
 `SecureHead` has protocols of its own (dense/head.py); `GenericHead` runs any `crypten.nn` module through CrypTen's
-(crypten/generic_head.py); `SpuHead` needs no dealer and no CrypTen (two_party/head.py). The developer, party 0, brings
-the features and learns the gradient with respect to them; the auditor, party 1, brings the weights, learns logits and
-in the end the weights. How the weights move is settled when a head is made, and anew with `train_on_shared`. Calls come
-one at a time, in the same order at both.
+(crypten/generic_head.py). The developer, party 0, brings the features and learns the gradient with respect to them; the
+auditor, party 1, brings the weights, learns logits and in the end the weights. How the weights move is settled when a
+head is made, and anew with `train_on_shared`. Calls come one at a time, in the same order at both.
 """
 
 from __future__ import annotations
@@ -19,17 +18,13 @@ from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.dense.step import Optimizer
 from amint_mpc.mpc.protocols.linear import Combination
-from amint_mpc.transport.channel import Channel, ChannelStats
+from amint_mpc.transport.channel import Channel
 
 
 class SharedHead(Protocol):
     """One party's side."""
 
     party: int
-
-    @property
-    def extra_traffic(self) -> ChannelStats | None:
-        """What it exchanges with the other party beside the channel; None: nothing."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ told_figures.py    checks the figures that the auditor tells
 heads.py           which head an experiment has, and whether it can have it
 backends/          who makes the randomness of a head; the one place that chooses
 links.py           the links of a party; handshake.py the terms that two parties agree on
+masks.py           what a run says of its masks at the end
 seeds.py           a dealer's seeds, and what it signs at the end
 stopping.py        early stopping between two parties
 auditor_events.py  what the auditor's screen is told

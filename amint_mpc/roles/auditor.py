@@ -30,13 +30,13 @@ from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
 from amint_mpc.roles.auditor_events import AuditorEvents
-from amint_mpc.roles.backends import Connected, backend_of, check_installed
+from amint_mpc.roles.backends import Backing, Connected, backend_of
 from amint_mpc.roles.coin import toss
 from amint_mpc.roles.heads import HeadKind, head_kind, secure_optimizer
 from amint_mpc.roles.links import Links
+from amint_mpc.roles.masks import MasksEnded
 from amint_mpc.roles.plans import sealed_rows, targets
 from amint_mpc.roles.scoring import scored
-from amint_mpc.roles.seeds import Dealt
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
 from amint_mpc.runlog.recorder import keep_log
@@ -52,7 +52,6 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
     backend, own = backend_of(experiment), identity.load(party.keys, "auditor")
     if party.listen is None:
         raise UsageError("the auditor's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
-    check_installed(experiment)
     backend.check(party)
 
     def on_notice(text: str) -> None:
@@ -73,7 +72,7 @@ def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Calla
             keep_log(experiment, own, party.keys, session, developer, folder, None, backing.dealer, coin) as log,
         ):
             head = backing.make_head(log.channel)
-            return take_part(experiment, folder, on_event, developer, head, log, coin, backing.finish)
+            return take_part(experiment, folder, on_event, developer, head, log, coin, backing)
 
 
 def take_part(
@@ -84,19 +83,19 @@ def take_part(
     head: SharedHead,
     log: RunLog,
     coin: bytes,
-    finish: Callable[[], Dealt | None],
+    backing: Backing,
 ) -> Summary:
     """Steps 2 to 4, once connected.
 
     Args:
         developer: the link. head: at this party, without weights. log: of this run. coin: the two parties' secret.
-        finish: of the backend (`roles.backends`), after the last step.
+        backing: of the backend (`roles.backends`).
     """
     kind, labels, order = head_kind(experiment), targets(experiment.training.batch), drawn_from(coin)
     rows_of_sealed = sealed_rows(experiment, coin)
     first = kind.stored(draw_and_share(head, kind))
     folder.save_tensors(FIRST_HEAD, first)
-    events = AuditorEvents(experiment, developer, head, on_event)
+    events = AuditorEvents(experiment, developer, backing.ahead, on_event)
     stopper, cursor = stopping.auditors(head, developer, experiment), ScheduleCursor(experiment)
     stopped: int | None = None
     log.checkpoint(None, {})  # waits for the developer's warm-up
@@ -130,7 +129,7 @@ def take_part(
             log.checkpoint(None, known, stop=stopped is not None)
             known |= stopper.figures
         events.scored(stopped or item.epoch, known)
-    return _open(experiment, folder, developer, head, log, first, scores, events, stopped, finish())
+    return _open(experiment, folder, developer, head, log, first, scores, events, stopped, backing.finish())
 
 
 def _open(
@@ -143,7 +142,7 @@ def _open(
     scores: dict[str, Tensor],
     events: AuditorEvents,
     stopped: int | None,
-    dealt: Dealt | None,
+    masks: MasksEnded | None,
 ) -> Summary:
     """Step 4. Args: first: head, as it was saved. scores: of the five sets at the end."""
     opened = head.open_weights()
@@ -161,8 +160,8 @@ def _open(
         FIRST_HEAD: tensors_digest(first),
         "summary.json": record_digest(folder.summary_record(outcome)),
     }
-    if dealt is not None:
-        log.dealt(*dealt)
+    if masks is not None:
+        masks.note(log)
     log.end(stored, membership.figures, files=files)
     return folder.finish(outcome)
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from amint_mpc.amint.schedule import TrainStep
 from amint_mpc.config import Experiment
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
-from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome
 from amint_mpc.roles.meter import Meter, all_steps
 from amint_mpc.roles.plans import head_steps
@@ -20,17 +19,21 @@ class AuditorEvents:
     """Events of one run, and the means over its steps.
 
     Args:
-        developer: the link. head: whose steps they are. on_event: is given every event.
+        developer: the link. ahead: how many steps have their masks ready. on_event: is given every event.
 
     Attributes:
         meter: of rounds and bytes of joint steps.
     """
 
     def __init__(
-        self, experiment: Experiment, developer: Channel, head: SharedHead, on_event: Callable[[Event], None]
+        self,
+        experiment: Experiment,
+        developer: Channel,
+        ahead: Callable[[], int | None],
+        on_event: Callable[[Event], None],
     ) -> None:
-        self._experiment, self._developer, self._on_event = experiment, developer, on_event
-        self.meter, self._sealed_meter = (Meter(developer, head.extra_traffic) for _ in range(2))
+        self._experiment, self._developer, self._on_event, self._ahead = experiment, developer, on_event, ahead
+        self.meter, self._sealed_meter = (Meter(developer) for _ in range(2))
         self._steps: list[StepEvent] = []
         self._total = head_steps(experiment)
         self._start = self._epoch_start = time.perf_counter()
@@ -49,7 +52,7 @@ class AuditorEvents:
         seconds = time.perf_counter() - start
         if item.index == 0:  # it waited for the developer's warm-up
             seconds -= self._developer.stats.seconds_waiting - waited
-        counted = meter.last_rounds, meter.last_bytes
+        counted = meter.last_rounds, meter.last_bytes, self._ahead()
         event = StepEvent(item.index + 1, self._total, item.epoch, item.phase, seconds, {}, seconds, *counted)
         self._steps.append(event)
         self._on_event(event)

@@ -32,16 +32,15 @@ from amint_mpc.evidence.files import SECRET, write_secret
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Outcome, Summary
 from amint_mpc.roles import stopping
-from amint_mpc.roles.backends import Connected, backend_of, check_installed
+from amint_mpc.roles.backends import Backing, Connected, backend_of
 from amint_mpc.roles.coin import toss
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.meter import all_steps
 from amint_mpc.roles.plans import epochs_with_figures
 from amint_mpc.roles.secure_head import SecureMintHead
-from amint_mpc.roles.seeds import Dealt, nothing_dealt
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.interface import RunLog
-from amint_mpc.runlog.kept_frames import KeptFrames, keeps_frames
+from amint_mpc.runlog.kept_frames import KeptFrames, file_of_masks, keeps_frames
 from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.runlog.replay_tape import Tape
 from amint_mpc.transport.channel import Channel
@@ -85,7 +84,6 @@ def _joined(
         kept: gets what this end of the head receives.
     """
     backend, address, own = backend_of(experiment), party.auditor, identity.load(party.keys, "developer")
-    check_installed(experiment)
     backend.check(party)
     if address is None:
         raise UsageError("the party file has no address of the auditor", "Add auditor: {host: ..., port: ...}")
@@ -99,7 +97,7 @@ def _joined(
             keep_log(experiment, own, party.keys, session, auditor, folder, committed, backing.dealer, coin) as log,
         ):
             made = backing.make_head(log.channel if kept is None else kept.link(log.channel))
-            yield receive_head(made, auditor, experiment, on_notice, log, coin, backing.finish)
+            yield receive_head(made, auditor, experiment, on_notice, log, coin, backing)
 
 
 def receive_head(
@@ -109,17 +107,17 @@ def receive_head(
     on_notice: Callable[[str], None],
     log: RunLog,
     coin: bytes,
-    finish: Callable[[], Dealt | None] = nothing_dealt,
+    backing: Backing | None = None,
 ) -> SecureMintHead:
     """Step 2, once connected.
 
     Args:
         head: at this party, without weights. auditor: the link. log: of this run. coin: the two parties' secret.
-        finish: of the backend (`roles.backends`).
+        backing: of the backend; None where nobody is told of the masks.
     """
     head.share_weights(None, None)
     stopper = stopping.developers(head, auditor, experiment, on_notice)
-    return SecureMintHead(head, auditor, experiment, coin, stopper, log, finish)
+    return SecureMintHead(head, auditor, experiment, coin, stopper, log, backing)
 
 
 def run(experiment: Experiment, party: Party, folder: RunFolder, on_event: Callable[[Event], None]) -> Summary:
@@ -139,7 +137,7 @@ def keep_frames(experiment: Experiment, folder: RunFolder) -> Iterator[KeptFrame
     if not keeps_frames(experiment):
         yield None
         return
-    with KeptFrames(folder.path) as kept:
+    with KeptFrames(folder.path, file_of_masks(experiment)) as kept:
         yield kept
 
 
@@ -192,7 +190,7 @@ def take_part(
     for event in trainer.run():
         if isinstance(event, StepEvent) and event.phase != "warm-up":
             meter = head.sealed_meter if event.phase == "sealed" else head.meter
-            event = replace(event, rounds=meter.last_rounds, bytes_sent=meter.last_bytes)
+            event = replace(event, rounds=meter.last_rounds, bytes_sent=meter.last_bytes, ahead=head.ahead())
             steps.append(event)
         if isinstance(event, EpochEvent):
             weights = trainer.backbone.weights()
@@ -217,8 +215,8 @@ def take_part(
     costs = all_steps(steps) | head.meter.summary()
     outcome = found | costs | images.summary() | stop_told(experiment, trainer.stopped)
     files = {"summary.json": record_digest(folder.summary_record(outcome))}
-    if head.dealt is not None:
-        head.run_log.dealt(*head.dealt)
+    if head.masks is not None:
+        head.masks.note(head.run_log)
     head.run_log.end(trainer.backbone.weights(), told, last, files)
     return folder.finish(outcome)
 

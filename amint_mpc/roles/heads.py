@@ -28,8 +28,7 @@ from amint_mpc.models.classifier import feature_count, tap_shapes
 from amint_mpc.models.conv_head_weights import ConvWeights, TapShapes, init_conv_head
 from amint_mpc.models.head_weights import HeadWeights, Normal, init_head
 from amint_mpc.models.registry import check_backbone
-from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.mpc.correlations.base import MaskSource, Plan
 from amint_mpc.mpc.crypten.conv_module import ConvModule
 from amint_mpc.mpc.crypten.generic_head import Design, GenericHead
 from amint_mpc.mpc.dense.descent import GradientDescent, Momentum, plain_descent
@@ -66,7 +65,7 @@ class HeadKind(Protocol):
     def score_plan(self, rows: int) -> Plan:
         """What scoring so many rows needs from the dealer."""
 
-    def secure(self, channel: Channel, party: int, supply: Supply, optimizer: Optimizer) -> SharedHead:
+    def secure(self, channel: Channel, party: int, supply: MaskSource, optimizer: Optimizer) -> SharedHead:
         """The head at one party, without weights yet."""
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
@@ -98,7 +97,7 @@ class Dense:
     def score_plan(self, rows: int) -> Plan:
         return score_plan(rows, self.inputs + 1, self.hidden)
 
-    def secure(self, channel: Channel, party: int, supply: Supply, optimizer: Optimizer) -> SharedHead:
+    def secure(self, channel: Channel, party: int, supply: MaskSource, optimizer: Optimizer) -> SharedHead:
         return SecureHead(channel, party, supply, self.inputs, self.hidden, optimizer, self.revealed, self.noise)
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
@@ -138,7 +137,7 @@ class Convolutional:
     def score_plan(self, rows: int) -> Plan:
         return self.design.score_plan(rows)
 
-    def secure(self, channel: Channel, party: int, supply: Supply, optimizer: Optimizer) -> SharedHead:
+    def secure(self, channel: Channel, party: int, supply: MaskSource, optimizer: Optimizer) -> SharedHead:
         return GenericHead(channel, party, supply, self.design, _rate(optimizer))
 
     def first_weights(self, normal: Normal) -> dict[str, Tensor]:
@@ -190,7 +189,7 @@ def secure_optimizer(experiment: Experiment, rows: MixedRows | None = None) -> O
     return GradientDescent(*rate)
 
 
-def shared_head(experiment: Experiment, channel: Channel, party: int, supply: Supply) -> SharedHead:
+def shared_head(experiment: Experiment, channel: Channel, party: int, supply: MaskSource) -> SharedHead:
     """The head of an experiment at one party, without weights yet. From here on this process keeps freed memory."""
     keep_freed()
     return head_kind(experiment).secure(channel, party, supply, secure_optimizer(experiment))
@@ -200,20 +199,32 @@ def check_experiment(experiment: Experiment) -> None:
     """What every party can see of an experiment before anything starts, beyond what its keys and values show.
 
     Raises:
-        UsageError: no such dataset or backbone, images that this backbone does not take, or sizes or an optimizer's
-            settings that the secure head cannot apply.
+        UsageError: no such dataset or backbone, images that this backbone does not take, sizes or an optimizer's
+            settings that the secure head cannot apply, or one that needs a dealer.
     """
     if not isinstance(experiment, Experiment):
         raise UsageError(f"an experiment is needed, not {shown(experiment)}", "Load it with load_experiment")
+    if experiment.two_party and (what := needs_dealer(experiment.head)) is not None:
+        raise UsageError(
+            f"{what} needs masks that only a dealer makes",
+            "Set security.correlations to dealer, and start a dealer, too",
+        )
     if experiment.head.features is None:  # else both belong to the developer's own loop
         check_backbone(experiment.model, dataset(experiment.data).shape)
     if experiment.head.optimizer != "novograd":
         check_rate(experiment.head.learning_rate, experiment.training.batch)
     optimizer = secure_optimizer(experiment)
-    if experiment.head.input != "conv" and not experiment.two_party:  # the head that tests its ranges
+    if experiment.head.input != "conv":  # the head that tests its ranges
         kind, rows = head_kind(experiment), mixed_rows(experiment, 0)
         kind.train_plan(2 * experiment.training.batch, optimizer)
         if experiment.sealed_steps:
             kind.train_plan(rows.rows, secure_optimizer(experiment, rows), 0, rows)
             last = mixed_rows(experiment, experiment.sealed_steps - 1)  # its rate is the lowest
             kind.train_plan(last.rows, secure_optimizer(experiment, last), 0, last)
+
+
+def needs_dealer(head: Head) -> str | None:
+    """What of a head the two parties cannot make the masks of by themselves; None: nothing."""
+    if head.input == "conv":
+        return "head.input conv"
+    return "head.optimizer novograd" if head.optimizer == "novograd" else None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from amint_mpc.events import StepEvent
 from amint_mpc.results import Outcome
-from amint_mpc.transport.channel import Channel, ChannelStats
+from amint_mpc.transport.channel import Channel
 
 
 class Meter:
     """Rounds and bytes of the head's training steps between developer and auditor. Entered around each step.
 
     Args:
-        channel: the link. extra_traffic: what the head exchanges beside it.
+        channel: the link.
     """
 
-    def __init__(self, channel: Channel, extra_traffic: ChannelStats | None = None) -> None:
-        self._all = [stats for stats in (channel.stats, extra_traffic) if stats is not None]
+    def __init__(self, channel: Channel) -> None:
+        self._stats = channel.stats
         self._rounds, self._bytes = 0, 0
         self.last_rounds, self.last_bytes = 0, 0
         self.steps, self.rounds, self.bytes = 0, 0, 0
@@ -37,7 +37,7 @@ class Meter:
         self.last_rounds = round(self.rounds / self.steps)
 
     def _now(self) -> tuple[int, int]:
-        return sum(stats.rounds for stats in self._all), sum(stats.bytes_sent for stats in self._all)
+        return self._stats.rounds, self._stats.bytes_sent
 
     def summary(self) -> Outcome:
         """Means over the steps."""

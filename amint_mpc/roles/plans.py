@@ -24,7 +24,7 @@ def targets(members: int) -> Tensor:
 
 def stretches(experiment: Experiment) -> Iterator[tuple[Stretch, list[Item]]]:
     """What the whole run needs from the dealer, in the order of the schedule, and for which items of it."""
-    share = experiment.security.checked_blocks
+    share = _checked_share(experiment)
     for _, group in groupby(schedule(experiment), key=_alike):
         items = list(group)
         if isinstance(first := items[0], TrainStep):
@@ -61,7 +61,11 @@ def checks_blocks(experiment: Experiment) -> bool:
 def scoring_stretch(experiment: Experiment, count: int) -> Stretch:
     """What scoring so many images needs."""
     batches, kind = score_batches(count), head_kind(experiment)
-    return stretch(len(batches), experiment.security.checked_blocks, lambda _: kind.score_plan(batches[0]))
+    return stretch(len(batches), _checked_share(experiment), lambda _: kind.score_plan(batches[0]))
+
+
+def _checked_share(experiment: Experiment) -> float:
+    return experiment.security.checked_blocks if checks_blocks(experiment) else 0.0
 
 
 def used_plans(experiment: Experiment, items: Iterable[Item]) -> Iterator[Plan]:

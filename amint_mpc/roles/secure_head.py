@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -19,11 +19,12 @@ from amint_mpc.data.split import SETS
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Figure
+from amint_mpc.roles.backends.base import Backing
 from amint_mpc.roles.heads import secure_optimizer
+from amint_mpc.roles.masks import MasksEnded
 from amint_mpc.roles.meter import Meter
 from amint_mpc.roles.plans import epochs_with_figures, sealed_rows, targets
 from amint_mpc.roles.scoring import scored
-from amint_mpc.roles.seeds import Dealt, nothing_dealt
 from amint_mpc.roles.told_figures import check_figures, check_values
 from amint_mpc.runlog.interface import NullRunLog, RunLog
 from amint_mpc.transport.channel import Channel
@@ -33,14 +34,14 @@ class SecureMintHead:
     """The developer's view of the secure head (`amint_mpc.amint.plaintext_head.MintHead`), and the end of its run.
 
     Args:
-        coin: the secret of the two parties (`roles.coin`). finish: called after the last step (`roles.backends`).
+        coin: the secret of the two parties (`roles.coin`). backing: where its masks come from.
 
     Attributes:
         meter, sealed_meter: of joint and of sealed steps.
         steps: joint steps of the whole run: the experiment fixes them, and `step` is called just so often.
         order: in which the rows of a scoring go to the head.
         stopper: hears from the auditor whether to stop, where the experiment has `training.patience`.
-        dealt: after the end, what a dealer signed. run_log: told of each step here, of all else by the loop.
+        masks: after the end, what the log is told of them. run_log: told of each step here, of all else by the loop.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class SecureMintHead:
         coin: bytes,
         stopper: Stopper | None = None,
         run_log: RunLog | None = None,
-        finish: Callable[[], Dealt | None] = nothing_dealt,
+        backing: Backing | None = None,
     ) -> None:
         self._head, self._auditor, self._experiment = head, auditor, experiment
         self.order, self._sealed_rows = drawn_from(coin), sealed_rows(experiment, coin)
-        self.stopper, self._finish = stopper, finish
-        self.dealt: Dealt | None = None
+        self.stopper, self._backing = stopper, backing
+        self.masks: MasksEnded | None = None
         self.run_log: RunLog = run_log or NullRunLog(auditor)
-        self.meter, self.sealed_meter = (Meter(auditor, head.extra_traffic) for _ in range(2))
+        self.meter, self.sealed_meter = (Meter(auditor) for _ in range(2))
         self.steps = experiment.training.epochs * experiment.steps_per_epoch
 
     def step(self, features: Tensor, members: int) -> Tensor:
@@ -77,6 +78,10 @@ class SecureMintHead:
             self._head.train_on_shared(chosen, targets(chosen.batch), secure_optimizer(self._experiment, chosen))
         if self.sealed_meter.steps == len(self._sealed_rows):
             self.run_log.sealed()
+
+    def ahead(self) -> int | None:
+        """How many steps have their masks ready; None: that is not known."""
+        return None if self._backing is None else self._backing.ahead()
 
     def _step(self, features: Tensor, members: int) -> Tensor:
         agreed = self._experiment.training.batch
@@ -127,7 +132,7 @@ class SecureMintHead:
 
     def finish(self) -> dict[str, Figure]:
         """Open the head to the auditor. Returns the figures that it shares, by name."""
-        self.dealt = self._finish()
+        self.masks = None if self._backing is None else self._backing.finish()
         self._head.open_weights()
         if not self._experiment.disclosure.final_figures:
             return {}

@@ -12,6 +12,7 @@ Who learns what: each party its own seed; the dealer knows both. Number, hashes 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -25,12 +26,14 @@ from amint_mpc.evidence.entries import DEALT_TYPE, dealt_payload
 from amint_mpc.identity import Identity
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import BlockChain, Supply
+from amint_mpc.roles.masks import Dealt
 from amint_mpc.runlog.countersigning import DIGEST_SPEC, SIGNATURE_SPEC, check_signature
 from amint_mpc.runlog.interface import NamedDealer
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.frames import Spec, as_bytes, as_tensor
 
 DEALT = "dealt masks"
+COUNT = "query-count"
 SESSION_BYTES = 16
 _SESSION: tuple[Spec, ...] = ((torch.uint8, (SESSION_BYTES,)), DIGEST_SPEC, DIGEST_SPEC)
 _SEED: Spec = (torch.uint8, (SEED_BYTES,))
@@ -46,19 +49,6 @@ class Session(NamedTuple):
     def by_role(self) -> dict[Role, str]:
         """Both hashes in hex."""
         return {role: digest.hex() for role, digest in zip(PARTIES, self.seeds, strict=True)}
-
-
-class Dealt(NamedTuple):
-    """What a dealer signed at the end; see `RunLog.dealt`."""
-
-    blocks: int
-    chain: str
-    checked: int
-    signature: bytes
-
-
-def nothing_dealt() -> None:
-    """Where nobody deals who would sign it."""
 
 
 def both_seeds() -> tuple[bytes, bytes]:
@@ -139,6 +129,24 @@ def receive_sign_off(
     if supply.blocks is not None and (supply.blocks, supply.chain.hex()) != (found.blocks, found.chain):
         raise ProtocolError("the dealer signed other blocks than those that came", "Do not go on with this dealer")
     return found
+
+
+def tell_count(dealer: Channel, images: int) -> None:
+    """Developer and auditor tell the dealer how many images a query has."""
+    dealer.send(COUNT, 0, torch.tensor([images]))
+
+
+def agreed_count(experiment: Experiment, links: Mapping[Role, Channel]) -> int:
+    """The dealer hears it from both.
+
+    Raises:
+        ProtocolError: they do not agree, or it is more than the experiment allows.
+    """
+    counts = {role: int(link.receive(COUNT, 0, _COUNT)[0]) for role, link in links.items()}
+    count = counts["auditor"]
+    if count != counts["developer"] or not 0 < count <= experiment.evidence.max_queries:
+        raise ProtocolError(f"a query of {counts['auditor']} images there, of {counts['developer']} here")
+    return count
 
 
 def named(session: Session, certificate: x509.Certificate) -> NamedDealer:

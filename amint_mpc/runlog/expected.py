@@ -17,7 +17,8 @@ class ExpectedEntries(Iterator[ExpectedEntry]):
     """The entries of a run that goes to its last epoch; `stop` leaves out what an early stop does.
 
     Args:
-        version: of the entries. In version 1 each sealed step has an entry, and no dealer is named.
+        version: of the entries. In version 1 each sealed step has an entry, and no dealer is named; until version 2
+            masks that the two parties make have none.
     """
 
     def __init__(self, experiment: Experiment, version: int = VERSION) -> None:
@@ -58,6 +59,8 @@ class ExpectedEntries(Iterator[ExpectedEntry]):
             yield ExpectedEntry("score", {"epoch": item.epoch, "final": item.final}, f"the scoring ({kind})")
             if not item.final:
                 yield from _checkpoint(item.epoch, f"the checkpoint of epoch {item.epoch}")
+        if self._version > 2 and experiment.two_party:
+            yield ExpectedEntry("made", {}, "what the two parties made")
         if self._dealer:
             yield ExpectedEntry("dealt", {}, "what the dealer has dealt")
         yield ExpectedEntry("end", {}, "the end")

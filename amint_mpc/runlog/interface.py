@@ -66,6 +66,14 @@ class RunLog(Protocol):
             signature: the dealer's, over `evidence.entries.dealt_payload`.
         """
 
+    def made(self, links: int, frames: tuple[str, str], kept: str | None) -> None:
+        """Masks that the two parties made themselves, right before `end`; both have sent the last frame about them.
+
+        Args:
+            links: on which. frames: hashes of all that this party sent and received there (`transport.chained`).
+            kept: at the developer, with `evidence.replay`, the digest of what it keeps of the masks.
+        """
+
     def end(
         self,
         tensors: Mapping[str, Tensor],
@@ -106,6 +114,9 @@ class NullRunLog:
         """See `RunLog`."""
 
     def dealt(self, blocks: int, chain: str, checked: int, signature: bytes) -> None:
+        """See `RunLog`."""
+
+    def made(self, links: int, frames: tuple[str, str], kept: str | None) -> None:
         """See `RunLog`."""
 
     def end(

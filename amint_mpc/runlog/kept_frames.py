@@ -5,6 +5,7 @@ In evidence/replay of its run folder, each written as the run goes on, and of no
     seed            what it has in common with the dealer, hex; the log's first entry has its SHA-256
     received.bin    the elements of every tensor that came from the auditor for the head, in order
     blocks.bin      the same of every block of the dealer, used or checked; the dealer signs their chain at the end
+    masks.bin       in place of seed and blocks, where the two parties make the masks: its masks of each step, whole
     features.bin    float32: the features of each step, each scoring and the sealed phase, as the head was given them
 
 Nothing of it has to be believed: what the head sends is a function of these, and the log has digests of what crossed
@@ -12,13 +13,16 @@ the link in either direction, signed by both. (`afterwards.played` checks it.)
 
 Edge cases
     Together with the dealer's seeds these files give the head away. They stay in the developer's folder, mode 0600.
-    A head through CrypTen's layers draws secrets of its own, and a run without a dealer has nobody who signs the
-    blocks: of these the gradients are kept (`replay_tape`), and are the developer's word.
+    A head through CrypTen's layers draws secrets of its own: of it the gradients are kept (`replay_tape`), and are the
+    developer's word.
+    Masks that the two parties made are the developer's word, too: the log has a digest of them, which nobody else can
+    compare with what came out of the frames that they were made with.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -28,35 +32,43 @@ from torch import Tensor
 from amint_mpc.config import Experiment
 from amint_mpc.errors import UsageError
 from amint_mpc.evidence.files import EVIDENCE, write_secret
+from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.base import Material, Plan, held
+from amint_mpc.mpc.correlations.supply import BlockChain
 from amint_mpc.transport.channel import Channel, ForwardingChannel
 from amint_mpc.transport.frames import JSON_LIMIT, JsonValue, Spec
 
 FOLDER = EVIDENCE / "replay"
-SEED, RECEIVED, BLOCKS, FEATURES = "seed", "received.bin", "blocks.bin", "features.bin"
+SEED, RECEIVED, BLOCKS, MASKS, FEATURES = "seed", "received.bin", "blocks.bin", "masks.bin", "features.bin"
 
 
 def keeps_frames(experiment: Experiment) -> bool:
     """Whether the developer of such a run keeps all this, rather than the gradients alone."""
-    dealt = experiment.security.correlations == "dealer"
-    return experiment.evidence.replay and dealt and experiment.head.input != "conv"
+    return experiment.evidence.replay and not experiment.insecure and experiment.head.input != "conv"
+
+
+def file_of_masks(experiment: Experiment) -> str:
+    """Where what makes the masks is kept."""
+    return MASKS if experiment.two_party else BLOCKS
 
 
 class KeptFrames:
     """The files of one run; use it in a `with` block.
 
     Args:
-        run: the developer's folder.
+        run: the developer's folder. masks: `file_of_masks`.
 
     Raises:
         UsageError: they exist already, or cannot be written; so do all methods.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, masks: str = BLOCKS) -> None:
         self._folder = run / FOLDER
+        self._chain = BlockChain()
         self._files: dict[str, BinaryIO] = {}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for name in (RECEIVED, BLOCKS, FEATURES):
+            for name in (RECEIVED, masks, FEATURES):
                 file = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 self._files[name] = os.fdopen(file, "wb")
         except OSError as error:
@@ -75,6 +87,17 @@ class KeptFrames:
         """The link to the dealer, whose blocks are kept as they come."""
         return KeptBlocks(dealer, self)
 
+    def masks(self, plan: Plan, made: Mapping[str, Material]) -> None:
+        """The developer's masks of the step that comes next, where no dealer made them."""
+        tensors = [made[name][key] for name, key, _, _ in held(plan, DEVELOPER)]
+        self._chain.add(tensors)
+        for tensor in tensors:
+            self.add(MASKS, tensor)
+
+    def digest(self) -> str:
+        """Of all masks so far, for the log."""
+        return self._chain.hex()
+
     def features(self, features: Tensor) -> None:
         """What the head is given next, [n, F]."""
         self.add(FEATURES, features.detach().float().cpu().contiguous())
@@ -83,7 +106,7 @@ class KeptFrames:
         """The elements of a tensor, to one of the files."""
         try:
             if tensor.numel():
-                self._files[name].write(tensor.numpy().reshape(-1).data.cast("B"))
+                self._files[name].write(tensor.contiguous().numpy().reshape(-1).data.cast("B"))
         except OSError as error:
             raise _cannot(self._folder / name, error) from None
 

@@ -6,7 +6,7 @@
 3. step        Each of the two works out alone which images the batch has, and hashes the frames of the step in a
                thread beside it; no message.
 4. sealed      The same for all steps of the sealed phase at once.
-5. dealt       Both write down what the dealer has signed.
+5. dealt       Both write down what the dealer has signed; or, `made`, hashes of all frames that masks were made with.
 6. end         The developer sends the digest of the last classifier, the auditor its commitment to the head, each the
                salted digests of its files. Both sign the log, and then the statement.
 
@@ -195,6 +195,15 @@ class LogRecorder:
         self._next("dealt")
         record: dict[str, Value] = {"blocks": blocks, "chain": chain, "checked": checked, "signature": signature.hex()}
         self._log.append("dealt", record)
+
+    def made(self, links: int, frames: tuple[str, str], kept: str | None) -> None:
+        """See `RunLog`."""
+        if not self._experiment.two_party:
+            raise ValueError("a dealer makes the masks of this experiment")
+        self._hashing.drain()
+        self._next("made")
+        both: dict[str, Value] = dict(zip((self._own.role, self._session.peer), frames, strict=True))
+        self._log.append("made", {"links": links, "frames": both, "kept": self._developers_word(kept)})
 
     def scored(self) -> None:
         """See `RunLog`."""

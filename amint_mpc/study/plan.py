@@ -216,8 +216,8 @@ def _combinations(study: Study) -> Iterator[tuple[Variant, ...]]:
 def _usable(experiment: Experiment) -> Experiment:
     if experiment.head.features is not None:
         raise UsageError("head.features is for a training loop of your own", "Leave it out: a study uses the program's")
-    if experiment.security.correlations != "dealer":
-        raise UsageError("a study's secure runs always have a dealer", "Leave security.correlations as it is")
+    if experiment.insecure:
+        raise UsageError("a study has no runs without security", "Set security.correlations to two-party or dealer")
     return experiment
 
 

@@ -11,6 +11,7 @@
     listener.py   the end that listens
     tls_wire.py   two TLS connections as such bytes
     hashing.py    a channel whose frames are hashed on their way, for a log
+    chained.py    a channel with one hash over all its frames
 
 Knows no masks, no protocols and no experiments.
 """

@@ -19,7 +19,7 @@ import json
 import queue
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -35,6 +35,16 @@ _SENT, _RECEIVED = 0, 1
 
 Digests: TypeAlias = "tuple[str, str]"
 """SHA-256 (hex) of what this end sent, and of what it received."""
+
+
+def described(tag: str, step: int, tensors: Sequence[Tensor]) -> Iterator[bytes | memoryview]:
+    """What is hashed of a frame of tensors, piece by piece."""
+    specs = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in tensors)
+    shapes = frames.encode_specs(specs)
+    yield _HEAD.pack(frames.TENSORS, tag.encode(), step, len(shapes), frames.data_length(specs)) + shapes
+    for tensor in tensors:
+        if tensor.numel():
+            yield tensor.numpy(force=True).reshape(-1).data.cast("B")
 
 
 class _Bytes:
@@ -131,13 +141,9 @@ class HashingChannel(ForwardingChannel):
         self._thread.join()
 
     def _note(self, direction: int, tag: str, step: int, tensors: Sequence[Tensor]) -> None:
-        specs = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in tensors)
-        shapes = frames.encode_specs(specs)
         bytes_of = self._now[direction]
-        bytes_of.add(_HEAD.pack(frames.TENSORS, tag.encode(), step, len(shapes), frames.data_length(specs)) + shapes)
-        for tensor in tensors:
-            if tensor.numel():
-                bytes_of.add(tensor.numpy(force=True).reshape(-1).data.cast("B"))
+        for piece in described(tag, step, tensors):
+            bytes_of.add(piece)
         if len(bytes_of) > PIECE:
             self._hand_over(None)
 

@@ -19,6 +19,7 @@ from amint_mpc.roles.heads import head_kind
 from tests.roles.memory_runs import Secure, secure_run
 
 KEPT = [
+    "security.correlations=dealer",
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "training.epochs=5"),
     *("training.evaluate_every=2", "evidence.replay=true", "training.cooldown=0.5", "training.sealed_epochs=1"),
 ]

@@ -19,7 +19,15 @@ from amint_mpc.errors import DataError, EvidenceError, UsageError
 from amint_mpc.host.in_process import InProcessRun
 from amint_mpc.models import build_classifier, feature_count
 
-SMALL = ["data.members=48", "data.external=32", "data.unseen=24", "training.epochs=1", "model.width=2", "head.hidden=2"]
+SMALL = [
+    "security.correlations=dealer",
+    "data.members=48",
+    "data.external=32",
+    "data.unseen=24",
+    "training.epochs=1",
+    "model.width=2",
+    "head.hidden=2",
+]
 IMAGES = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
 Change = Callable[[str, Tensor], Tensor]
 

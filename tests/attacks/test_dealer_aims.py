@@ -22,7 +22,13 @@ from amint_mpc.roles.heads import head_kind
 from tests.roles.memory_runs import secure_run
 
 SHIFT = 3.0
-SETTINGS = ["training.evaluate_every=0", "training.epochs=1", "data.unseen=128", "security.checked_blocks=0"]
+SETTINGS = [
+    "security.correlations=dealer",
+    "training.evaluate_every=0",
+    "training.epochs=1",
+    "data.unseen=128",
+    "security.checked_blocks=0",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -109,7 +109,7 @@ def test_a_sealed_step_has_no_gradient_to_shift() -> None:
     from amint_mpc.roles.heads import head_kind, secure_optimizer
     from amint_mpc.roles.plans import sealed_rows
 
-    experiment = load_experiment("smoke", ["training.sealed_epochs=1"])
+    experiment = load_experiment("smoke", ["security.correlations=dealer", "training.sealed_epochs=1"])
     rows = sealed_rows(experiment, bytes(32))[0]
     plan = head_kind(experiment).train_plan(rows.rows, secure_optimizer(experiment, rows), 0, rows)
     assert "sr" not in plan["linear"].fields, "the dealer does not deal what the developer would need for it"

@@ -138,6 +138,7 @@ def test_seeds_of_own_heads_are_nobody_elses() -> None:
 # ------------------------------------------------------------------------------------------------ the kept head
 
 SMALL = [
+    "security.correlations=dealer",
     "training.epochs=30",
     "training.sealed_epochs=100",
     "training.sealed_batch=30",

@@ -21,7 +21,12 @@ from amint_mpc.roles.heads import head_kind, secure_optimizer
 from amint_mpc.roles.plans import targets
 from amint_mpc.transport.channel import memory_pair
 
-QUIET = ("disclosure.final_figures=false", "evidence.log=false", "security.checked_blocks=0")
+QUIET = (
+    "security.correlations=dealer",
+    "disclosure.final_figures=false",
+    "evidence.log=false",
+    "security.checked_blocks=0",
+)
 CONV = load_experiment(
     "smoke",
     [

@@ -28,6 +28,7 @@ from amint_mpc.runlog.expected import ExpectedEntries
 from tests.roles.memory_runs import Secure, secure_run
 
 TINY = [
+    "security.correlations=dealer",
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=24", "model.width=2", "head.hidden=2"),
     *("training.epochs=3", "training.evaluate_every=1", "disclosure.epoch_figures=true"),
 ]

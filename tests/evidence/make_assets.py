@@ -1,7 +1,7 @@
-"""Writes assets/version-2 anew: PYTHONPATH=. python tests/evidence/make_assets.py
+"""Writes assets/version-3 anew: PYTHONPATH=. python tests/evidence/make_assets.py
 
-Each is what `amint-mpc verify --export` gives. What lies beside it in assets/ is of version 1 of the log and stays as
-it is: it was written by the programs of that time, `bad` with one thing wrong each. Needed again only when the log's
+Each is what `amint-mpc verify --export` gives. What lies beside it in assets/ is of earlier versions of the log and
+stays as it is: it was written by the programs of that time, `bad` with one thing wrong each. Needed again only when the log's
 format gets another version, in a folder of its own.
 """
 
@@ -30,6 +30,8 @@ def make(folder: Path) -> None:
     """Args: folder: for the runs that they are made from; their keys are thrown away with it."""
     shutil.rmtree(ASSETS, ignore_errors=True)
     export(BothLogs(folder / "both", SEALED).folders["auditor"].path, ASSETS / "dealt-and-sealed")
+    two = BothLogs(folder / "two", [*SEALED, "security.correlations=two-party"], dealer=False)
+    export(two.folders["auditor"].path, ASSETS / "made-by-two")
     run = logged_run(folder / "run")
     pair = Pair({role: Bundle(path, folder / "run" / "keys") for role, path in run.folders.items()}, folder / "pair")
     pair.ask(mixed(pair.images), canaries=4)

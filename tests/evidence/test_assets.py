@@ -14,7 +14,7 @@ ASSETS = Path(__file__).parent / "assets"
 BAD = {
     "changed-byte": r"log: entry 8, step 2 \(epoch 3\): its batch is not the one of this run",
     "missing-step": r"log: entry 8, should be step 2 \(epoch 3\), and is step 3 \(epoch 3\)",
-    "newer-version": "log: it is of version 3, this program reads 2",
+    "newer-version": "log: it is of version 99, this program reads 3",
     "one-party-alone": "log: entry 7, the signed head .*: the signature of the auditor is not by its certificate",
     "repeated-step": r"log: entry 9, should be step 3 \(epoch 3\), and is step 2 \(epoch 3\)",
     "statement-of-another-run": "statement: predicate.log.root is not what the log says",
@@ -45,6 +45,15 @@ def test_logs_of_version_2_hold_for_ever() -> None:
     queried = Bundle(ASSETS / "version-2" / "queried", ASSETS).verify().log
     assert (queried.queries, queried.queried, queried.answered) == (2, 30, 1)
     assert queried.dealt["checked"] > 0
+
+
+def test_logs_of_version_3_hold_for_ever() -> None:
+    dealt = Bundle(ASSETS / "version-3" / "dealt-and-sealed", ASSETS).verify().log
+    assert (dealt.steps, dealt.sealed, dealt.dealt["blocks"], dealt.made) == (10, 6, 40, None)
+    made = Bundle(ASSETS / "version-3" / "made-by-two", ASSETS).verify().log
+    assert (made.steps, made.sealed, made.dealt, made.made["links"]) == (10, 6, None, 2)
+    queried = Bundle(ASSETS / "version-3" / "queried", ASSETS).verify().log
+    assert (queried.queries, queried.queried, queried.answered) == (2, 30, 1)
 
 
 @pytest.mark.parametrize("kind", ["sealed", "dealt"])

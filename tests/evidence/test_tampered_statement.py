@@ -40,7 +40,7 @@ ENVELOPES: dict[str, tuple[Callable[[dict], object], str]] = {
     "a line more": (payload(lambda x: x["predicate"].update(good=True)), "statement: predicate.good is not what"),
     "security given up": (payload(lambda x: x["predicate"].update(insecure="x")), "statement: predicate.insecure"),
     "another type": (payload(lambda x: x.update(_type="x")), "statement: _type is not what the log says"),
-    "a newer version": (payload(lambda x: x.update(predicateType="urn:amint-mpc:run:3")), "it is of version 3"),
+    "a newer version": (payload(lambda x: x.update(predicateType="urn:amint-mpc:run:4")), "it is of version 4"),
     "no JSON": (lambda x: x.update(payload=base64.b64encode(b"{").decode()), "statement: it is no JSON"),
     "the developer's signature": (signature(0), "statement: the signature of the developer is not by its certificate"),
     "the auditor's signature": (signature(1), "statement: the signature of the auditor is not by its certificate"),

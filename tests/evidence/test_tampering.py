@@ -61,7 +61,7 @@ CHANGED = {  # kind, which of them, field, how, and what must be said
     "a digest of another length": ("step", 2, "batch", lambda x: x + "0", r"step 2 \(epoch 3\): batch is not as"),
     "a number as text": ("step", 2, "step", str, r"entry 8, step 2 \(epoch 3\): step is not as such an entry has it"),
     "a huge number": ("step", 2, "step", lambda _: 10**30, "entry 8, step 2"),
-    "the version": ("begin", 0, "version", lambda _: 3, "it is of version 3, this program reads 2"),
+    "the version": ("begin", 0, "version", lambda _: 4, "it is of version 4, this program reads 3"),
     "an old version": ("begin", 0, "version", lambda _: 0, "entry 0, the beginning: version is not"),
 }
 

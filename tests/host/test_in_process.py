@@ -26,6 +26,7 @@ from amint_mpc.roles.auditor import FIRST_HEAD
 from amint_mpc.runfolder import new_folder
 
 TINY = [
+    "security.correlations=dealer",
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=24", "model.width=2", "head.hidden=2"),
     *("training.epochs=2", "training.evaluate_every=1"),
 ]

@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from amint_mpc.mpc.two_party import engine as engines
+from amint_mpc.mpc.two_party.engine import SpuEngine
+from amint_mpc.mpc.two_party.head import OPENED_DX_BITS, SpuHead
+from amint_mpc.mpc.two_party.program import DX_BITS, FRACTION_BITS
+from amint_mpc.mpc.two_party.relay import PIECE, Relay
 from torch import Tensor
 
 from amint_mpc.errors import PeerError, ProtocolError
@@ -21,11 +26,6 @@ from amint_mpc.mpc.dense.head import SecureHead
 from amint_mpc.mpc.dense.layers import score_plan, train_plan
 from amint_mpc.mpc.ring import fixed_point as fp
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.mpc.two_party import engine as engines
-from amint_mpc.mpc.two_party.engine import SpuEngine
-from amint_mpc.mpc.two_party.head import OPENED_DX_BITS, SpuHead
-from amint_mpc.mpc.two_party.program import DX_BITS, FRACTION_BITS
-from amint_mpc.mpc.two_party.relay import PIECE, Relay
 from amint_mpc.transport.channel import Channel, memory_pair
 from tests.mpc.parties import run_both
 

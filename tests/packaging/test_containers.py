@@ -162,6 +162,13 @@ def compose() -> dict[str, Any]:
 def test_the_services_are_locked_down(role: Role) -> None:
     service = compose()["services"][role]
     assert set(compose()["services"]) == set(ROLES)
+    assert service.get("profiles", []) == (["dealer"] if role == "dealer" else [])  # two by default
+    program, *arguments = service["command"]
+    parsed = main.commands[program].make_context(program, arguments).params
+    assert (parsed["role"], parsed["overrides"]) == (
+        role,
+        ("security.correlations=${AMINT_MPC_CORRELATIONS:-two-party}",),
+    )
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]

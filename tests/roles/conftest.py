@@ -16,7 +16,13 @@ def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
     def make(*overrides: str, **party: Any) -> Site:
-        made.append(Site(tmp_path / f"site{len(made)}", load_experiment("smoke", overrides), **party))
+        made.append(
+            Site(
+                tmp_path / f"site{len(made)}",
+                load_experiment("smoke", ("security.correlations=dealer", *overrides)),
+                **party,
+            )
+        )
         return made[-1]
 
     try:

@@ -12,6 +12,7 @@ from tests.roles.party_processes import Site
 
 MakeSite = Callable[..., Site]
 SMALL = [
+    "security.correlations=dealer",
     *("head.input=conv", "head.filters=2", "head.hidden=4", "model.width=2", "training.warmup_epochs=0"),
     *("data.members=64", "data.external=32", "data.unseen=12", "training.batch=32", "training.epochs=3"),
     *("training.patience=1", "training.learning_rate=1e-6"),

@@ -35,6 +35,7 @@ from tests.roles.memory_runs import Secure, secure_run
 from tests.roles.party_processes import Site
 
 TINY = [
+    "security.correlations=dealer",
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "head.learning_rate=0.03"),
     *("training.epochs=9", "security.checked_blocks=0", "training.patience=2", "disclosure.epoch_figures=true"),
 ]

@@ -33,6 +33,7 @@ from tests.mpc.local_dealer import local_supplies
 
 FEATURES = 24
 COMMON = [
+    "security.correlations=dealer",
     *("data.members=256", "data.external=256", "data.unseen=8", "training.batch=64", "training.epochs=9"),
     *("training.evaluate_every=4", "head.hidden=64", "security.checked_blocks=0"),
 ]

@@ -27,7 +27,13 @@ def test_it_takes_at_most_25_lines() -> None:
 @pytest.mark.timeout(300)
 def test_it_joins_auditor_and_dealer(site: Callable[..., Site]) -> None:
     place = site(connect_timeout_s=120)
-    changes = ["training.epochs=2", "data.members=100", "data.external=120", "data.unseen=80"]
+    changes = [
+        "security.correlations=dealer",
+        "training.epochs=2",
+        "data.members=100",
+        "data.external=120",
+        "data.unseen=80",
+    ]
     experiment = load_experiment(EXAMPLE.with_suffix(".yaml"), changes)
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     (place.folder / "experiment.yaml").write_text(text)

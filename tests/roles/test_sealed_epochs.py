@@ -30,6 +30,7 @@ from tests.mpc.views import p_value
 from tests.roles.memory_runs import Secure, secure_run
 
 SEALED = [
+    "security.correlations=dealer",
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=12", "training.epochs=2"),
     *(
         "training.sealed_epochs=3",

@@ -36,6 +36,7 @@ from tests.mpc.local_dealer import local_supplies
 
 COIN = bytes(32)
 TINY = [
+    "security.correlations=dealer",
     "security.checked_blocks=0",
     "data.members=48",
     "data.external=48",

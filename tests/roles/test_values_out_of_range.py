@@ -13,6 +13,7 @@ from amint_mpc.roles.heads import check_experiment
 from tests.device import DEVICE
 
 SMALL = [
+    "security.correlations=dealer",
     "data.members=128",
     "data.external=128",
     "data.unseen=64",

@@ -24,9 +24,19 @@ from amint_mpc.runlog.recorder import keep_log
 from amint_mpc.transport.channel import Channel, memory_pair
 from tests.evidence.bundles import Bundle
 
-SMALL = ["data.members=24", "data.external=24", "data.unseen=16", "training.batch=12", "training.epochs=2"]
+SMALL = [
+    "security.correlations=dealer",
+    "data.members=24",
+    "data.external=24",
+    "data.unseen=16",
+    "training.batch=12",
+    "training.epochs=2",
+]
 SEALED = [*SMALL, "training.sealed_epochs=3", "training.sealed_batch=12", "training.evaluate_every=1"]
 BLOCKS, CHAIN, CHECKED = 40, "c" * 64, 7
+KEPT = "9" * 64
+MADE = ("a" * 64, "b" * 64)
+"""What developer and auditor sent each other for their masks, where they made them."""
 WEIGHTS = {"w": torch.ones(2)}
 
 Dealt = Callable[[RunLog, Role, bytes], None]
@@ -91,6 +101,7 @@ class BothLogs:
 
     def _write(self, role: Role, log: RunLog) -> None:
         mine = WEIGHTS if role == "developer" else None
+        kept = KEPT if self.experiment.evidence.replay and role == "developer" else None
         for expected in ExpectedEntries(self.experiment):
             if expected.kind == "step":
                 log.step()
@@ -99,10 +110,13 @@ class BothLogs:
             elif expected.kind == "score":
                 log.scored()
             elif expected.kind == "checkpoint":
-                log.checkpoint(mine, {})
+                log.checkpoint(mine, {}, replay=kept)
+            elif expected.kind == "made":
+                frames = MADE if role == "developer" else (MADE[1], MADE[0])
+                log.made(2, frames, kept)
             elif expected.kind == "end":
                 self._dealt(log, role, self.signature())
-                log.end(WEIGHTS, {}, files=dict.fromkeys(FILES[role], "f" * 64))
+                log.end(WEIGHTS, {}, kept, files=dict.fromkeys(FILES[role], "f" * 64))
 
 
 def _commitment(experiment: Experiment) -> DataCommitment:

@@ -1,4 +1,4 @@
-"""Entries of the log's version 2: the sealed phase in one, what a dealer has signed, and everything wrong with them."""
+"""Entries of the log since version 2: the sealed phase in one, what a dealer has signed, and everything wrong with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amint_mpc.evidence.verify import compare_logs, pinned_in
 from amint_mpc.runlog import recorder
 from amint_mpc.runlog.interface import RunLog
 from tests.evidence.bundles import Bundle, deep, flipped
-from tests.runlog.both_logs import BLOCKS, SEALED, SMALL, BothLogs
+from tests.runlog.both_logs import BLOCKS, MADE, SEALED, SMALL, BothLogs
 
 DEALERS = CERTIFICATES / "dealer.pem"
 
@@ -56,6 +56,7 @@ def test_without_a_dealer_nothing_is_dealt(tmp_path: Path) -> None:
     found = bundle.verify()
     assert found.log.begin["dealer"] is None
     assert found.log.dealt is None
+    assert found.log.made == {"links": 2, "frames": {"developer": MADE[0], "auditor": MADE[1]}, "kept": None}
     assert not (bundle.path / DEALERS).exists()
 
 

@@ -118,6 +118,14 @@ Memory = dict[tuple[int, str, str], Tensor]
 Plan = Mapping[str, Correlation]
 """What one step needs, by the name under which the protocols ask for it. The order is part of the protocol."""
 
+
+class MaskSource(Protocol):
+    """Where a party takes the masks of a step from."""
+
+    def take(self, step: int, plan: Plan) -> dict[str, dict[str, Tensor]]: ...
+    def skip(self, step: int, plan: Plan) -> None: ...
+
+
 C = TypeVar("C", bound=Correlation)
 
 
@@ -139,6 +147,17 @@ Fields = tuple[tuple[str, str, Field], ...]
 
 def _seeded(plan: Plan, party: int) -> Fields:
     return _layout(tuple(plan.items()))[party]
+
+
+def held(plan: Plan, party: int) -> list[tuple[str, str, torch.dtype, tuple[int, ...]]]:
+    """All that a party has of a plan, in its order: name, key, dtype and shape of each tensor."""
+    found = []
+    for name, correlation in plan.items():
+        for key, field in correlation.fields.items():
+            if party in field.holders:
+                sent = field.corrected and party == DEVELOPER
+                found.append((name, key, *(field.correction if sent else field.spec)))
+    return found
 
 
 def corrected(plan: Plan) -> Fields:

@@ -19,11 +19,13 @@ Edge cases
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
-from amint_mpc.mpc.correlations.base import Linked, Plan
+from amint_mpc.mpc.correlations.base import Keeping, Linked, Plan
 from amint_mpc.random_order import drawn
 
 
@@ -74,6 +76,32 @@ def blocks(stretches: Iterable[Stretch], secret: bytes) -> Iterator[Block]:
 def dealt(stretches: Iterable[Stretch]) -> Iterator[Plan]:
     """Every block of a session as the dealer knows it."""
     return (part.plan(place) for part in stretches for place in range(part.dealt))
+
+
+class UsedPlans:
+    """The plans of all steps of a session, where every block is used; each is made when it is asked for."""
+
+    def __init__(self, stretches: Iterable[Stretch]) -> None:
+        self._parts = [part for part in stretches if part.used]
+        self._ends = list(accumulate(part.used for part in self._parts))
+        starts = [end - part.used for part, end in zip(self._parts, self._ends, strict=True)]
+        self.keeping = [
+            step
+            for part, start, end in zip(self._parts, starts, self._ends, strict=True)
+            if any(isinstance(each, Keeping) for each in part.plan(0).values())
+            for step in range(start, end)
+        ]
+        """The steps some of whose masks later ones link to."""
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, step: int) -> Plan:
+        if not 0 <= step < len(self):
+            raise IndexError(f"there is no step {step}")
+        number = bisect_right(self._ends, step)
+        part = self._parts[number]
+        return part.plan(step - self._ends[number] + part.used)
 
 
 def _stands_alone(plan: Plan) -> bool:

@@ -177,7 +177,7 @@ class BlockChain:
         """Args: block: as it crosses the link."""
         digest = hashlib.sha256()
         for tensor in block:
-            digest.update(tensor.numpy().reshape(-1).data.cast("B") if tensor.numel() else b"")
+            digest.update(tensor.contiguous().numpy().reshape(-1).data.cast("B") if tensor.numel() else b"")
         self._value = hashlib.sha256(self._value + digest.digest()).digest()
         self.blocks += 1
 

@@ -31,8 +31,7 @@ from torch import Tensor
 from amint_mpc.errors import ProtocolError
 from amint_mpc.limits import PARTS
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.base import Plan
-from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.mpc.correlations.base import MaskSource, Plan
 from amint_mpc.mpc.crypten.session import CryptenSession, current, open_session
 from amint_mpc.mpc.crypten.tracing import trace
 from amint_mpc.mpc.crypten_compat import crypten
@@ -111,7 +110,7 @@ class GenericHead:
         rate: of plain gradient descent, the only optimizer here.
     """
 
-    def __init__(self, channel: Channel, party: int, supply: Supply, design: Design, rate: GradientDescent) -> None:
+    def __init__(self, channel: Channel, party: int, supply: MaskSource, design: Design, rate: GradientDescent) -> None:
         self.party, self.design, self.rate = party, design, rate
         self._channel, self._supply = channel, supply
         self._session: CryptenSession | None = None
@@ -120,11 +119,6 @@ class GenericHead:
 
     def __repr__(self) -> str:
         return f"GenericHead(shapes={self.shapes}, party={self.party})"
-
-    @property
-    def extra_traffic(self) -> None:
-        """See `SharedHead.extra_traffic`."""
-        return None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -30,9 +30,8 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
-from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.base import MaskSource, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream, derive_key
-from amint_mpc.mpc.correlations.supply import Supply
 from amint_mpc.mpc.crypten.communicator import TwoPartyCommunicator
 from amint_mpc.mpc.crypten.provider import Arithmetic, Binary, DealtProvider, Provider
 from amint_mpc.mpc.crypten_compat import crypten
@@ -90,7 +89,7 @@ class CryptenSession:
         taken: steps taken or passed over: the number of the next one.
     """
 
-    def __init__(self, channel: Channel, party: int, supply: Supply, binding: Binding) -> None:
+    def __init__(self, channel: Channel, party: int, supply: MaskSource, binding: Binding) -> None:
         self.channel = channel
         self.party = party
         self.binding = binding
@@ -121,7 +120,7 @@ class CryptenSession:
         self.taken += 1
 
 
-def open_session(channel: Channel, party: int, supply: Supply) -> CryptenSession:
+def open_session(channel: Channel, party: int, supply: MaskSource) -> CryptenSession:
     """A session whose steps bind CrypTen to the thread they run in; both parties open it at the same time. One round.
 
     Args:

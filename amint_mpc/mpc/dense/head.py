@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from torch import Tensor
 from amint_mpc.errors import ProtocolError
 from amint_mpc.limits import GRADIENT_LIMIT, LOGIT_LIMIT, TABLE_BITS
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.base import Material, Plan
+from amint_mpc.mpc.correlations.base import MaskSource, Material, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.crypten_compat import crypten
 from amint_mpc.mpc.dense.layers import (
@@ -50,13 +50,6 @@ LOGIT_BITS = fp.Z_BITS - (64 - OPENED_LOGIT_BITS)
 WEIGHT_BITS = {"w1": fp.W1_BITS, "w2": fp.W2_BITS, "b2": fp.Z_BITS}
 OPENED_BITS = 16
 """Fractional bits of a weight as it is opened, at most. Exact sums of a short run could be solved for its features."""
-
-
-class MaskSource(Protocol):
-    """Where a party takes the masks of a step from."""
-
-    def take(self, step: int, plan: Plan) -> Mapping[str, Material]: ...
-    def skip(self, step: int, plan: Plan) -> None: ...
 
 
 class HeadModule(crypten.nn.Module):  # type: ignore[misc,name-defined]
@@ -119,11 +112,6 @@ class SecureHead:
 
     def __repr__(self) -> str:
         return f"SecureHead(inputs={self.inputs}, hidden={self.hidden}, party={self.party})"
-
-    @property
-    def extra_traffic(self) -> None:
-        """See `SharedHead.extra_traffic`."""
-        return None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -59,6 +59,11 @@ def runs(kernel: str) -> bool:
     return _library is not None and _library.ring_matmul(KERNELS.index(kernel), *[0] * 11) == 0
 
 
+def best() -> str:
+    """The fastest of KERNELS that this processor can run: the instruction set that products use."""
+    return next((kernel for kernel in reversed(KERNELS) if runs(kernel)), "none")
+
+
 def matmul(a: Tensor, b: Tensor, onto: Tensor | None = None) -> Tensor:
     """a @ b mod 2^64, on the calling thread alone.
 

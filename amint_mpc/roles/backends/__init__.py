@@ -2,8 +2,8 @@
 
     __init__.py      chooses, by the experiment's `security.correlations`
     base.py          what a run and its backend have to do with each other
+    pair.py          the two parties themselves
     with_dealer.py   a third party deals masks
-    two_party.py     nobody but the two parties: SPU
     embedded.py      INSECURE: the auditor deals
 
 A run asks for its backend, lets it check what can be checked before a peer is asked, and enters it once the two
@@ -12,28 +12,17 @@ parties are connected; what it gets makes the head.
 
 from __future__ import annotations
 
-import importlib.util
-
 from amint_mpc.config import Experiment
-from amint_mpc.errors import UsageError
 from amint_mpc.roles.backends.base import Backend, Backing, Connected
 from amint_mpc.roles.backends.embedded import Embedded
-from amint_mpc.roles.backends.two_party import TwoParty
-from amint_mpc.roles.backends.with_dealer import WithDealer, auditors_supply, developers_supply
+from amint_mpc.roles.backends.pair import Pair, at_work, make_maker
+from amint_mpc.roles.backends.with_dealer import WithDealer
 
-__all__ = [
-    "Backend",
-    "Backing",
-    "Connected",
-    "auditors_supply",
-    "backend_of",
-    "check_installed",
-    "developers_supply",
-]
+__all__ = ["Backend", "Backing", "Connected", "at_work", "backend_of", "make_maker"]
 
 BACKENDS: dict[str, Backend] = {
+    "two-party": Pair(),
     "dealer": WithDealer(),
-    "two-party": TwoParty(),
     "insecure-embedded-dealer": Embedded(),
 }
 
@@ -41,15 +30,3 @@ BACKENDS: dict[str, Backend] = {
 def backend_of(experiment: Experiment) -> Backend:
     """The backend that `security.correlations` names."""
     return BACKENDS[experiment.security.correlations]
-
-
-def check_installed(experiment: Experiment) -> None:
-    """What the backend of an experiment needs.
-
-    Raises:
-        UsageError: a package is not installed; says how to install it.
-    """
-    named = experiment.security.correlations
-    for package, how in backend_of(experiment).packages.items():
-        if importlib.util.find_spec(package) is None:
-            raise UsageError(f"security.correlations {named} needs {package}, which is not installed here", how)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from amint_mpc.config import Experiment, Party
 from amint_mpc.identity import Identity
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.roles.links import Links
-from amint_mpc.roles.seeds import Dealt, nothing_dealt
+from amint_mpc.roles.masks import Finish, QueryMasks, nothing_dealt
 from amint_mpc.runlog.interface import NamedDealer
 from amint_mpc.runlog.kept_frames import KeptFrames
 from amint_mpc.transport.channel import Channel, FramedChannel
@@ -27,13 +27,27 @@ class Backing:
     """What a backend gives to a party.
 
     Args:
-        dealer: who deals, if that is somebody with a key. finish: called after the last step of a run; returns what the
-            dealer signed.
+        dealer: who deals, if that is somebody with a key. finish: called after the last step of a run; returns what
+            the log is told of the masks.
+        ahead: how many steps have their masks ready; None: that is not known.
     """
 
     make_head: MakeHead
     dealer: NamedDealer | None = None
-    finish: Callable[[], Dealt | None] = nothing_dealt
+    finish: Finish = nothing_dealt
+    ahead: Callable[[], int | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a backend gives to a party of a query.
+
+    Args:
+        supply: of masks. tell: called once it is known how many images are scored, before any mask is taken.
+    """
+
+    supply: QueryMasks
+    tell: Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -73,15 +87,13 @@ class Backend(Protocol):
     read_ahead_mb: float
     """Read ahead on the link of the two parties, where nothing else would notice a loss for seconds."""
     links_to_peer: int
-    """How many links the developer opens to the auditor."""
-    packages: Mapping[str, str]
-    """What must be installed beside this program, and how that is done."""
+    """How many links the developer opens to the auditor: 1, or at least 2."""
 
     def check(self, party: Party) -> None:
         """What can be checked before a peer is asked.
 
         Raises:
-            UsageError: an address or a package is missing.
+            UsageError: an address is missing.
         """
 
     def developer(self, at: Connected) -> AbstractContextManager[Backing]:
@@ -89,3 +101,6 @@ class Backend(Protocol):
 
     def auditor(self, at: Connected) -> AbstractContextManager[Backing]:
         """At the auditor, for as long as the head is used."""
+
+    def query(self, at: Connected) -> AbstractContextManager[Asked]:
+        """At either party, for a query after a run."""

@@ -7,17 +7,18 @@ link between the two, each before the step that uses it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from amint_mpc.config import Party
+from amint_mpc.errors import UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Memory, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream
 from amint_mpc.mpc.correlations.supply import Supply, serve_step
-from amint_mpc.roles.backends.base import Backing, Connected
+from amint_mpc.roles.backends.base import Asked, Backing, Connected
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.seeds import DEALT, both_seeds
 from amint_mpc.transport.channel import Channel
@@ -29,7 +30,6 @@ class Embedded:
 
     read_ahead_mb = 0.0
     links_to_peer = 1
-    packages: Mapping[str, str] = {}
 
     def check(self, party: Party) -> None:
         """See `Backend.check`."""
@@ -45,6 +45,12 @@ class Embedded:
         """See `Backend.auditor`."""
         supply = auditors_supply(at.peer)
         yield Backing(lambda channel: shared_head(at.experiment, channel, AUDITOR, supply))
+
+    @contextmanager
+    def query(self, at: Connected) -> Iterator[Asked]:
+        """See `Backend.query`."""
+        raise UsageError("a run that gave up a security claim is not queried", "Query with --local")
+        yield
 
 
 class EmbeddedDealer(Supply):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,12 +16,11 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.checking import Block, Stretch, blocks
 from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.correlations.supply import Supply
-from amint_mpc.mpc.two_party.engine import INSTALL
-from amint_mpc.roles.backends.base import Backing, Connected
+from amint_mpc.roles.backends.base import Asked, Backing, Connected
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.links import name_lost_third_party
-from amint_mpc.roles.plans import stretches_of
-from amint_mpc.roles.seeds import DEALT, Session, check_same_session, named, receive_seed, receive_sign_off
+from amint_mpc.roles.plans import scoring_stretch, stretches_of
+from amint_mpc.roles.seeds import DEALT, Session, check_same_session, named, receive_seed, receive_sign_off, tell_count
 from amint_mpc.transport.channel import FramedChannel
 
 WATCHED_BYTES = 4096
@@ -33,15 +32,14 @@ class WithDealer:
 
     read_ahead_mb = 0.0
     links_to_peer = 1
-    packages: Mapping[str, str] = {}
 
     def check(self, party: Party) -> None:
         """See `Backend.check`."""
         if party.dealer is None:
             raise UsageError(
                 "the party file has no address of a dealer",
-                "Add dealer: {host: ..., port: ...}; without one, give --set security.correlations=two-party to both,"
-                f" which needs SPU ({INSTALL}); for a trial, give --insecure-embedded-dealer to both",
+                "Add dealer: {host: ..., port: ...}; or do without one: give --set security.correlations=two-party to "
+                "both parties",
             )
 
     @contextmanager
@@ -55,6 +53,21 @@ class WithDealer:
         """See `Backend.auditor`."""
         with _backing(at, auditors_supply(at, stretches_of(at.experiment))) as backing:
             yield backing
+
+    @contextmanager
+    def query(self, at: Connected) -> Iterator[Asked]:
+        """See `Backend.query`."""
+        counted: list[int] = []  # read with the first block
+        needed = (scoring_stretch(at.experiment, images) for images in counted)
+        supply_of = developers_supply if at.own.role == "developer" else auditors_supply
+        dealing = supply_of(at, needed)
+
+        def tell(images: int) -> None:
+            counted.append(images)
+            tell_count(dealing.link, images)
+
+        with name_lost_third_party(at.own.role):
+            yield Asked(dealing.supply, tell)
 
 
 @dataclass(frozen=True)
@@ -125,14 +138,13 @@ class WatchedSupply(Supply):
 
 @contextmanager
 def hint_without_dealer() -> Iterator[None]:
-    """Around connecting to a dealer: who has none is told of the ways without one."""
+    """Around connecting to a dealer: who has none is told of the way without one."""
     try:
         yield
     except IdentityError:
         raise  # there is a dealer
     except PeerError as error:
         hint = (
-            f"{error.hint}\nWithout a dealer, give --set security.correlations=two-party to developer and auditor; it "
-            f"needs SPU ({INSTALL}).\nFor a trial without one, give --insecure-embedded-dealer to developer and auditor"
+            f"{error.hint}\nOr do without a dealer: give --set security.correlations=two-party to developer and auditor"
         )
         raise PeerError(error.message, hint) from None

@@ -1,0 +1,131 @@
+"""Masks that the two parties make themselves, ahead of use, on links of their own (`amint_mpc.mpc.pair`).
+
+1. developer <-> auditor: how many threads each has for it; the fewer counts.
+2. The developer opens a link for each, one after another; both say on it of which run it is.
+3. From then on the threads make masks. When the run has taken its last step they end, and the log gets a hash over all
+   that they sent each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from amint_mpc.config import PARTIES, Experiment, Party
+from amint_mpc.errors import PeerError, ProtocolError
+from amint_mpc.mpc.correlations.base import Memory
+from amint_mpc.mpc.correlations.checking import UsedPlans
+from amint_mpc.mpc.correlations.prg import SEED_BYTES
+from amint_mpc.mpc.pair.maker import PairMaker
+from amint_mpc.mpc.pair.supply import MakeMaker, Maker, PairSupply
+from amint_mpc.roles.backends.base import Asked, Backing, Connected
+from amint_mpc.roles.heads import shared_head
+from amint_mpc.roles.masks import MadeByPair
+from amint_mpc.roles.plans import scoring_stretch, stretches_of
+from amint_mpc.runlog.kept_frames import KeptFrames
+from amint_mpc.transport.chained import ChainedChannel, chain_of
+from amint_mpc.transport.channel import Channel
+from amint_mpc.transport.connect import connect
+from amint_mpc.transport.frames import Spec
+
+THREADS = "mask-threads"
+THREADS_SPEC: Spec = (torch.int64, (1,))
+
+
+class Pair:
+    """See `Backend`."""
+
+    read_ahead_mb = 0.0
+    links_to_peer = 2
+
+    def check(self, party: Party) -> None:
+        """See `Backend.check`."""
+
+    @contextmanager
+    def developer(self, at: Connected) -> Iterator[Backing]:
+        """See `Backend.developer`."""
+        with at_work(at.experiment, PARTIES.index(at.own.role), _links(at), at.party, at.kept) as backing:
+            yield backing
+
+    auditor = developer  # the two do the same
+
+    @contextmanager
+    def query(self, at: Connected) -> Iterator[Asked]:
+        """See `Backend.query`."""
+        links, party = _links(at), PARTIES.index(at.own.role)
+        with PairSupply(party, links, make_maker(at.experiment), _bytes(at.party)) as supply, _told(supply):
+            yield Asked(supply, lambda images: supply.start(UsedPlans([scoring_stretch(at.experiment, images)])))
+
+
+@contextmanager
+def at_work(
+    experiment: Experiment, party: int, links: Sequence[Channel], settings: Party, kept: KeptFrames | None = None
+) -> Iterator[Backing]:
+    """Masks of a whole run, from now on.
+
+    Args:
+        links: one for each thread. kept: at the developer, gets what is taken of them.
+    """
+    chained = [ChainedChannel(link) for link in links] if experiment.evidence.log else []
+    told = () if kept is None else (kept.masks,)
+    supply = PairSupply(party, chained or links, make_maker(experiment), _bytes(settings), *told)
+
+    def finish() -> MadeByPair:
+        supply.finish()
+        return MadeByPair(len(links), chain_of(chained), None if kept is None else kept.digest())
+
+    with supply, _told(supply):
+        supply.start(UsedPlans(stretches_of(experiment)))
+        yield Backing(
+            lambda channel: shared_head(experiment, channel, party, supply), None, finish, lambda: supply.ahead
+        )
+
+
+def make_maker(experiment: Experiment) -> MakeMaker:
+    """What makes the masks of an experiment, from this machine's randomness and the other party's."""
+
+    def make(channel: Channel, party: int, memory: Memory) -> Maker:
+        return PairMaker(channel, party, os.urandom(SEED_BYTES), memory)
+
+    return make
+
+
+def _links(at: Connected) -> list[Channel]:
+    """Steps 1 and 2."""
+    at.peer.send(THREADS, 0, torch.tensor([at.party.generator_threads]))
+    theirs = int(at.peer.receive(THREADS, 0, THREADS_SPEC)[0])
+    if theirs < 1:
+        raise ProtocolError(f"the {at.peer.peer} says that it has {theirs} threads for masks")
+    open_link = _accepted if at.own.role == "auditor" else _connected
+    count = min(theirs, at.party.generator_threads)
+    return [at.links.also(open_link(at, more=number < count - 1)) for number in range(count)]
+
+
+def _connected(at: Connected, more: bool) -> Channel:
+    assert at.party.auditor is not None
+    wait, limits = at.party.connect_timeout_s, {"idle_timeout_s": at.party.idle_timeout_s}
+    return connect(at.party.auditor, at.own, "auditor", wait, at.on_notice, **limits)
+
+
+def _accepted(at: Connected, more: bool) -> Channel:
+    assert at.listener is not None
+    wait, limits = at.party.connect_timeout_s, {"idle_timeout_s": at.party.idle_timeout_s}
+    return at.listener.accept("developer", wait, more=more, **limits)
+
+
+def _bytes(party: Party) -> int:
+    return int(party.ahead_mb * 2**20)
+
+
+@contextmanager
+def _told(supply: PairSupply) -> Iterator[None]:
+    """The other party that "lost another party" has lost the threads of this one: say why they ended."""
+    try:
+        yield
+    except PeerError as error:
+        if error.reason == "peer" and supply.error is not None:
+            raise supply.error from None
+        raise
