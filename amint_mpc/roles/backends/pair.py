@@ -15,12 +15,14 @@ from contextlib import contextmanager
 import torch
 
 from amint_mpc.config import PARTIES, Experiment, Party
-from amint_mpc.errors import PeerError, ProtocolError
+from amint_mpc.errors import PeerError, ProtocolError, UsageError
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.checking import UsedPlans
 from amint_mpc.mpc.correlations.prg import SEED_BYTES
+from amint_mpc.mpc.pair.linear import check_distance
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.pair.supply import MakeMaker, Maker, PairSupply
+from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.roles.backends.base import Asked, Backing, Connected
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.masks import MadeByPair
@@ -43,6 +45,11 @@ class Pair:
 
     def check(self, party: Party) -> None:
         """See `Backend.check`."""
+        if library() is None:
+            raise UsageError(
+                "two parties alone need the functions in C, which are not there",
+                "Install a C compiler (gcc or clang) and the package again, or set security.correlations to dealer",
+            )
 
     @contextmanager
     def developer(self, at: Connected) -> Iterator[Backing]:
@@ -88,7 +95,7 @@ def make_maker(experiment: Experiment) -> MakeMaker:
     """What makes the masks of an experiment, from this machine's randomness and the other party's."""
 
     def make(channel: Channel, party: int, memory: Memory) -> Maker:
-        return PairMaker(channel, party, os.urandom(SEED_BYTES), memory)
+        return PairMaker(channel, party, os.urandom(SEED_BYTES), memory, experiment.security.link)
 
     return make
 
