@@ -105,7 +105,7 @@ def test_values_just_in_range_are_taken() -> None:
 @pytest.mark.parametrize(
     ("weights", "complaint"),
     [
-        (fixed(2.83, 0.1), "squares of a feature's weights"),
+        (fixed(64.0, 0.1), "squares of w1 and b1"),
         (fixed(0.1, 8.0), "squares of w2"),
         (replace(fixed(0.1, 0.1), b2=torch.tensor(64.0, dtype=torch.float64)), "b2"),
         (replace(fixed(0.1, 0.1), b1=torch.full((1,), 128.0, dtype=torch.float64)), "hidden pre-activation"),
@@ -118,12 +118,12 @@ def test_weights_out_of_range_are_refused(weights: HeadWeights, complaint: str) 
 
 def test_sums_of_squares_out_of_range_are_refused() -> None:
     units = HeadWeights(
-        *(t.double() for t in (torch.full((4, 4), 1.0), torch.full((4,), 80.0), torch.zeros(4), torch.tensor(0.0)))
+        *(t.double() for t in (torch.full((4, 4), 5.0), torch.full((4,), 30.0), torch.zeros(4), torch.tensor(0.0)))
     )
     with pytest.raises(ProtocolError, match="squares of an image's hidden values"):
-        PlaintextHead(units, 0.1).score(torch.full((2, 4), 5.0))
+        PlaintextHead(units, 0.1).score(torch.full((2, 4), 4.0))
     with pytest.raises(ProtocolError, match="squares of a unit's hidden values"):
-        PlaintextHead(units, 0.1).score(torch.zeros(6, 4))
+        PlaintextHead(units, 0.1).score(torch.full((6, 4), 2.5))
 
 
 def test_too_large_a_sum_for_w2_is_refused() -> None:
@@ -134,6 +134,6 @@ def test_too_large_a_sum_for_w2_is_refused() -> None:
 
 
 def test_too_steep_a_gradient_is_refused() -> None:
-    steep = fixed(2.8, 7.9)  # at x = .001: the gradient row is w1 w2 (1 - p), 11
+    steep = fixed(5.0, 7.9)  # at x = .001: the gradient row is w1 w2 (1 - p), 19
     with pytest.raises(ProtocolError, match="gradient row"):
         PlaintextHead(steep, 0.1).step(torch.tensor([[0.001], [0.0]]), 1)

@@ -123,7 +123,7 @@ def test_torchs_patch_and_python_may_differ() -> None:
 def test_other_protocol_is_refused_before_anything_else() -> None:
     def newer(hello: dict[str, Any]) -> None:
         hello.clear()
-        hello.update(protocol=5, something="new")
+        hello.update(protocol=6, something="new")
 
     assert "protocol: here 5, auditor 6" in forged(newer).message
 

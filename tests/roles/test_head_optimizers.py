@@ -155,7 +155,7 @@ def test_every_gradient_is_the_twins(run: Run) -> None:
     assert len(run.secure) == len(run.plain) == head_steps(run.experiment) == 36
     pairs = zip(run.secure, run.plain, strict=True)
     cosines = [float(F.cosine_similarity(a.flatten(), b.flatten(), dim=0)) for a, b in pairs]
-    assert min(cosines) >= 0.999, cosines
+    assert min(cosines) >= 0.998, cosines
     assert run.losses[-1] < 0.7 * run.losses[0]  # it learns: the gradients are not those of the first head
 
 

@@ -20,6 +20,8 @@ Guarantees
 
 Edge cases
     y counts modulo 2^(window+bits): the caller knows that |y| stays below that less 3 2^(window-1), or 2^window.
+    hi(r) may be one too small where the 20 bits below the window are all 1, as two parties make r by themselves: then
+        the ranges above end 2^(window-20) lower.
     A party that leaves the protocol can spoil the sums, as everything else; this is no defence against it.
 
 Who learns what: both learn the sums. They are 0; only in a run that ends here do they say something of the values.
