@@ -28,7 +28,7 @@ from amint_mpc.mpc.ot.punctured import LEAVES, LEVELS
 
 TREES = 32
 SECURITY = TREES * LEVELS
-UNIT = 64 * LANES
+UNIT = 128 * LANES
 """Transfers are made in multiples of so many."""
 
 _CHUNK = 1 << 17  # transfers that are made at a time: 16 kB a leaf, so that a tree stays in the second cache

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from amint_mpc.mpc.ot.pool import Array, Bytes, Words
 from amint_mpc.mpc.ring import native
 
-LANES = 8
+LANES = 4
 """Columns have a multiple of so many words."""
+
+PLAIN = False  # without the vector instructions that this processor has; for tests
 
 _ADDRESS, _NUMBER, _INT, _WORD = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_uint64
 _FUNCTIONS = {
@@ -23,6 +25,7 @@ _FUNCTIONS = {
     "ot_send": (_ADDRESS, _ADDRESS, _NUMBER, _NUMBER, _NUMBER, _INT, _INT, _ADDRESS, _ADDRESS, _ADDRESS),
     "ot_take": (_ADDRESS, _ADDRESS, _NUMBER, _NUMBER, _NUMBER, _INT, _INT, _ADDRESS, _ADDRESS, _ADDRESS),
 }
+_FUNCTIONS |= {f"{name}_plain": _FUNCTIONS[name] for name in ("ot_fold", "ot_turn")}
 
 
 def _load() -> ctypes.CDLL | None:
@@ -57,7 +60,8 @@ def fold(leaves: Words, correction: Words | None, delta: int, columns: Words, to
         total: [words], written: the sum of all; None where nobody needs it.
     """
     if _library is not None:
-        _library.ot_fold(_at(leaves), leaves.shape[1], _at(correction), delta, _at(columns), _at(total))
+        function = _library.ot_fold_plain if PLAIN else _library.ot_fold
+        function(_at(leaves), leaves.shape[1], _at(correction), delta, _at(columns), _at(total))
         return
     left = leaves
     for bit, column in enumerate(columns):  # then `left` has the leaves that differ in higher bits
@@ -76,7 +80,8 @@ def turn(columns: Words, rows: Words) -> None:
         columns: [128, words]. rows: [64 words, 2], written.
     """
     if _library is not None:
-        _library.ot_turn(_at(columns), columns.shape[1], _at(rows))
+        function = _library.ot_turn_plain if PLAIN else _library.ot_turn
+        function(_at(columns), columns.shape[1], _at(rows))
         return
     squares, side, low = columns.reshape(2, 64, -1).copy(), 32, 2**32 - 1
     while side:

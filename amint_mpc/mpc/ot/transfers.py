@@ -48,14 +48,14 @@ class Choice:
     def __init__(self, chooser: int, message: Opened, first: int, rows: Words, bits: Bytes) -> None:
         self.chooser, self.count = chooser, len(rows)
         self.message, self.first, self.rows, self.bits = message, first, rows, bits
-        self._blocks_used = 0
+        self.blocks_used = 0
 
     def __repr__(self) -> str:
         return f"Choice(chooser={self.chooser}, count={self.count})"
 
     def use(self, blocks: int) -> int:
         """The number of the first of so many blocks of each pad that no product has used."""
-        first, self._blocks_used = self._blocks_used, self._blocks_used + blocks
+        first, self.blocks_used = self.blocks_used, self.blocks_used + blocks
         return first
 
 

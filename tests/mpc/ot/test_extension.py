@@ -14,8 +14,9 @@ from amint_mpc.mpc.ot.punctured import LEAVES, LEVELS, base_choices, offer_trees
 from tests.mpc.ot import reference
 
 
-@pytest.fixture(params=["as built", "numpy"])
+@pytest.fixture(params=["as built", "plain", "numpy"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "PLAIN", request.param == "plain")
     if request.param == "numpy":
         monkeypatch.setattr(native, "_library", None)
 

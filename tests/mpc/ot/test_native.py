@@ -22,8 +22,10 @@ def both_ways(monkeypatch: pytest.MonkeyPatch, compute: Any) -> tuple[Any, Any]:
         return in_c, compute()
 
 
-@pytest.mark.parametrize("words", [8, 24])
-def test_fold_and_turn(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("words", [4, 8, 28])
+def test_fold_and_turn(words: int, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "PLAIN", plain)
     draw = np.random.default_rng(words)
     leaves = draw.integers(0, 2**64, (16, words), dtype=np.uint64)
     correction = draw.integers(0, 2**64, words, dtype=np.uint64)
