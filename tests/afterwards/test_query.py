@@ -20,6 +20,7 @@ from amint_mpc.evidence.files import LOG
 from amint_mpc.evidence.software_digests import software
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.supply import Supply
+from amint_mpc.roles import seeds
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.transport.channel import Channel, FramedChannel, memory_pair
 from tests.afterwards.pair import Pair, mixed
@@ -173,13 +174,13 @@ def test_the_dealer_deals_for_a_count_that_both_tell(pair: Pair) -> None:
         links: dict[Any, Channel] = {}
         for role, count in zip(("auditor", "developer"), counts, strict=True):
             near, far = memory_pair()
-            query.tell_count(far, count)
+            seeds.tell_count(far, count)
             links[role] = near
         if good:
-            assert query.agreed_count(experiment, links) == 3
+            assert seeds.agreed_count(experiment, links) == 3
         else:
             with pytest.raises(ProtocolError):
-                query.agreed_count(experiment, links)
+                seeds.agreed_count(experiment, links)
 
 
 def test_without_a_peer_the_scores_are_the_same(pair: Pair) -> None:

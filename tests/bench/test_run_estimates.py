@@ -14,12 +14,15 @@ from amint_mpc.bench.estimate import estimate, load_average
 from amint_mpc.bench.inprocess import parties, together
 from amint_mpc.cli import main
 from amint_mpc.config import ROLES, Experiment, load_experiment
+from amint_mpc.errors import UsageError
 from amint_mpc.roles import seeds
+from amint_mpc.roles.backends import pair
 from amint_mpc.roles.coin import toss
 from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import head_kind, secure_optimizer
 from amint_mpc.roles.plans import targets
 from amint_mpc.transport.channel import memory_pair
+from tests.mpc.pair.insecure_maker import Double
 
 QUIET = (
     "security.correlations=dealer",
@@ -35,6 +38,12 @@ CONV = load_experiment(
     ],
 )
 SMOKE = load_experiment("smoke", [*QUIET, "training.evaluate_every=1"])
+
+
+@pytest.fixture(autouse=True)
+def _double(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of two parties are made by a double that costs next to nothing."""
+    monkeypatch.setattr(pair, "PairMaker", Double)
 
 
 def walked(experiment: Experiment) -> tuple[int, int, int, int]:
@@ -117,6 +126,32 @@ def test_the_estimate_adds_its_parts_up() -> None:
     assert far["seconds_by_part"]["round_trips"] == far["rounds"] * 0.025
     assert near["mb_dealer"] > near["step"]["mb_dealer"] * steps
     assert near["leaves_out"]
+
+
+def test_the_estimate_shows_both_ways_of_making_masks() -> None:
+    found = estimate(SMOKE, rtt_ms=100, mbit=0.5, repeats=1)
+    dealt, made = found["ways"]["dealer"], found["ways"]["two-party"]
+    assert dealt["masks_mb"] == {"dealer": found["mb_dealer"]}
+    assert dealt["masks_seconds"] == pytest.approx(found["mb_dealer"] * 8 / 0.5)
+    assert set(made["masks_mb"]) == {"developer", "auditor"}
+    plans = found["steps"] + found["score_batches"]
+    one = made["step"]["masks_mb"]["developer"]
+    assert 32e-6 < one < 200e-6  # a seed and the next step's number, with their frames
+    assert made["masks_mb"]["developer"] == pytest.approx(plans * one, rel=0.1)
+    assert made["step"]["masks_ms"] > 50 + 1e3 * one * 8 / 0.5
+    for way in (dealt, made):
+        assert way["seconds"] == max(way["masks_seconds"], found["seconds"])
+    assert found["seconds_by_part"]["sending"] == pytest.approx(found["mb_sent_developer"] * 8 / 0.5)
+
+
+def test_what_needs_a_dealer_has_one_way() -> None:
+    assert list(estimate(CONV, repeats=1)["ways"]) == ["dealer"]
+
+
+@pytest.mark.parametrize("mbit", [0, -1])
+def test_a_link_carries_something(mbit: float) -> None:
+    with pytest.raises(UsageError, match="more than 0 Mbit/s"):
+        estimate(SMOKE, mbit=mbit)
 
 
 @pytest.mark.parametrize(("load", "busy"), [(0.5, False), (2.0, False), (7.25, True), (None, False)])

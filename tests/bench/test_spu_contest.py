@@ -82,12 +82,12 @@ def test_a_missing_package_is_told_before_anything_starts(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "spu" else real(name, *more))
-    with pytest.raises(UsageError, match="needs spu, which is not installed"):
+    with pytest.raises(UsageError, match="SPU is not installed here"):
         measure(TINY)
     told = CliRunner().invoke(main, ["bench", "head", "--against", "spu", *arguments])
     assert told.exit_code == 2
-    assert told.stderr.startswith("error: security.correlations two-party needs spu, which is not installed")
-    assert "pip install '.[two-party]'" in told.stderr
+    assert told.stderr.startswith("error: SPU is not installed here")
+    assert "pip install '.[spu]'" in told.stderr
     assert not started
 
 

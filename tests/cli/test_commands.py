@@ -163,7 +163,9 @@ def test_doctor_in_an_empty_folder_says_what_to_do(cli) -> None:
     assert (result.exit_code, told["ok"]) == (2, False)
     steps = [check["do"] for check in told["checks"] if not check["ok"]]
     assert "amint-mpc keys new --role auditor" in steps
-    assert any("keys trust --role auditor dealer" in step for step in steps)
+    assert any("keys trust --role auditor developer" in step for step in steps)
+    assert not any("dealer" in step for step in steps)
+    assert next(check["found"] for check in told["checks"] if check["what"] == "masks").startswith("two-party on a lan")
 
 
 def test_doctor_is_content_when_all_is_there(cli, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
 
 
 def test_what_we_write_is_read_again() -> None:
-    values = load_experiment("two-party").model_dump(mode="json")
+    values = load_experiment("quickstart").model_dump(mode="json")
     assert parse(yaml.safe_dump(values), "f") == values
     assert parse(yaml.safe_dump({"a": ["yes", "1", "0x1", "<<", "=", "2001-01-01", "1.5", "~", "a: b"]}), "f") == {
         "a": ["yes", "1", "0x1", "<<", "=", "2001-01-01", "1.5", "~", "a: b"]

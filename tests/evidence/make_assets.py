@@ -1,8 +1,8 @@
 """Writes assets/version-3 anew: PYTHONPATH=. python tests/evidence/make_assets.py
 
 Each is what `amint-mpc verify --export` gives. What lies beside it in assets/ is of earlier versions of the log and
-stays as it is: it was written by the programs of that time, `bad` with one thing wrong each. Needed again only when the log's
-format gets another version, in a folder of its own.
+stays as it is: it was written by the programs of that time, `bad` with one thing wrong each. Needed again only when the
+log's format gets another version, in a folder of its own.
 """
 
 import shutil

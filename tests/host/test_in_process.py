@@ -281,8 +281,7 @@ def test_an_error_stops_a_party_that_computes_alone(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("security.correlations=insecure-embedded-dealer",), "has a dealer"),
-        (("security.correlations=two-party",), "has a dealer"),
+        (("security.correlations=insecure-embedded-dealer",), "gives up a security claim"),
         (("data.dataset=nothing",), "there is no dataset"),
         (("head.features=8", "training.evaluate_every=0", "evidence.log=false"), "training loop of your own"),
     ],

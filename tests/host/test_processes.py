@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amint_mpc import identity
-from amint_mpc.config import ROLES, load_experiment, load_party
+from amint_mpc.config import PARTIES, ROLES, load_experiment, load_party
 from amint_mpc.errors import AmintError
 from amint_mpc.host import processes as module
 from amint_mpc.host.processes import Processes
@@ -92,7 +92,7 @@ def test_a_party_ends_when_its_parent_is_gone() -> None:
 
 
 def test_throw_away_keys_and_addresses_fit_together(tmp_path: Path) -> None:
-    experiment = load_experiment("smoke")
+    experiment = load_experiment("smoke", ["security.correlations=dealer"])
     module.prepare(tmp_path, experiment, None)
     parties = {role: load_party(tmp_path / role / "party.yaml", role) for role in ROLES}
     assert load_experiment(tmp_path / "experiment.yaml").digest() == experiment.digest()
@@ -115,7 +115,7 @@ def test_the_demo_ends_with_its_json_line(tmp_path: Path) -> None:
     keys = {"mint_accuracy_calibrated", "mint_accuracy_at_half", "mint_auc", "tpr_at_1pct_fpr", "task_accuracy"}
     keys |= {"task_accuracy_without_mint", "twin_mint_auc", "steps", "seconds", "rounds_per_step"}
     assert all(isinstance(told[key], int | float) for key in keys)
-    assert set(told["mb_sent_per_step"]) == set(ROLES)
+    assert set(told["mb_sent_per_step"]) == set(PARTIES)
     assert set(told["intervals"]["secure"]) >= {"mint_auc", "task_accuracy"}
     assert {"developer", "auditor"} <= set(told["runs"])
     assert all((tmp_path / path / "summary.json").is_file() for path in told["runs"].values())

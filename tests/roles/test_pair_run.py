@@ -33,20 +33,12 @@ from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.runlog.kept_frames import FOLDER, MASKS
 from amint_mpc.transport.channel import Channel
-from tests.mpc.pair.insecure_maker import InsecureMaker
+from tests.mpc.pair.insecure_maker import Double
 
 TINY = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=24", "model.width=2", "head.hidden=2"),
     *("training.epochs=3", "training.evaluate_every=1", "training.sealed_epochs=1"),
 ]
-
-
-class Double(InsecureMaker):
-    """Takes the arguments of `PairMaker`."""
-
-    def __init__(self, channel: Channel, party: int, secret: bytes, memory: Memory) -> None:
-        assert len(secret) == 32
-        super().__init__(channel, party, memory)
 
 
 class Failing(Double):

@@ -1,4 +1,4 @@
-"""Entries of the log since version 2: the sealed phase in one, what a dealer has signed, and everything wrong with them."""
+"""Entries since version 2 of the log: the sealed phase in one, what a dealer signed, and everything wrong with them."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_taps_say_where_a_backbone_is_cut_and_nothing_else(name: str) -> None:
         ({"grid": {"head.hidden": list(range(1, 200)), "training.epochs": list(range(1, 200))}}, "39601 runs", ""),
         (
             {"grid": {"model.taps": ["entry"]}, "set": {"security.correlations": "insecure-embedded-dealer"}},
-            "dealer",
+            "without security",
             "",
         ),
     ],

@@ -150,9 +150,12 @@ def _statuses(out: Path) -> dict[str, str]:
         return {row["run"].removeprefix("runs/"): row["status"] for row in csv.DictReader(file)}
 
 
+DEALT = {**TINY, "training.evaluate_every": 0, "security.correlations": "dealer"}
+
+
 @pytest.mark.timeout(300)
 def test_a_secure_cell_is_three_processes_and_one_summary(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, grid={"model.taps": ["entry"]}, mode="secure", set={**TINY, "training.evaluate_every": 0})
+    plan = plan_of(tmp_path, grid={"model.taps": ["entry"]}, mode="secure", set=DEALT)
     folder = StudyFolder(tmp_path / "out")
     with folder.locked(plan), Pool(folder, 1, None) as some:
         last = list(some.run(plan.cells))[-1]

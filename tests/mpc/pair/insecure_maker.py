@@ -39,3 +39,11 @@ class InsecureMaker:
         drawn = [expand_key(plan, key, party) for party, key in enumerate(keys)]
         corrections = corrections_of(plan, drawn, self._memory)
         return complete(plan, own, corrections) if self._party == DEVELOPER else own
+
+
+class Double(InsecureMaker):
+    """Takes the arguments of `PairMaker`."""
+
+    def __init__(self, channel: Channel, party: int, secret: bytes, memory: Memory) -> None:
+        assert len(secret) == SEED_BYTES
+        super().__init__(channel, party, memory)
