@@ -24,7 +24,7 @@ from amint_mpc.evidence.verify import compare_logs, verify
 from amint_mpc.host.in_process import run_in_process
 from amint_mpc.host.processes import free_ports
 from amint_mpc.mpc import AUDITOR
-from amint_mpc.mpc.correlations.base import Memory, Plan
+from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.results import Summary
 from amint_mpc.roles import auditor, developer
 from amint_mpc.roles.backends import pair
@@ -32,7 +32,6 @@ from amint_mpc.roles.heads import check_experiment
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.runlog.kept_frames import FOLDER, MASKS
-from amint_mpc.transport.channel import Channel
 from tests.mpc.pair.insecure_maker import Double
 
 TINY = [

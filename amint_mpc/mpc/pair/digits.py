@@ -9,16 +9,16 @@ Steps
        each other say the digit d_k modulo 16, and the XOR of the upper half is the carry c_k (shares of a bit).
        The developer chooses with its shares of the carries.
     3. the auditor answers: c = c_D + c_A - 2 c_D c_A in the ring.
-The mask is r = x_D + x_A - sum_k 16^(k+1) 2^low c_k. It is uniform also for one who knows x_D or x_A, for then each word
-of the other one gives another r. But for a carry out of l_D + l_A its digits are d_k, and what is above them is
+The mask is r = x_D + x_A - sum_k 16^(k+1) 2^low c_k. It is uniform also for one who knows x_D or x_A, for then each
+word of the other one gives another r. But for a carry out of l_D + l_A its digits are d_k, and what is above them is
 v_D + v_A: so the shares of the one-hot vectors and of `above` belong to r, or with such a carry to r - 2^low.
 
 Sources: the one-hot vector that is moved bit by bit is the lookup by oblivious transfers of Dessouky et al. 2017
 ("Pushing the communication barrier in secure computation using lookup tables"); digits of 4 bits: CrypTFlow2 (Rathee et
 al. 2020); the carry's way to the ring: ABY (Demmler et al. 2015).
 Who learns what: nothing; choices and answers are uniform.
-Exchanges: 3; the auditor knows its share of r after 2. Bytes of a digit: developer 16, auditor 2 to 8; 1 transfer in which
-the developer chooses, 4 in which the auditor does (mpc/ot says what these cost).
+Exchanges: 3; the auditor knows its share of r after 2. Bytes of a digit: developer 16, auditor 2 to 8; 1 transfer in
+which the developer chooses, 4 in which the auditor does (mpc/ot says what these cost).
 """
 
 from __future__ import annotations

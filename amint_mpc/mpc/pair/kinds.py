@@ -23,8 +23,8 @@ class Kind:
     """How one kind of correlation is made.
 
     Args:
-        make: (what is on its way, the correlation's name in the plan, the correlation): puts this party's shares of what is
-            corrected, and of the fields of `made`, into `Making.material`.
+        make: (what is on its way, the correlation's name in the plan, the correlation): puts this party's shares of
+            what is corrected, and of the fields of `made`, into `Making.material`.
         transfers: in how many transfers the developer and the auditor choose.
         made: the fields that `make` replaces: not known to other kinds before it tells (`Making.tell`).
     """

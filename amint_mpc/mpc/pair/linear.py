@@ -1,4 +1,4 @@
-"""The masks of the linear layer (`LinearMasks`): products of matrices of which the developer has one and the auditor the other.
+"""The masks of the linear layer (`LinearMasks`): products of matrices, of which each party has one.
 
     ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T, of which the top bits count
 

@@ -60,7 +60,8 @@ class MatrixProducts:
         request = None if self._encryptor is None else self._encryptor.request(cut, matrices)
         sent = self._rounds.hand_over(AUDITOR, request, (request_words(cut),), torch.int32)
         yield
-        answer, own = None, {}
+        answer: Tensor | None = None
+        own: dict[Name, Tensor] = {}
         if self._evaluator is not None:
             answer, own = self._evaluator.answer(cut, matrices, sent.value)
         back = self._rounds.hand_over(DEVELOPER, answer, (answer_words(cut),), torch.int32)

@@ -7,8 +7,8 @@ Steps
        party's own hi_P^2 + hi_P and 2 hi_D hi_A.
 hi belongs to r, or where there is a carry into the lowest digit to r - 2^(window - 20): a value counts as up to
 2^(window - 20) units larger than it is.
-Who learns what: nothing. Exchanges: 2 after the ReLU's third, or 3. Bytes of an entry of 16 (32) bits: developer 22 (84),
-auditor 2 (4), and 15 (31) transfers in which the auditor chooses; with a mask of its own the five digits beside.
+Who learns what: nothing. Exchanges: 2 after the ReLU's third, or 3. Bytes of an entry of 16 (32) bits: developer 22
+(84), auditor 2 (4), and 15 (31) transfers in which the auditor chooses; with a mask of its own the five digits beside.
 """
 
 from __future__ import annotations

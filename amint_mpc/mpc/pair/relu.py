@@ -1,9 +1,9 @@
 """The masks of the ReLU (`ReluMasks`): a mask by digits, its tables, the gate's words, and products of masks.
 
 Steps
-    1. r by digits (digits.py), its six digits of 4 bits from sign.LOW_BIT on. Choices with the bits of beta, and with the
-       gate's masks (gate.py). M rho, gamma^T M and gamma rho, sums over units, rows and nothing, are cross products of
-       matrices (matrices.py), exact ones.
+    1. r by digits (digits.py), its six digits of 4 bits from sign.LOW_BIT on. Choices with the bits of beta, and with
+       the gate's masks (gate.py). M rho, gamma^T M and gamma rho, sums over units, rows and nothing, are cross products
+       of matrices (matrices.py), exact ones.
     2. beta, beta rho and beta gamma.
     3. both have gamma rho, and multiply it by beta. The auditor knows its share of r: its part of beta r.
     4. the developer knows its share of r: its part.

@@ -3,14 +3,14 @@
 Steps
     1. the auditor chooses with the bits of u_A, the index of its share of the mask, for each of the two tables. Both
        choose with the bits of the flip word.
-    2. the developer holds the table, moved by its own index u_D. For each bit 2^b of u_A it is moved by 2^b places if the
-       bit is set, as XOR shares: new = t xor bit (t xor moved t). The developer's shares are there at once, so all
+    2. the developer holds the table, moved by its own index u_D. For each bit 2^b of u_A it is moved by 2^b places if
+       the bit is set, as XOR shares: new = t xor bit (t xor moved t). The developer's shares are there at once, so all
        answers go in one message. With them go its answers for the bits in the ring, b_D + b_A - 2 b_D b_A, and its
        part of the products of the value's bits with the middle one.
     3. the auditor answers with its part of these products.
 Sources: lookup by oblivious transfers moving the table bit by bit (Dessouky et al. 2017), factors.py.
-Who learns what: nothing. Exchanges: 3. Bytes of a row: developer 11,506, auditor 116; 14 transfers in which the developer chooses, 33 in which the
-auditor does.
+Who learns what: nothing. Exchanges: 3. Bytes of a row: developer 11,506, auditor 116; 14 transfers in which the
+developer chooses, 33 in which the auditor does.
 """
 
 from __future__ import annotations

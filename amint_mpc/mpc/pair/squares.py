@@ -5,8 +5,8 @@ Steps
     2. the developer answers with its own (factors.py). With d and a for both, (d + a)^2 = d^2 + a^2 + 2 d a.
     3. each sums up its shares.
 Right modulo 2^(65-shift), as far as it counts; what is above is not the square's.
-Who learns what: nothing. Exchanges: 2, after the ReLU's second. Bytes of an entry of Y with a shift of 36: developer 72,
-auditor 3.5, and 28 transfers in which the auditor chooses.
+Who learns what: nothing. Exchanges: 2, after the ReLU's second. Bytes of an entry of Y with a shift of 36: developer
+72, auditor 3.5, and 28 transfers in which the auditor chooses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The masks of a truncation (`TruncationMasks`): shares of the product of alpha, the developer's, and beta, the auditor's.
+"""The masks of a truncation (`TruncationMasks`): shares of alpha, the developer's, times beta, the auditor's.
 
 Steps
     1. the auditor chooses with the bits of beta.

@@ -1,8 +1,10 @@
-"""How matrices are cut into polynomials (coefficient packing: Huang, Lu, Hong and Ding 2022, Cheetah, section 4, here with
-one scheme of exponents for every product of a step).
+"""How matrices are cut into polynomials.
 
-X is [n, f], W [f, h]; rows are i, inputs j, outputs k. A block has nw rows, fw inputs and hw outputs, nw fw hw <= N. With
-alpha = hw fw i, beta = hw j and gamma = k inside of a block, an entry stands at
+Coefficient packing: Huang, Lu, Hong and Ding 2022, Cheetah, section 4; here with one scheme of exponents for every
+product of a step.
+
+X is [n, f], W [f, h]; rows are i, inputs j, outputs k. A block has nw rows, fw inputs and hw outputs, nw fw hw <= N.
+With alpha = hw fw i, beta = hw j and gamma = k inside of a block, an entry stands at
 
     W, R [f, h]    beta + gamma        A [n, f]    alpha - beta
     S, d [n, h]    alpha - gamma       T [n, h]    gamma - alpha
@@ -26,12 +28,31 @@ from typing import Literal
 
 import numpy as np
 
-from amint_mpc.mpc.rlwe.parameters import DROPPED_BITS, KEPT_BITS, N, PUBLIC_KEYS
+from amint_mpc.mpc.rlwe.parameters import DROPPED_BITS, KEPT_BITS, PUBLIC_KEYS, N
 
 Name = Literal["r", "s", "t", "a", "sr", "at", "ar"]
-AXES: Mapping[Name, tuple[int, int]] = {"a": (0, 1), "r": (1, 2), "s": (0, 2), "t": (0, 2), "ar": (0, 2), "sr": (0, 1), "at": (1, 2)}
+AXES: Mapping[Name, tuple[int, int]] = {
+    "a": (0, 1),
+    "r": (1, 2),
+    "s": (0, 2),
+    "t": (0, 2),
+    "ar": (0, 2),
+    "sr": (0, 1),
+    "at": (1, 2),
+}
 """Which axes a matrix has, of rows 0, inputs 1, outputs 2."""
-_SIGNS: Mapping[Name, tuple[int, int]] = {"a": (1, -1), "r": (1, 1), "s": (1, -1), "t": (-1, 1), "ar": (1, 1), "sr": (1, 1), "at": (-1, 1)}
+_SIGNS: Mapping[Name, tuple[int, int]] = {
+    "a": (1, -1),
+    "r": (1, 1),
+    "s": (1, -1),
+    "t": (-1, 1),
+    "ar": (1, 1),
+    "sr": (1, 1),
+    "at": (-1, 1),
+}
+PLAIN: Mapping[Name, tuple[Name, ...]] = {"ar": ("a",), "sr": ("r", "s"), "at": ("a",)}
+ENCRYPTED: Mapping[Name, tuple[Name, ...]] = {"ar": ("r",), "sr": ("r", "s"), "at": ("t",)}
+"""What each product is made of: the evaluator's matrices, and the encryptor's."""
 ROUGH_KEPT = 2
 """Of the primes, in an answer of which only the top bits count."""
 MOST_TERMS = 255  # of an accumulated product, which has 64 bits
@@ -63,12 +84,14 @@ class Sizes:
     @property
     def plain(self) -> tuple[Name, ...]:
         """The matrices that the evaluator multiplies with."""
-        return (("a",) if {"ar", "at"} & {*self.products} else ()) + (("r", "s") if "sr" in self.products else ())
+        order: tuple[Name, ...] = ("a", "r", "s")
+        return tuple(name for name in order if any(name in PLAIN[product] for product in self.products))
 
     @property
     def encrypted(self) -> tuple[Name, ...]:
         """The matrices that are sent under encryption."""
-        return (("r",) if {"ar", "sr"} & {*self.products} else ()) + (("s",) if "sr" in self.products else ()) + (("t",) if "at" in self.products else ())
+        order: tuple[Name, ...] = ("r", "s", "t")
+        return tuple(name for name in order if any(name in ENCRYPTED[product] for product in self.products))
 
 
 @dataclass(frozen=True)
@@ -123,8 +146,8 @@ class Cut:
     def terms(self, name: Name) -> int:
         """Entries of plaintexts that one coefficient's noise comes from (`parameters.noise`)."""
         rows, inputs, outputs = self.sizes.rows, self.sizes.inputs, self.sizes.outputs
-        nw, fw, hw = self.block
-        return {"ar": nw * inputs, "at": fw * rows, "sr": (nw + fw) * outputs}[name]  # type: ignore[index]
+        nw, fw, _ = self.block
+        return {"ar": nw * inputs, "at": fw * rows, "sr": (nw + fw) * outputs}[name]
 
     @property
     def cost(self) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import lru_cache
+from typing import Any
 
 from amint_mpc.mpc.ring.native import KERNELS, LIBRARY, left_unused
 from amint_mpc.mpc.rlwe.parameters import LOG_N, primes, roots
@@ -46,15 +47,19 @@ class Operand(ctypes.Structure):
     _fields_ = [("at", _P), ("count", _N), ("row", _N), ("column", _N)]
 
 
+_ANSWERS: list[tuple[str, Any]] = [
+    *((name, _N) for name in ("count", "per", "many")),
+    *((name, _I) for name in ("kept", "skip")),
+    *((name, _P) for name in ("s0", "s1", "k0", "k1", "u", "useful", "dropped0", "dropped1", "out0", "out1", "added")),
+    ("weights", ctypes.c_uint32 * MOST),
+    ("inverse", ctypes.c_uint32),
+]
+
+
 class Answers(ctypes.Structure):
     """See `answers` in _rlwe.c."""
 
-    _fields_ = (
-        [(name, _N) for name in ("count", "per", "many")]
-        + [("kept", _I), ("skip", _I)]
-        + [(name, _P) for name in ("s0", "s1", "k0", "k1", "u", "useful", "dropped0", "dropped1", "out0", "out1", "added")]
-        + [("weights", ctypes.c_uint32 * MOST), ("inverse", ctypes.c_uint32)]
-    )
+    _fields_ = _ANSWERS
 
 
 @lru_cache(maxsize=1)

@@ -1,14 +1,15 @@
 """Ring, moduli and noise of the encryption: chosen once, with what security and correctness ask of them.
 
-The scheme is BFV (Fan and Vercauteren 2012, eprint 2012/144) over Z[x] / (x^N + 1) with plaintexts mod t = 2^64, one-sided:
-ciphertexts are multiplied by plaintexts and added, never by one another. Answers lose the dropped primes (modulus
-switching), so that q' is left.
+The scheme is BFV (Fan and Vercauteren 2012, eprint 2012/144) over Z[x] / (x^N + 1) with plaintexts mod t = 2^64,
+one-sided: ciphertexts are multiplied by plaintexts and added, never by one another. Answers lose the dropped primes
+(modulus switching), so that q' is left.
 
 Security
-    LWE: N = 8192, ternary secrets, errors of variance 10.5: 128 bits while log2 q <= 218 (Homomorphic Encryption Standard,
-        Albrecht et al. 2018, table 1, uniform ternary secret, classical).
-    evaluator: an answer's c0 gets a fresh mask mod t and a flood. The noise that depends on the evaluator's matrix is hidden by
-        it up to a statistical distance, `distance`; a run that would exceed 2^-40 is refused (`most_steps`).
+    LWE: N = 8192, ternary secrets, errors of variance 10.5: 128 bits while log2 q <= 218 (Homomorphic Encryption
+        Standard, Albrecht et al. 2018, table 1, uniform ternary secret, classical).
+    evaluator: an answer's c0 gets a fresh mask mod t and a flood. The noise that depends on the evaluator's matrix is
+        hidden by it up to a statistical distance, `distance`; a run that would exceed 2^-40 in all is refused
+        (`pair/linear.py`, `check_distance`).
 Correctness
     after modulus switching an answer is right if flood and rounding stay below q' / 2t.
 """
@@ -56,7 +57,9 @@ def bits_of(prime: int) -> int:
 @lru_cache(maxsize=1)
 def roots() -> tuple[int, ...]:
     """A primitive 2N-th root of unity for each prime."""
-    return tuple(next(r for g in range(2, p) if pow(r := pow(g, (p - 1) // (2 * N), p), N, p) == p - 1) for p in primes())
+    return tuple(
+        next(r for g in range(2, p) if pow(r := pow(g, (p - 1) // (2 * N), p), N, p) == p - 1) for p in primes()
+    )
 
 
 def modulus(first: int, last: int) -> int:

@@ -8,13 +8,14 @@ Vercauteren 2012; circuit privacy by flooding, Gentry 2009, and by a fresh encry
 Steps
     0. once: the encryptor sends public keys, RLWE samples e - a s with the a from a seed.
     1. encryptor -> evaluator: R, S and T under its key, fresh errors, and the seed of their a.
-    2. the evaluator multiplies by its polynomials and adds up; to each answer it adds an encryption of zero (u times a public
-       key, u fresh and ternary); drops primes; and adds to each wanted coefficient a fresh mask mod 2^64 and a flood. It
-       sends what is left, of c0 the wanted coefficients alone. Its share is the mask with a minus.
+    2. the evaluator multiplies by its polynomials and adds up; to each answer it adds an encryption of zero (u times a
+       public key, u fresh and ternary); drops primes; and adds to each wanted coefficient a fresh mask mod 2^64 and a
+       flood. It sends what is left, of c0 the wanted coefficients alone. Its share is the mask with a minus.
     3. the encryptor decrypts: its share.
-Who learns what: the evaluator sees ciphertexts and public keys (RLWE). The encryptor sees shares under fresh masks; what the
-    noise says of A, R' and S' is flooded (`parameters.distance`), c1 is an RLWE sample under u, rounded.
-Exact: ar and at mod 2^64. sr too; or where it may be rough within 2^(64 - 52 + FLOOD_BITS + 1), for no more of its bits are opened.
+Who learns what: the evaluator sees ciphertexts and public keys (RLWE). The encryptor sees shares under fresh masks;
+    what the noise says of A, R' and S' is flooded (`parameters.distance`), c1 is an RLWE sample under u, rounded.
+Exact: ar and at mod 2^64. sr too; or where it may be rough within 2^(64 - 52 + FLOOD_BITS + 1), for no more of its bits
+    are opened.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from torch import Tensor
 
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.correlations.prg import SecretStream, keystream
-from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.mpc.rlwe.blocks import Cut, Name
 from amint_mpc.mpc.rlwe.native import MOST, Answers, Context, Layout, Operand, library
 from amint_mpc.mpc.rlwe.parameters import FLOOD_BITS, PUBLIC_KEYS, N, bits_of, modulus, primes
@@ -53,8 +53,7 @@ class Ring:
 
     def call(self, name: str, *arguments: object) -> int:
         """A function of _rlwe.c on the context; tensors and arrays are passed by address."""
-        flat = [a.data_ptr() if isinstance(a, Tensor) else a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
-        result = getattr(library(), name)(self._context.at, *flat)
+        result = getattr(library(), name)(self._context.at, *map(_address, arguments))
         return int(result or 0)
 
     def checked(self, name: str, *arguments: object) -> None:
@@ -105,6 +104,12 @@ class Ring:
         if not self.call("rlwe_unpack", prime, message[start:end], count, bits_of(prime), out):
             raise ProtocolError("a ciphertext of the other party is out of range", "Do not go on with this peer")
         return out, end
+
+
+def _address(argument: object) -> object:
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    return argument.ctypes.data if isinstance(argument, np.ndarray) else argument
 
 
 def _draw(random: SecretStream, spec: tuple[torch.dtype, tuple[int, ...]]) -> Tensor:
@@ -180,7 +185,7 @@ class Encryptor:
         """Step 1, int32 [request_words(cut)]. matrices: those of `Sizes.encrypted`, int64."""
         seed, ring, names = os.urandom(4 * SEED_WORDS), self._ring, cut.sizes.encrypted
         counts = [cut.polynomials(name) for name in names]
-        errors = ring.small(self._random, "errors", sum(counts)).split(counts)
+        errors = torch.split(ring.small(self._random, "errors", sum(counts)), counts)
         whole = modulus(0, _COUNT) % 2**64
         message, start = torch.empty(request_words(cut), dtype=torch.int32), SEED_WORDS
         message[:SEED_WORDS] = _seed_tensor(seed)
@@ -300,8 +305,7 @@ class _Product:
         self._added = [torch.empty(self._count * self._many, dtype=torch.int32) for _ in range(self._kept)]
         for prime, out in enumerate(self._added):
             ring.call("rlwe_added", prime, masks, flood, self._count * self._many, modulus(0, self._kept) % 2**64, out)
-        ternary = ring.small(random, "ternary", -(-self._count // PUBLIC_KEYS))
-        self._ternary = ternary
+        self._ternary = ring.small(random, "ternary", -(-self._count // PUBLIC_KEYS))
         self._sums = torch.empty(2, self._count * N, dtype=torch.int32)
         self._rest0 = torch.empty(self._count * dropped * self._many, dtype=torch.int32)
         self._rest1 = torch.empty(self._count * dropped * N, dtype=torch.int32)
@@ -309,17 +313,22 @@ class _Product:
         self._out1 = [torch.empty(self._count * N, dtype=torch.int32) for _ in range(self._kept)]
 
     def one_prime(
-        self, plain: Mapping[Name, Tensor], encrypted: Mapping[Name, tuple[Tensor, Tensor]], prime: int, keys: tuple[Tensor, Tensor]
+        self,
+        plain: Mapping[Name, Tensor],
+        encrypted: Mapping[Name, tuple[Tensor, Tensor]],
+        prime: int,
+        keys: tuple[Tensor, Tensor],
     ) -> None:
         """Its sums mod one prime, and what becomes of them."""
         (a, b, k), count = self._cut.counts, self._count
         if self.name == "ar":
-            self._multiply(prime, (plain["a"], a * b, b, 1), encrypted["r"], (b * k, k, 1), (count, k, 1), False, (a, b, k))
+            self._multiply(prime, (plain["a"], a * b, b, 1), encrypted["r"], (b * k, k, 1), (count, k, 1), (a, b, k))
         elif self.name == "at":
-            self._multiply(prime, (plain["a"], a * b, 1, b), encrypted["t"], (a * k, k, 1), (count, k, 1), False, (b, a, k))
+            self._multiply(prime, (plain["a"], a * b, 1, b), encrypted["t"], (a * k, k, 1), (count, k, 1), (b, a, k))
         else:
-            self._multiply(prime, (plain["s"], a * k, k, 1), encrypted["r"], (b * k, 1, k), (count, b, 1), False, (a, k, b))
-            self._multiply(prime, (plain["r"], b * k, k, 1), encrypted["s"], (a * k, 1, k), (count, 1, b), True, (b, k, a))
+            s, r = (plain["s"], a * k, k, 1), (plain["r"], b * k, k, 1)
+            self._multiply(prime, s, encrypted["r"], (b * k, 1, k), (count, b, 1), (a, k, b))
+            self._multiply(prime, r, encrypted["s"], (a * k, 1, k), (count, 1, b), (b, k, a), add=True)
         self._answer(prime, keys)
 
     def _multiply(
@@ -329,14 +338,14 @@ class _Product:
         encrypted: tuple[Tensor, Tensor],
         strides: tuple[int, int, int],
         out: tuple[int, int, int],
-        add: bool,
         sizes: tuple[int, int, int],
+        add: bool = False,
     ) -> None:
         left = Operand(plain[0].data_ptr(), *plain[1:])
         right = Operand(encrypted[0].data_ptr(), *strides)
         into = Operand(self._sums[0].data_ptr(), *out)
-        pointers = (ctypes.addressof(left), ctypes.addressof(right), encrypted[1], ctypes.addressof(into), self._sums[1])
-        self._ring.call("rlwe_products", prime, *pointers, int(add), *sizes)
+        first = ctypes.addressof(left), ctypes.addressof(right), encrypted[1]
+        self._ring.call("rlwe_products", prime, *first, ctypes.addressof(into), self._sums[1], int(add), *sizes)
 
     def _answer(self, prime: int, keys: tuple[Tensor, Tensor]) -> None:
         kept, p = self._kept, primes()[prime]
@@ -374,5 +383,3 @@ def _seed_tensor(seed: bytes) -> Tensor:
 
 def _seed_bytes(message: Tensor) -> bytes:
     return message[:SEED_WORDS].numpy().tobytes()
-
-

@@ -19,7 +19,6 @@ from amint_mpc.errors import PeerError, ProtocolError, UsageError
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.checking import UsedPlans
 from amint_mpc.mpc.correlations.prg import SEED_BYTES
-from amint_mpc.mpc.pair.linear import check_distance
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.pair.supply import MakeMaker, Maker, PairSupply
 from amint_mpc.mpc.rlwe.native import library

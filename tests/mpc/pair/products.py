@@ -13,7 +13,6 @@ from amint_mpc.mpc.protocols.rounds import InRounds, Rounds
 from amint_mpc.mpc.ring.products import matmul
 from amint_mpc.mpc.rlwe.blocks import Cut, Name
 
-
 Matrices = dict[Name, Tensor]
 Table = list[list[tuple[Matrices, Matrices]]]
 

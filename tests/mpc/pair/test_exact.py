@@ -27,7 +27,7 @@ from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
 from amint_mpc.mpc.protocols.squares import SquaresMasks
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from tests.mpc.ot.trusted import TrustedTransfers
-from tests.mpc.pair.makers import TEST_KINDS, Made, make_both
+from tests.mpc.pair.makers import Made, make_both
 from tests.mpc.parties import run_both
 
 RATE, MOMENTUM = GradientDescent(3, 7), Momentum(3, 7, (115, 7))
@@ -178,7 +178,7 @@ def test_transfers_needed_is_what_is_used(monkeypatch: pytest.MonkeyPatch) -> No
             totals = [
                 sum(count for mine, who, count in used if (mine, who) == (party, q)) for q in (DEVELOPER, AUDITOR)
             ]
-            assert tuple(totals) == transfers_needed(plan, TEST_KINDS)
+            assert tuple(totals) == transfers_needed(plan)
 
 
 def test_rows_that_stand_are_linked_to_the_table_of_an_earlier_plan() -> None:
@@ -208,7 +208,7 @@ def test_each_party_draws_anew_for_each_plan_and_no_number_twice() -> None:
         assert not torch.equal(first[party]["dy"][key], second[party]["dy"][key])
 
     def party_twice(index: int, channel: Any, _: Any) -> None:
-        maker = PairMaker(channel, index, bytes(32), kinds=TEST_KINDS, transfers=TrustedTransfers)
+        maker = PairMaker(channel, index, bytes(32), transfers=TrustedTransfers)
         maker.set_up()
         maker.make(3, plan)
         maker.make(3, plan)
@@ -219,10 +219,10 @@ def test_each_party_draws_anew_for_each_plan_and_no_number_twice() -> None:
 
 def test_what_needs_a_dealer_is_refused_with_what_to_do() -> None:
     plan = train_plan(3, 4, 2, NovoGrad(2.0**-4, 0.9))
-    assert not supported(plan, TEST_KINDS)
-    assert supported(train_plan(3, 4, 2, MOMENTUM), TEST_KINDS)
+    assert not supported(plan)
+    assert supported(train_plan(3, 4, 2, MOMENTUM))
     with pytest.raises(UsageError, match="cannot make the masks") as refused:
-        check_supported(plan, TEST_KINDS)
+        check_supported(plan)
     assert "security.correlations to dealer" in str(refused.value.hint)
 
 

@@ -31,7 +31,7 @@ def centred(x: int, q: int) -> int:
 def polynomials(cut: Cut, name: Name, matrix: Tensor) -> list[list[int]]:
     """Of a matrix, block by block: what blocks.py says, entry by entry."""
     (rows, columns), (height, width) = cut.shape(name), cut.block_shape(name)
-    nw, fw, hw = cut.block
+    _, fw, hw = cut.block
     alpha, beta, gamma = (lambda i: hw * fw * i), (lambda j: hw * j), (lambda k: k)
     at = {
         "a": lambda i, j: alpha(i) - beta(j),

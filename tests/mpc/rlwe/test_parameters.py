@@ -12,7 +12,7 @@ STANDARD = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
 def test_the_modulus_is_within_the_standard_for_128_bits() -> None:
     whole = parameters.modulus(0, len(parameters.primes()))
     assert math.log2(whole) <= STANDARD[parameters.N] == parameters.STANDARD_LOG_Q
-    assert parameters.ERROR_VARIANCE >= (8 / math.sqrt(2 * math.pi)) ** 2  # the table's errors
+    assert (8 / math.sqrt(2 * math.pi)) ** 2 <= parameters.ERROR_VARIANCE  # the table's errors
 
 
 def test_primes_are_prime_distinct_and_of_their_sizes() -> None:
@@ -40,7 +40,9 @@ def test_a_million_steps_of_the_large_head_say_nothing() -> None:
 def test_an_answer_has_room_for_flood_and_rounding() -> None:
     """Eight standard deviations of the rounding of c1 times a ternary key, and the flood, below half a unit."""
     dropped = len(parameters.DROPPED_BITS)
-    rounding = dropped + 1 + 8 * (dropped + 1) * math.sqrt(parameters.N * 2 / 3)  # the conversion is up to `dropped` off
+    rounding = (
+        dropped + 1 + 8 * (dropped + 1) * math.sqrt(parameters.N * 2 / 3)
+    )  # the conversion is up to `dropped` off
     unit = parameters.modulus(0, len(parameters.KEPT_BITS)) / 2**parameters.PLAINTEXT_BITS
     assert 2**parameters.FLOOD_BITS + rounding < unit / 2
     unit = 2**32 * parameters.modulus(0, ROUGH_KEPT) / 2**parameters.PLAINTEXT_BITS  # of sr the top 32 bits count
