@@ -230,16 +230,12 @@ class Experiment(_Model):
             raise ValueError("head.optimizer is sgd where head.input is conv")
         if self.head.input == "conv" and self.security.tells_less:
             raise ValueError("security.gradient_noise and gradient_bits are for head.input pooled or maps")
-        if self.head.features is not None and self.training.evaluate_every:
-            raise ValueError("an own loop (head.features) is scored once, at the end: set training.evaluate_every to 0")
         if self.head.features is not None and self.head.input == "conv":
             raise ValueError("head.input conv takes the maps of this program's own backbones: leave head.features out")
         if self.evidence.replay and (not self.evidence.log or self.training.patience):
             raise ValueError("evidence.replay needs evidence.log, and no training.patience, which goes back in time")
         if self.evidence.replay and self.training.precision == "float16":
             raise ValueError("evidence.replay does not keep float16's scale of the loss: take float32 or bfloat16")
-        if self.head.features is not None and self.evidence.log:
-            raise ValueError("an own loop (head.features) has an order of its own: set evidence.log to false")
         if self.training.batch > min(self.data.members, self.data.external):
             raise ValueError("training.batch must not exceed data.members or data.external")
         return self

@@ -15,28 +15,25 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from amint_mpc.amint.transfer import to_device
-
 MINT_START = 2 * math.log(2)
 """L_mint of a head whose logits are all 0."""
 
 
 class JointObjective:
-    """Adds the parts up and sends their gradients back. Keeps L_task of the first batch it meets.
+    """The parts that need no head (for the other see `mint_loss`). Keeps L_task of the first batch it meets.
 
     Args:
-        mint_weight, distillation: weights of the second and third part.
+        distillation: weight of the third part.
     """
 
-    def __init__(self, mint_weight: float, distillation: float) -> None:
-        self.mint_weight = mint_weight
+    def __init__(self, distillation: float) -> None:
         self.distillation = distillation
         self.first_task: float | None = None
 
     def plaintext_part(
         self, logits: Tensor, labels: Tensor, soft_labels: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The parts that need no head.
+        """They, added up.
 
         Args:
             logits: [m + e, classes], members first.
@@ -57,11 +54,3 @@ class JointObjective:
             values["distillation"] = soft.detach()
             total = total + self.distillation * soft
         return total, values
-
-    def seed(self, features: Tensor, feature_gradient: Tensor) -> Tensor:
-        """Gradient of the joint loss by the features, [n, F]: what to go backward from there with.
-
-        Args:
-            feature_gradient: of L_mint by the features, [n, F], on the host.
-        """
-        return to_device(feature_gradient.to(features.dtype), features.device) * (self.mint_weight / MINT_START)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,3 +55,28 @@ def put_back(
 def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The classifier's part of it."""
     return {name.removeprefix(BACKBONE): value for name, value in state.items() if name.startswith(BACKBONE)}
+
+
+def of_loop(model: nn.Module, parts: Sequence[Any], soft_labels: Tensor | None) -> dict[str, Tensor]:
+    """The same of a loop that is not ours: a copy on the CPU.
+
+    Args:
+        model: with its features. parts: optimizers and the like, of whose `state_dict()` the numbers are kept.
+    """
+    found = {f"{BACKBONE}{name}": value for name, value in model.state_dict().items()}
+    for number, part in enumerate(parts):
+        found |= dict(_numbers(f"part{number}", part.state_dict()))
+    if soft_labels is not None:
+        found["soft_labels"] = soft_labels
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in found.items()}
+
+
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """All numbers in nested records, by their path."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, int | float):
+        yield name, torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
+    elif isinstance(value, Mapping | list | tuple):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _numbers(f"{name}.{key}", inner)

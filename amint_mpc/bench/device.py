@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from amint_mpc.amint.plaintext_head import MintHead
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.amint.transfer import AsyncHostCopy
 
 
 class Idle:
@@ -61,27 +57,9 @@ class WatchedTrainer(Trainer):
     """The training loop as it is, with an eye on its device."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
+        super().__init__(*args, waiting=lambda: self.idle.waiting(), **settings)
         self.idle = Idle(self.device)
 
     def peak_device_mb(self) -> float | None:
         """The most memory that torch's tensors took on the device so far, in MB (a million bytes); None off CUDA."""
         return torch.cuda.max_memory_allocated(self.device) / 1e6 if self.device.type == "cuda" else None
-
-    def _begin(self, head: MintHead, features: AsyncHostCopy, members: int) -> Future[Tensor]:
-        if self._worker is not None:
-            return _Awaited(super()._begin(head, features, members), self.idle)
-        with self.idle.waiting():  # the head takes its step before anything else goes on
-            return super()._begin(head, features, members)
-
-
-class _Awaited(Future[Tensor]):
-    """Another future, whose reader waits and has nothing else to do."""
-
-    def __init__(self, other: Future[Tensor], idle: Idle) -> None:
-        super().__init__()
-        self._other, self._idle = other, idle
-
-    def result(self, timeout: float | None = None) -> Tensor:
-        with self._idle.waiting():
-            return self._other.result(timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,7 +17,7 @@ class Features(nn.Module):
     """Tapped maps -> [n, count], standardised column by column and clipped to +-`FEATURE_LIMIT`.
 
     `pooled`: global maximum and mean of each map, concatenated. `maps`, `conv`: the maps themselves, flattened; what
-    differs is the head that takes them.
+    differs is the head that takes them. A map is [n, C, H, W], or of tokens [n, T, C], or a vector [n, C].
 
     Standardising is a batch norm without weights: by the statistics of the batch (members and external together) in
     training, by their running means when scoring. It is what lets the head learn by plain gradient descent at a public
@@ -31,15 +32,23 @@ class Features(nn.Module):
         self.count = count
         self.standardise = nn.BatchNorm1d(count, affine=False)
 
-    def forward(self, maps: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
         with torch.autocast(maps[0].device.type, enabled=False):
-            first, second = (tapped.to(self.standardise.running_mean) for tapped in maps)
-            standard: Tensor = self.standardise(flatten(self.kind, (first, second)))
+            exact = [tapped.to(self.standardise.running_mean) for tapped in maps]
+            standard: Tensor = self.standardise(flatten(self.kind, exact))
         return standard.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
 
-def flatten(kind: HeadInput, maps: tuple[Tensor, Tensor]) -> Tensor:
-    """Two maps [n, C, H, W] -> [n, count], before standardising."""
+def flatten(kind: HeadInput, maps: Sequence[Tensor]) -> Tensor:
+    """Maps -> [n, count], before standardising."""
     if kind != "pooled":
         return torch.cat([tapped.flatten(1) for tapped in maps], 1)
-    return torch.cat([pooled for tapped in maps for pooled in (tapped.amax((2, 3)), tapped.mean((2, 3)))], 1)
+    return torch.cat([pooled for tapped in maps for pooled in _pooled(tapped)], 1)
+
+
+def _pooled(tapped: Tensor) -> tuple[Tensor, ...]:
+    """Of one map, [n, C] each: maximum and mean over its places."""
+    if tapped.dim() == 2:
+        return (tapped,)
+    places = (1,) if tapped.dim() == 3 else tuple(range(2, tapped.dim()))
+    return tapped.amax(places), tapped.mean(places)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from amint_mpc.amint import PlaintextHead
+from amint_mpc.amint.mint_loss import HeadSteps
 from amint_mpc.amint.objective import MINT_START, JointObjective
 from amint_mpc.config import Experiment
 from amint_mpc.models import build_classifier, init_head, seeded_normal
@@ -33,12 +34,15 @@ def test_gradient_through_the_seam_equals_one_graph() -> None:
     expected = [parameter.grad.clone() for parameter in classifier.parameters()]
     classifier.zero_grad()
 
-    objective = JointObjective(weight, distillation)
+    objective = JointObjective(distillation)
     objective.first_task = first
     logits, features = classifier(images.double())
     total, values = objective.plaintext_part(logits, labels, soft.double())
-    gradient = PlaintextHead(start, 0.1).step(features.detach(), M)
-    torch.autograd.backward([total, features], [None, objective.seed(features, gradient)])
+    mint_loss = (
+        HeadSteps(PlaintextHead(start, 0.1), weight / MINT_START, overlap=False).begin(features, M).loss(features)
+    )
+    assert float(mint_loss.detach()) == 0
+    (total + mint_loss).backward()
 
     assert {name: float(value) for name, value in values.items()} == {
         "task": float(task.detach()),
@@ -49,7 +53,7 @@ def test_gradient_through_the_seam_equals_one_graph() -> None:
 
 
 def test_task_part_starts_at_one_and_keeps_its_divisor() -> None:
-    objective = JointObjective(1.0, 0.0)
+    objective = JointObjective(0.0)
     logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2])
     first, values = objective.plaintext_part(logits, labels)
     assert float(first) == 1.0
@@ -64,7 +68,7 @@ def test_mint_divisor_is_its_start() -> None:
 
 
 def test_external_logits_are_no_part_of_the_task() -> None:
-    objective = JointObjective(1.0, 0.0)
+    objective = JointObjective(0.0)
     logits = torch.randn(5, 3, requires_grad=True)
     total, _ = objective.plaintext_part(logits, torch.tensor([0, 1, 2]))
     total.backward()
@@ -74,5 +78,7 @@ def test_external_logits_are_no_part_of_the_task() -> None:
 
 
 def test_without_weight_the_head_shapes_nothing() -> None:
-    seed = JointObjective(0.0, 0.0).seed(torch.ones(2, 3), torch.full((2, 3), 7.0))
-    assert torch.equal(seed, torch.zeros(2, 3))
+    head = PlaintextHead(init_head(3, 5, seeded_normal(0)), 0.1)
+    features = torch.rand(4, 3, requires_grad=True)
+    HeadSteps(head, 0.0, overlap=False).begin(features, 2).loss(features).backward()
+    assert torch.equal(features.grad, torch.zeros(4, 3))
