@@ -9,8 +9,12 @@
     am.verify(run)                            # the log that both parties signed
     am.report(run)                            # one HTML page
 
-    with am.join(experiment, am.load_party(None, "developer")) as head:   # a training loop of your own, for real
-        gradient = head.step(features, members)
+    with am.join(experiment, "developer") as audit:   # a training loop of your own, for real
+        audit.tap(model, "layer2", "layer3")
+        for epoch in range(audit.epochs):
+            for batch in loader:                      # of audit.loader(members, external, unseen)
+                ...                                   # your step, with + audit.loss()
+        audit.finish()
 
 What they return shows itself as a table in a notebook (examples/quickstart.ipynb). A run that protects anybody has a
 machine for each party and is started with `amint-mpc run`; `join` takes the developer's place in one.
@@ -19,7 +23,7 @@ Names are loaded when they are first used: importing this package loads neither 
 
 These names, the command line, the files of run folders, and what examples/ import are what you can rely on:
 `amint_mpc.errors`, `amint_mpc.models` (backbones of your own), `amint_mpc.data`, `Experiment` and `Party` of
-`amint_mpc.config`, `main` of `amint_mpc.cli`, `MINT_START` of `amint_mpc.amint.objective`. Everything else is private
+`amint_mpc.config`, `main` of `amint_mpc.cli`, `Audit` and `Batch` of `amint_mpc.amint`. Everything else is private
 by convention and changes without notice.
 
 Where to look, from the top: cli, api (behind the names above), study and bench, afterwards and host, roles, runlog,
@@ -42,13 +46,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amint_mpc.afterwards.own_loop import replaying
     from amint_mpc.api.auditing import audit
     from amint_mpc.api.checking import verify
     from amint_mpc.api.reporting import report
     from amint_mpc.api.training import train
     from amint_mpc.config import load_experiment, load_party
     from amint_mpc.host.in_process import run_in_process
-    from amint_mpc.roles.developer import joined as join
+    from amint_mpc.roles.developer import join
 
 __version__ = "0.1.0"
 __all__ = [
@@ -57,6 +62,7 @@ __all__ = [
     "join",
     "load_experiment",
     "load_party",
+    "replaying",
     "report",
     "run_in_process",
     "train",
@@ -65,9 +71,10 @@ __all__ = [
 
 _PLACES = {
     "audit": ("api.auditing", "audit"),
-    "join": ("roles.developer", "joined"),
+    "join": ("roles.developer", "join"),
     "load_experiment": ("config", "load_experiment"),
     "load_party": ("config", "load_party"),
+    "replaying": ("afterwards.own_loop", "replaying"),
     "report": ("api.reporting", "report"),
     "run_in_process": ("host.in_process", "run_in_process"),
     "train": ("api.training", "train"),

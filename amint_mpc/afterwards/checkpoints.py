@@ -178,6 +178,8 @@ def _part(name: str) -> str:
         return "the classifier"
     if name.startswith("adam."):
         return "Adam's state"
+    if name.startswith("part"):
+        return "what the loop keeps beside its model"
     return "the teacher's soft labels" if name == SOFT_LABELS else "the first loss"
 
 

@@ -56,11 +56,15 @@ class Prover:
             UsageError: this is not a developer's folder of a run with a log.
         """
         found = verify(run, ExpectedEntries)
+        return cls.of(run, found, load_split(found.experiment, data))
+
+    @classmethod
+    def of(cls, run: Path, found: Verified, images: SplitImages) -> Prover:
+        """The same, of images that are here. Args: found: the evidence, which holds."""
         if not (run / SECRET).is_file():
             raise UsageError(
                 f"{run} has no {SECRET}, which opens the commitment to the images", "It lies in the developer's folder"
             )
-        images = load_split(found.experiment, data)
         wrong = f"{run / SECRET} is not the secret of a commitment"
         commitments = Commitments(images, read_secret(run / SECRET, SECRET_BYTES, wrong))
         if commitments.public() != _committed(found):

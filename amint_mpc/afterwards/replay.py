@@ -236,7 +236,7 @@ def replay(
             worst == 0 and head.exact,
             worst,
             chosen[0].frames,
-            _assumed(chosen[0], recent and begin == 0, prover.found.log.made is not None),
+            assumed(chosen[0], recent and begin == 0, prover.found.log.made is not None),
         )
 
 
@@ -277,7 +277,7 @@ def last_step(run: Path) -> int:
     return points_of(verify(run, ExpectedEntries))[-1].step - 1
 
 
-def _assumed(first: Point, computed: bool, pair: bool) -> str | None:
+def assumed(first: Point, computed: bool, pair: bool) -> str | None:
     """What a replay leaves to be believed.
 
     Args:

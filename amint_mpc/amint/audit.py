@@ -9,8 +9,8 @@
             loss.backward(); optimizer.step(); optimizer.zero_grad()
     figures = audit.finish()
 
-The loop decides how it trains; the audit decides what the experiment has agreed on: which images each step has, when the
-head takes a step, is scored, is sealed, when training stops early. It knows the head only through `MintHead`, so the same
+The loop decides how it trains; the audit decides what the experiment has agreed on: which images each step has, when
+the head takes a step, is scored, is sealed, when training stops early. It knows the head only as `MintHead`, so the same
 loop runs with a secure head, in the clear, and again in a replay.
 
 Guarantees
@@ -106,8 +106,8 @@ class Audit:
 
         Args:
             model: any; a compiled or wrapped one, too.
-            names: of modules, as in `model.named_modules()`. With none the model gives (logits, maps) itself, and the loop
-                passes the maps to `loss`.
+            names: of modules, as in `model.named_modules()`. With none the model gives (logits, maps) itself, and the
+                loop passes the maps to `loss`.
             forward: images -> logits, for the audit's own forward passes in eval mode; None: the model.
 
         Raises:
@@ -126,14 +126,15 @@ class Audit:
         transform: Transform = to_unit_range,
         num_workers: int = 0,
     ) -> Loader:
-        """The batches of the training (`batches.Batch`), in the order that the experiment agrees on: an epoch each time
-        that it is iterated. After the last batch of an epoch the audit does what the schedule says: it scores sets by the
-        tapped model in eval mode, writes a checkpoint into the log, stops early.
+        """The batches of the training (`batches.Batch`), in the agreed order: an epoch each time that it is iterated.
+
+        After the last batch of an epoch the audit does what the schedule says: it scores sets by the tapped model in
+        eval mode, writes a checkpoint into the log, stops early.
 
         Args:
-            members, external, unseen: torch datasets of (image, label), by index, as many as the experiment says. Images
-                are uint8 [C, H, W], or PIL images, before any preprocessing: a log commits to these pixels. Labels of
-                external images are not read. With none of the three: the experiment's own images.
+            members, external, unseen: torch datasets of (image, label), by index, as many as the experiment says.
+                Images are uint8 [C, H, W], or PIL images, before any preprocessing: a log commits to these pixels.
+                Labels of external images are not read. With none of the three: the experiment's own images.
             transform: uint8 images [n, C, H, W] -> what the model takes, in training and in evaluation. The default
                 divides by 255.
             num_workers: processes that read ahead. They change no result.
@@ -150,8 +151,8 @@ class Audit:
     def loss(self, maps: Tensor | Sequence[Tensor] | None = None) -> Tensor:
         """The membership loss of this batch, weighted as agreed: a scalar to be added to the task's loss.
 
-        Its VALUE is 0: L_mint is never opened. Its gradient is the head's, which backward waits for where it needs it. In
-        warm-up epochs it has none.
+        Its VALUE is 0: L_mint is never opened. Its gradient is the head's, which backward waits for where it needs it.
+        In warm-up epochs it has none.
 
         Args:
             maps: what the model gave, where it was tapped without names: [n, ...], in the order of the batch. Call it
@@ -444,3 +445,9 @@ class Audit:
             f"the loop ended after {self._begun * per_epoch + self._at} of {self.epochs * per_epoch} steps",
             f"The experiment fixes them: take all {per_epoch} batches of the loader in each of {self.epochs} epochs",
         )
+
+
+def check_finished(audit: Audit) -> None:
+    """Raises UsageError: the loop left before its end."""
+    if not audit.finished:
+        raise UsageError("the loop ended without audit.finish()", "Call it after the last epoch")

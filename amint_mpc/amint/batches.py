@@ -1,8 +1,8 @@
 """Batches in the agreed order: members first, then as many external images.
 
-Which images a step has follows from the experiment alone (`data.order`), so both parties can write it into their log. What
-a batch looks like follows from the images: sets that are tensors are taken from the device they lie on, all others are read by
-a torch `DataLoader`, whose number of workers changes nothing.
+Which images a step has follows from the experiment alone (`data.order`), so both parties can write it into their log.
+Sets that are tensors are taken from the device they lie on; all others are read by a torch `DataLoader`, whose number
+of workers changes nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Batch:
         labels: int64 [members].
         members, external: their rows. In warm-up epochs there are no external images, unless a teacher needs them.
         head: the rows whose features the head sees.
-        soft_labels: with `training.distillation`, the teacher's probabilities for the external rows, [external, classes].
+        soft_labels: with `training.distillation`, the teacher's probabilities for the external rows.
         epoch: from 1. phase: `warm-up` or `joint`.
     """
 
@@ -55,13 +55,12 @@ class Pixels:
     """
 
     def __init__(self, images: SplitImages, device: torch.device, workers: int = 0) -> None:
-        self._device = device
+        self._device, self._order = device, _Order()
         members, external = images.members, images.external
         self._tensors: tuple[Tensor, Tensor] | None = None
         if isinstance(members, Tensor) and isinstance(external, Tensor):
             self._tensors = members.to(device), external.to(device)
             return
-        self._order = _Order()
         self._reader: DataLoader[Any] = DataLoader(
             _Joined(members, external),
             batch_sampler=self._order,
@@ -88,12 +87,12 @@ class Pixels:
             yield batch.to(self._device, non_blocking=True)
 
 
-def in_turn(images: Sequence[Tensor], workers: int = 0) -> Iterator[Tensor]:
+def in_turn(images: Tensor | Sequence[Tensor], workers: int = 0) -> Iterator[Tensor]:
     """A set in order, in batches of `SCORE_BATCH`: uint8 [n, C, H, W]."""
     if isinstance(images, Tensor):
         yield from torch.split(images, SCORE_BATCH)
         return
-    rows = DataLoader(
+    rows: DataLoader[Tensor] = DataLoader(
         images,  # type: ignore[arg-type]
         SCORE_BATCH,
         num_workers=workers,

@@ -43,11 +43,11 @@ class PendingStep:
 
     def attached(self, tapped: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """The last tapped map, to go on with, and the loss."""
-        return _Attached.apply(self, tapped, features)  # type: ignore[no-untyped-call, no-any-return]
+        return _Attached.apply(self, tapped, features)  # type: ignore[no-any-return]
 
     def loss(self, features: Tensor) -> Tensor:
-        """The loss alone: for whoever takes it before the rest of the forward pass, so that backward comes to it last."""
-        return _Loss.apply(self, features)  # type: ignore[no-untyped-call, no-any-return]
+        """The loss alone. Taken before the rest of the forward pass, it is what backward comes to last."""
+        return _Loss.apply(self, features)  # type: ignore[no-any-return]
 
     def seed(self, factor: Tensor) -> Tensor:
         """Gradient of the joint loss by the features, [n, F], on the device of `factor`; waits for the head.

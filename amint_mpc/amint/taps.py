@@ -1,13 +1,13 @@
 """Any model with named modules whose outputs the head sees.
 
-A forward hook on each named module keeps what it gives. The hook of the one that comes last in a forward pass computes the
-features and puts the map that it saw back with the head's step hung on to it (`mint_loss`); nothing else of the model is
-touched. A module may give a tensor, or a tuple or list whose first element is one.
+A forward hook on each named module keeps what it gives. The hook of the one that comes last in a forward pass computes
+the features and puts the map that it saw back with the head's step hung on to it (`mint_loss`); nothing else of the
+model is touched. A module may give a tensor, or a tuple or list whose first element is one.
 
 Edge cases
     `torch.compile`: the graph breaks at each hook, which runs as it is. Tap before the first call.
-    Gradient checkpointing: with `use_reentrant=False` backward runs parts of the forward pass again; the hooks then compute
-    the same features without another step and without counting the batch twice in the running statistics. With
+    Gradient checkpointing: with `use_reentrant=False` backward runs parts of the forward pass again; the hooks then
+    compute the same features without another step and without counting the batch twice in the running statistics. With
     `use_reentrant=True` the forward pass has no graph, which is told as an error.
     Automatic mixed precision: features are float32.
     Nobody may change a tapped map in place (`nn.ReLU(inplace=True)` right behind it): torch says so then. Tap the ReLU.
@@ -37,8 +37,13 @@ Attach = Callable[[Tensor, Tensor], Tensor]
 class Judged(Protocol):
     """A model and its features, as the audit meets them. `Taps` is one."""
 
-    model: nn.Module
-    features: Features
+    @property
+    def model(self) -> nn.Module:
+        """Without its features."""
+
+    @property
+    def features(self) -> Features:
+        """Of the maps that the head sees."""
 
     def evaluate(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [n, classes] and features [n, F], in eval mode and without a graph. Args: images: as trained on."""
@@ -109,7 +114,7 @@ class Taps:
     """The tapped model; see the module.
 
     Args:
-        model: any. names: of its modules, as `model.named_modules()` has them; none: the model itself gives logits and maps.
+        model: any. names: of its modules, as in `model.named_modules()`; none: the model itself gives logits and maps.
         features: of the maps.
         attach: is called once in the forward pass of a training step. forward: images -> logits; None: the model, whose
             output is the logits, or has them as `logits`, or as its first element.
@@ -131,7 +136,7 @@ class Taps:
         self._count = 0
         self._evaluating = False
         self._hooks = [
-            module.register_forward_hook(torch.compiler.disable(partial(self._hook, name)))
+            module.register_forward_hook(torch.compiler.disable(partial(self._hook, name)))  # type: ignore[no-untyped-call]
             for name, module in zip(self.names, modules, strict=True)
         ]
 

@@ -65,6 +65,7 @@ class Trainer:
         overlap: bool = False,
         stopper: Stopper | None = None,
         order: ScoringOrder = in_order,
+        *,
         waiting: Waiting = nullcontext,
     ) -> None:
         self.experiment = experiment

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc import plaintext_run
+from amint_mpc.amint.audit import Audit
 from amint_mpc.config import Experiment, Party
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import epoch_line
@@ -56,6 +57,7 @@ def train(
     first: Mapping[str, Tensor] | None = None,
     on_event: Callable[[Event], None] | None = None,
     progress: bool = False,
+    loop: Callable[[Audit], object] | None = None,
 ) -> TwinRun:
     """Train the plaintext twin of an experiment: what a secure run of it should reach. Nothing is hidden from anybody.
 
@@ -67,6 +69,7 @@ def train(
             the experiment's seed.
         on_event: told each step and epoch.
         progress: print a line an epoch.
+        loop: a training loop of one's own, which is given the `Audit` that `amint_mpc.join` would give it.
 
     Raises:
         UsageError: the experiment does not fit, or the folder exists.
@@ -86,6 +89,6 @@ def train(
             if on_event is not None:
                 on_event(event)
 
-        summary = plaintext_run.run(experiment, party, kept, tell, first)
+        summary = plaintext_run.run(experiment, party, kept, tell, first, loop)
     scores = kept.path / "scores.safetensors"
     return TwinRun(experiment, kept.path, summary, load_file(scores) if scores.is_file() else {})

@@ -56,8 +56,8 @@ class Idle:
 class WatchedTrainer(Trainer):
     """The training loop as it is, with an eye on its device."""
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, waiting=lambda: self.idle.waiting(), **settings)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args, waiting=lambda: self.idle.waiting())
         self.idle = Idle(self.device)
 
     def peak_device_mb(self) -> float | None:

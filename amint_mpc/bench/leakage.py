@@ -55,6 +55,7 @@ from amint_mpc.data.split import SETS, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.events import EpochEvent, OnProgress
 from amint_mpc.limits import FEATURE_LIMIT
+from amint_mpc.models.classifier import feature_count
 from amint_mpc.models.head_weights import HeadWeights, init_head, seeded_normal
 from amint_mpc.plaintext_run import FRESH
 
@@ -348,17 +349,17 @@ def _trained(
 ) -> tuple[ObservedHead, dict[str, Tensor]]:
     """A finished plaintext run with sealed epochs, and the features of all sets."""
     images = load_split(experiment, data)
+    count = feature_count(experiment, tuple(images.members.shape[1:]))
     seeds, security = iter((experiment.seed, FRESH + experiment.seed)), experiment.security
     opening = opening_of(security.gradient_bits, security.gradient_noise, experiment.seed)
 
     def drawn() -> PlaintextHead:
-        first = init_head(trainer.backbone.features.count, experiment.head.hidden, seeded_normal(next(seeds)))
+        first = init_head(count, experiment.head.hidden, seeded_normal(next(seeds)))
         return PlaintextHead(first, plaintext_optimizer(experiment.head), drawn, opening)
 
-    trainer = Trainer(experiment, images, None)
     rounding = None if opening is not None else Opening(32, 0.0, experiment.seed)
     opened = ObservedHead(drawn(), rounding)
-    trainer.head = opened
+    trainer = Trainer(experiment, images, opened)
     for event in trainer.run():
         if isinstance(event, EpochEvent):
             on_progress("epochs", event.epoch, event.epochs)

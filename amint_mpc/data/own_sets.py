@@ -18,8 +18,8 @@ def own_sets(experiment: Experiment, members: Any, external: Any, unseen: Any) -
     """The images of an experiment, by role.
 
     Args:
-        members, external, unseen: by index (image, label), or the image alone where labels are not used (external): uint8
-            [C, H, W], or a PIL image. As many as the experiment says.
+        members, external, unseen: by index (image, label), or the image alone where labels are not used (external):
+            uint8 [C, H, W], or a PIL image. As many as the experiment says.
 
     Raises:
         UsageError: a set is missing or has another size. DataError: something is no such image.

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amint_mpc import identity
+from amint_mpc.amint.audit import Audit
 from amint_mpc.config import PARTIES, ROLES, Experiment, Party, Role
 from amint_mpc.errors import PeerError, UsageError
 from amint_mpc.eventlines import epoch_line
@@ -56,6 +58,7 @@ from amint_mpc.roles.handshake import handshake
 from amint_mpc.roles.heads import check_experiment, head_kind, shared_head
 from amint_mpc.roles.masks import Dealt
 from amint_mpc.roles.plans import stretches_of
+from amint_mpc.roles.secure_head import SecureMintHead
 from amint_mpc.roles.seeds import DEALT, both_seeds
 from amint_mpc.runfolder import RunFolder, make_new_folder
 from amint_mpc.runlog.interface import RunLog
@@ -106,6 +109,7 @@ def run_in_process(
     device: str = "auto",
     on_event: OnEvent | None = None,
     progress: bool = False,
+    loop: Callable[[Audit], object] | None = None,
 ) -> InProcessRun:
     """All parties in this process: the whole secure computation, and NO PROTECTION from its user.
 
@@ -118,10 +122,11 @@ def run_in_process(
         device: of the classifier.
         on_event: told each event of developer and auditor, in their threads.
         progress: print a line an epoch.
+        loop: a training loop of one's own, which is given the `Audit` that `amint_mpc.join` would give it.
 
     Raises:
-        UsageError: the experiment gives up a security claim, has a loop of its own, or does not fit; or the folder is
-            taken.
+        UsageError: the experiment gives up a security claim, is for a loop of one's own and has none, or does not fit;
+            or the folder is taken.
         AmintError: as a run of three processes would, from the party that met it first.
     """
     check_experiment(experiment)
@@ -140,7 +145,7 @@ def run_in_process(
         raise UsageError(f"{taken[0]} exists already", "Give another folder; a run never writes over another")
     party = Party(role="developer", data=None if data is None else Path(data), device=device)
     with throw_away_keys() as keys:
-        found = _Run(experiment, home, party, keys, on_event, progress).to_its_end()
+        found = _Run(experiment, home, party, keys, on_event, progress, loop).to_its_end()
     scores = load_file(folders["auditor"] / "scores.safetensors")
     return InProcessRun(experiment, home, folders, found["developer"], found["auditor"], scores)
 
@@ -162,8 +167,16 @@ class _Run:
     """
 
     def __init__(
-        self, experiment: Experiment, home: Path, party: Party, keys: Path, on_event: OnEvent | None, progress: bool
+        self,
+        experiment: Experiment,
+        home: Path,
+        party: Party,
+        keys: Path,
+        on_event: OnEvent | None,
+        progress: bool,
+        loop: Callable[[Audit], object] | None = None,
     ) -> None:
+        self._loop = loop
         self._experiment, self._home, self._party, self._keys = experiment, home, party, keys
         self._on_event, self._progress = on_event, progress
         self._software = software_digests.software()  # both are found out before two threads would do it
@@ -226,20 +239,36 @@ class _Run:
             end.abort(abort_code(error))
 
     def _developer(self) -> Summary:
-        experiment, party, link = self._experiment, self._party, self._to_auditor
-        with (
-            self._folder("developer") as folder,
-            keep_frames(experiment, folder) as kept,
-            self._masks(DEVELOPER, kept) as backing,
-        ):
+        experiment, party = self._experiment, self._party
+        with self._folder("developer") as folder:
             on_event = self._told("developer", folder)
+            if self._loop is not None:
+                connect = partial(self._developers_head, folder, on_event)
+                with developer.audited(experiment, party, folder, on_event, connect) as audit:
+                    self._loop(audit)
+                return Summary.model_validate_json((folder.path / "summary.json").read_bytes())
             images, committed = developer.prepare(experiment, party, folder, on_event)
-            with self._log("developer", "auditor", link, folder, committed) as log:
-                made = backing.make_head(log.channel if kept is None else kept.link(log.channel))
-                head = receive_head(
-                    made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin, backing
-                )
+            with (
+                keep_frames(experiment, folder) as kept,
+                self._developers_head(folder, on_event, committed, kept) as head,
+            ):
                 return developer.take_part(experiment, party, folder, on_event, images, head, kept)
+
+    @contextmanager
+    def _developers_head(
+        self,
+        folder: RunFolder,
+        on_event: Callable[[Event], None],
+        committed: DataCommitment | None,
+        kept: KeptFrames | None,
+    ) -> Iterator[SecureMintHead]:
+        experiment, link = self._experiment, self._to_auditor
+        with (
+            self._masks(DEVELOPER, kept) as backing,
+            self._log("developer", "auditor", link, folder, committed) as log,
+        ):
+            made = backing.make_head(log.channel if kept is None else kept.link(log.channel))
+            yield receive_head(made, link, experiment, lambda text: on_event(Notice(text)), log, self._coin, backing)
 
     def _auditor(self) -> Summary:
         experiment, link = self._experiment, self._to_developer

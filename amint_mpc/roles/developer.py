@@ -7,7 +7,8 @@
    alone. When the schedule says so, features of whole sets are scored; the scores go to the auditor alone.
 4. Give the share of the head back to the auditor, and learn the figures that the experiment says are shared.
 
-`joined` does 1 and 2 and gives the head to any training loop (examples/own_loop.py); `run` is the loop of this program.
+`join` is the place of a training loop of one's own (examples/own_loop.py), `run` that of the loop of this program;
+both go through an `Audit` and are written down by a `Part`.
 """
 
 from __future__ import annotations
@@ -15,25 +16,34 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
+from torch import Tensor
+
 from amint_mpc import identity
+from amint_mpc.amint.audit import Audit, check_finished
+from amint_mpc.amint.metrics import accuracy_figure
+from amint_mpc.amint.plaintext_head import MintHead
+from amint_mpc.amint.seat import Seat
 from amint_mpc.amint.stopping import told as stop_told
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.config import Experiment, Party
+from amint_mpc.config import Experiment, Party, Role, load_party
 from amint_mpc.data.split import SplitImages, load_split
 from amint_mpc.errors import UsageError
+from amint_mpc.eventlines import epoch_line
 from amint_mpc.events import EpochEvent, Event, Notice, StepEvent
 from amint_mpc.evidence.canonical import record_digest
 from amint_mpc.evidence.commitments import SECRET_BYTES, Commitments, DataCommitment
 from amint_mpc.evidence.files import SECRET, write_secret
 from amint_mpc.mpc.shared_head import SharedHead
-from amint_mpc.results import Outcome, Summary
+from amint_mpc.printable import printable
+from amint_mpc.results import Figure, Outcome, Summary
 from amint_mpc.roles import stopping
 from amint_mpc.roles.backends import Backing, Connected, backend_of
 from amint_mpc.roles.coin import toss
+from amint_mpc.roles.heads import check_experiment
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.meter import all_steps
 from amint_mpc.roles.plans import epochs_with_figures
@@ -48,24 +58,86 @@ from amint_mpc.transport.connect import connect
 
 
 @contextmanager
-def joined(
-    experiment: Experiment, party: Party, on_notice: Callable[[str], None] = lambda _: None
-) -> Iterator[SecureMintHead]:
-    """The secure head of a run with the auditor, for as long as the context lasts.
+def join(
+    experiment: Experiment,
+    role: Role = "developer",
+    party: Party | None = None,
+    *,
+    name: str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Iterator[Audit]:
+    """The developer's place in a run, for a training loop of one's own, for as long as the context lasts.
 
-    Leaving it ends the links: with a goodbye, or after an error with its reason.
+    The loop taps its model, iterates the loader, adds `audit.loss()` to its loss and ends with `audit.finish()`
+    (`amint_mpc.amint.audit`). All that a run of this program has comes with it: a run folder, the log, evaluation while
+    training, sealed epochs, what a replay needs. The auditor (and the dealer, where there is one) run `amint-mpc run`.
+
+    Leaving the context ends the links: with a goodbye, or after an error with its reason.
 
     Args:
-        on_notice: told what happens, a sentence at a time.
+        experiment: with `head.features`, the number of features that the tapped maps give.
+        role: developer; the others have no loop.
+        party: this machine's settings; None: those that `amint_mpc.load_party(None, "developer")` finds.
+        name: of the run folder, within the party's `runs`; None: experiment, role and time.
+        on_event: told each notice, step and epoch; None: prints notices and epochs.
 
     Raises:
-        UsageError: the experiment wants a log, which a loop of one's own cannot keep; or an address is missing.
+        UsageError: a folder or an address is missing; or the loop left before `finish`.
         PeerError: a peer is absent, is not the one whose certificate is pinned, or has another experiment.
     """
-    if experiment.evidence.log:
-        raise UsageError("the experiment keeps a log, a training loop of your own cannot", "Set evidence.log to false")
-    with _joined(experiment, party, on_notice) as head:
-        yield head
+    if role != "developer":
+        raise UsageError(f"the {role} has no training loop", f"Start it with amint-mpc run --role {role}")
+    check_experiment(experiment)
+    own = party or load_party(None, "developer")
+    shown = on_event or _printed
+    with RunFolder.create(own.runs, experiment, "developer", name) as folder:
+
+        def tell(event: Event) -> None:
+            folder.record(event)
+            shown(event)
+
+        def connect(
+            committed: DataCommitment | None, kept: KeptFrames | None
+        ) -> AbstractContextManager[SecureMintHead]:
+            return _joined(experiment, own, partial(_told, tell), folder, committed, kept)
+
+        with audited(experiment, own, folder, tell, connect) as audit:
+            yield audit
+
+
+@contextmanager
+def audited(
+    experiment: Experiment,
+    party: Party,
+    folder: RunFolder,
+    on_event: Callable[[Event], None],
+    connect: Callable[[DataCommitment | None, KeptFrames | None], AbstractContextManager[SecureMintHead]],
+) -> Iterator[Audit]:
+    """The audit of a loop of one's own, whose head is reached once its images are known.
+
+    Args:
+        connect: the head of the run; is given the commitment to the images, and what keeps this side's frames.
+
+    Raises:
+        UsageError: the loop left before `finish`.
+    """
+    with ExitStack() as stack:
+
+        def take_seat(images: SplitImages) -> Seat:
+            committed = _commitment(images, folder) if experiment.evidence.log else None
+            kept = stack.enter_context(keep_frames(experiment, folder))
+            head = stack.enter_context(connect(committed, kept))
+            stack.callback(audit.close)
+            part = Part(experiment, folder, on_event, images, head, kept)
+            part.audit = audit
+            return Seat(part.head, part, head.order, head.stopper)
+
+        def read() -> SplitImages:
+            return load_split(experiment, party.data, partial(_told, on_event))
+
+        audit = Audit(experiment, take_seat, read, party.overlap)
+        yield audit
+        check_finished(audit)
 
 
 @contextmanager
@@ -77,7 +149,7 @@ def _joined(
     committed: DataCommitment | None = None,
     kept: KeptFrames | None = None,
 ) -> Iterator[SecureMintHead]:
-    """The same.
+    """The secure head of a run with the auditor, for as long as the context lasts.
 
     Args:
         folder: where the log goes. committed: to the images, for the log.
@@ -172,53 +244,102 @@ def take_part(
     head: SecureMintHead,
     kept: KeptFrames | None = None,
 ) -> Summary:
-    """Steps 3 and 4, once connected.
+    """Steps 3 and 4, once connected, with the loop of this program.
 
     Args:
         images: of `prepare`. head: of `receive_head`. kept: gets the features that go into the head.
     """
-    warm, evaluations = experiment.training.warmup_epochs, epochs_with_figures(experiment)
-    tape = Tape(head, folder.path, kept) if experiment.evidence.replay else None
-    trainer = Trainer(experiment, images, tape or head, party.device, party.overlap, head.stopper, head.order)
-
-    def state(epoch: int) -> str | None:
-        return None if tape is None else tape.keep(epoch, trainer.state())
-
-    start, steps = time.perf_counter(), []
-    if not warm:
-        head.run_log.checkpoint(trainer.backbone.weights(), {}, replay=state(0))
+    part = Part(experiment, folder, on_event, images, head, kept)
+    trainer = Trainer(experiment, images, part.head, party.device, party.overlap, head.stopper, head.order)
+    part.audit, part.state = trainer.audit, trainer.state
+    part.ready()
     for event in trainer.run():
-        if isinstance(event, StepEvent) and event.phase != "warm-up":
-            meter = head.sealed_meter if event.phase == "sealed" else head.meter
-            event = replace(event, rounds=meter.last_rounds, bytes_sent=meter.last_bytes, ahead=head.ahead())
-            steps.append(event)
-        if isinstance(event, EpochEvent):
-            weights = trainer.backbone.weights()
-            folder.save_tensors("backbone.safetensors", weights)
-            if event.phase == "warm-up" and event.epoch == warm:
-                head.run_log.checkpoint(weights, {}, replay=state(warm))
-            if event.phase == "joint" and event.epoch in evaluations:
-                head.run_log.scored()
-                shared = head.epoch_figures(event.epoch)
-                stop = trainer.stopped is not None
-                head.run_log.checkpoint(weights, shared, stop, state(event.epoch))
-                event = replace(event, figures=shared | event.figures)
-        on_event(event)
-    head.run_log.scored()
-    told = head.finish()
-    last = None if tape is None else tape.keep(experiment.last_epoch, None)
-    found = Outcome(
-        seconds=time.perf_counter() - start,
-        head_engine=experiment.head_engine,
-        figures=told | {"task_accuracy": trainer.task_accuracy()},
-    )
-    costs = all_steps(steps) | head.meter.summary()
-    outcome = found | costs | images.summary() | stop_told(experiment, trainer.stopped)
-    files = {"summary.json": record_digest(folder.summary_record(outcome))}
-    if head.masks is not None:
-        head.masks.note(head.run_log)
-    head.run_log.end(trainer.backbone.weights(), told, last, files)
-    return folder.finish(outcome)
+        part.tell(event)
+    part.finish()
+    return part.summary
+
+
+class Part:
+    """Writes down what an audit does, into the log and the run folder: a `amint.seat.Watch`.
+
+    Args:
+        as `take_part`.
+
+    Attributes:
+        head: what the training gets as its head. summary: after `finish`.
+        audit: whose steps these are. state: what is kept of the training at a checkpoint; None: what the audit knows.
+    """
+
+    audit: Audit
+    summary: Summary
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        on_event: Callable[[Event], None],
+        images: SplitImages,
+        head: SecureMintHead,
+        kept: KeptFrames | None,
+    ) -> None:
+        self._experiment, self._folder, self._on_event, self._images = experiment, folder, on_event, images
+        self._secure, self._evaluations = head, epochs_with_figures(experiment)
+        self._tape = Tape(head, folder.path, kept) if experiment.evidence.replay else None
+        self.head: MintHead = self._tape or head
+        self.state: Callable[[], dict[str, Tensor]] | None = None
+        self._start, self._steps = time.perf_counter(), list[StepEvent]()
+
+    def ready(self) -> None:
+        """See `Watch`: without a warm-up, the first checkpoint."""
+        self._start = time.perf_counter()
+        if not self._experiment.training.warmup_epochs:
+            self._secure.run_log.checkpoint(self.audit.weights(), {}, replay=self._kept(0))
+
+    def tell(self, event: StepEvent | EpochEvent) -> None:
+        """See `Watch`: after the warm-up and each evaluation, a checkpoint."""
+        if isinstance(event, StepEvent):
+            if event.phase != "warm-up":
+                meter = self._secure.sealed_meter if event.phase == "sealed" else self._secure.meter
+                ahead = self._secure.ahead()
+                event = replace(event, rounds=meter.last_rounds, bytes_sent=meter.last_bytes, ahead=ahead)
+                self._steps.append(event)
+            self._on_event(event)
+            return
+        log, weights = self._secure.run_log, self.audit.weights()
+        self._folder.save_tensors("backbone.safetensors", weights)
+        if event.phase == "warm-up" and event.epoch == self._experiment.training.warmup_epochs:
+            log.checkpoint(weights, {}, replay=self._kept(event.epoch))
+        if event.phase == "joint" and event.epoch in self._evaluations:
+            log.scored()
+            shared = self._secure.epoch_figures(event.epoch)
+            log.checkpoint(weights, shared, self.audit.stopped is not None, self._kept(event.epoch))
+            event = replace(event, figures=shared | event.figures)
+        self._on_event(event)
+
+    def finish(self) -> dict[str, Figure]:
+        """See `Watch`: step 4, and the log's end."""
+        experiment, head, audit = self._experiment, self._secure, self.audit
+        head.run_log.scored()
+        told = head.finish()
+        last = None if self._tape is None else self._tape.keep(experiment.last_epoch, None)
+        accuracy = accuracy_figure(audit.right("unseen_report").double(), experiment.seed)
+        found = Outcome(
+            seconds=time.perf_counter() - self._start,
+            head_engine=experiment.head_engine,
+            figures=told | {"task_accuracy": accuracy},
+        )
+        costs = all_steps(self._steps) | head.meter.summary()
+        outcome = found | costs | self._images.summary() | stop_told(experiment, audit.stopped)
+        files = {"summary.json": record_digest(self._folder.summary_record(outcome))}
+        if head.masks is not None:
+            head.masks.note(head.run_log)
+        head.run_log.end(audit.weights(), told, last, files)
+        self.summary = self._folder.finish(outcome)
+        return dict(self.summary.figures)
+
+    def _kept(self, epoch: int) -> str | None:
+        """The digest of what is kept of the training now, with `evidence.replay`."""
+        return None if self._tape is None else self._tape.keep(epoch, (self.state or self.audit.state)())
 
 
 def _commitment(images: SplitImages, folder: RunFolder) -> DataCommitment:
@@ -227,3 +348,11 @@ def _commitment(images: SplitImages, folder: RunFolder) -> DataCommitment:
     public = Commitments(images, secret).public()
     write_secret(folder.path / SECRET, secret)
     return public
+
+
+def _printed(event: Event) -> None:
+    """For whoever starts a loop in a terminal."""
+    if isinstance(event, Notice):
+        print(printable(event.text))
+    elif isinstance(event, EpochEvent):
+        print(epoch_line(event))

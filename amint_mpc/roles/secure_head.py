@@ -5,17 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
 from torch import Tensor
 
-from amint_mpc.amint.schedule import ScoreSets, schedule
 from amint_mpc.amint.scoring import drawn_from
-from amint_mpc.amint.sealing import MixedRows, mixed_rows, rounded
+from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.amint.stopping import Stopper
 from amint_mpc.config import Experiment
-from amint_mpc.data.split import SETS
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc.shared_head import SharedHead
 from amint_mpc.results import Figure
@@ -38,7 +33,7 @@ class SecureMintHead:
 
     Attributes:
         meter, sealed_meter: of joint and of sealed steps.
-        steps: joint steps of the whole run: the experiment fixes them, and `step` is called just so often.
+        steps: joint steps of the whole run: the experiment fixes them.
         order: in which the rows of a scoring go to the head.
         stopper: hears from the auditor whether to stop, where the experiment has `training.patience`.
         masks: after the end, what the log is told of them. run_log: told of each step here, of all else by the loop.
@@ -101,28 +96,6 @@ class SecureMintHead:
     def score(self, features: Tensor) -> Tensor | None:
         """The auditor alone learns the scores. All rows of a scoring, in its order."""
         return scored(self._head, features, len(features))
-
-    def score_sets(self, features: Mapping[str, Tensor]) -> None:
-        """Score the five sets at the end of a loop of one's own: set name -> features [count, F].
-
-        Raises:
-            UsageError: not the agreed sets, or not after the agreed number of steps.
-        """
-        final = schedule(self._experiment)[-1]
-        assert isinstance(final, ScoreSets)
-        if self.meter.steps != self.steps:
-            raise UsageError(
-                f"the loop took {self.meter.steps} of the {self.steps} steps of the experiment",
-                "Take all of them before the sets are scored; the number is `steps`",
-            )
-        found = {name: len(rows) for name, rows in features.items()}
-        if found != dict(final.sets):
-            raise UsageError(f"the sets are {found}, the experiment says {dict(final.sets)}")
-        if self._experiment.training.sealed_epochs:
-            self.seal(rounded(torch.cat([features[name] for name in SETS if not name.startswith("unseen")])))
-            for number in range(self._experiment.sealed_steps):
-                self.fit(mixed_rows(self._experiment, number))
-        self.score(torch.cat([features[name] for name, _ in final.sets])[self.order(final)])
 
     def epoch_figures(self, epoch: int) -> dict[str, float]:
         """What the auditor tells after an epoch: nothing, unless the experiment says so."""

@@ -1,4 +1,4 @@
-"""Loops that are not ours, with a plaintext head: what autograd does with the membership loss, whatever is around it."""
+"""Loops that are not ours, with a plaintext head: what autograd does with the membership loss, whatever surrounds it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,9 @@ def grads(net: nn.Module) -> list[Tensor]:
     return [parameter.grad.clone() for parameter in net.parameters() if parameter.grad is not None]
 
 
-def one_step(net: Net, run: Callable[[Tensor], Tensor] | None = None, **around: Any) -> tuple[list[Tensor], Batch, Head]:
+def one_step(
+    net: Net, run: Callable[[Tensor], Tensor] | None = None, **around: Any
+) -> tuple[list[Tensor], Batch, Head]:
     head = Head()
     audit, loader = audited(net, head)
     batch = next(iter(loader))
