@@ -8,6 +8,7 @@ loop runs again against its log.
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ def digits(members: int, external: int, unseen: int) -> list[Subset[tuple[Tensor
     every = TensorDataset(torch.tensor(images * 15).to(torch.uint8).view(-1, 1, 8, 8), torch.tensor(labels))
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(0)).tolist()
     cuts = (0, members, members + external, members + external + unseen)
-    return [Subset(every, order[first:last]) for first, last in zip(cuts, cuts[1:], strict=False)]
+    return [Subset(every, order[first:last]) for first, last in pairwise(cuts)]
 
 
 def train(audit: Audit) -> None:
@@ -62,7 +63,7 @@ def train(audit: Audit) -> None:
             logits = model(batch.images)
             loss = F.cross_entropy(logits[batch.members], batch.labels) + audit.loss()  # audit
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.item()
         scheduler.step()

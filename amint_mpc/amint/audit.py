@@ -10,7 +10,7 @@
     figures = audit.finish()
 
 The loop decides how it trains; the audit decides what the experiment has agreed on: which images each step has, when
-the head takes a step, is scored, is sealed, when training stops early. It knows the head only as `MintHead`, so the same
+the head takes a step, is scored, is sealed, when training stops early. It knows the head only as `MintHead`: the same
 loop runs with a secure head, in the clear, and again in a replay.
 
 Guarantees
