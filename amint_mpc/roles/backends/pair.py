@@ -125,6 +125,9 @@ def _links(at: Connected) -> list[Channel]:
     if not isinstance(said, dict) or type(theirs := said.get("threads")) is not int or theirs < 1:
         raise ProtocolError(f"the {peer} does not say how many threads it has for masks")
     check_same(ours, said.get("parameters"), peer)
+    at.peer.send_json(TERMS, "agreed")  # or the developer, refused, would go on to connect to nobody
+    if at.peer.receive_json(TERMS) != "agreed":
+        raise ProtocolError(f"the {peer} does not agree on the terms of the masks")
     count, kernel = min(own, theirs), excerpt(str(said.get("kernel")), 20)
     at.on_notice(f"masks are made in {count} threads; instructions: {best_kernel()} here, {kernel} at the {peer}")
     for who, name in (("this machine", best_kernel()), (f"the {peer}'s machine", kernel)):
