@@ -181,7 +181,10 @@ def test_frames_of_an_opening_go_one_way(run: Any) -> None:
             (torch.int64, (ROWS, HIDDEN)),
         ]
     of_score = [[(m.tag, len(m.tensors)) for m in view.received if m.step == STEPS] for view in views]
-    assert of_score[DEVELOPER][-2:] == [("round-3", RANGES + 1), ("round-4", 1)]  # sums that are 0 and packed signs; A - M
+    assert of_score[DEVELOPER][-2:] == [
+        ("round-3", RANGES + 1),
+        ("round-4", 1),
+    ]  # sums that are 0 and packed signs; A - M
     assert of_score[AUDITOR][-1] == ("round-5", 1)
     assert [m.tag for m in views[DEVELOPER].received if not m.tag.startswith("round")] == ["head"]
     assert [m.tag for m in views[AUDITOR].received if not m.tag.startswith("round")] == ["range", "open"]
