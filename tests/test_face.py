@@ -16,9 +16,9 @@ import amint_mpc as am
 from amint_mpc.config import load_experiment
 from amint_mpc.data import load_split
 from amint_mpc.errors import AmintError, DataError, UsageError
-from amint_mpc.roles.developer import joined
+from amint_mpc.roles.developer import join
 
-NAMES = {"audit", "join", "load_experiment", "load_party", "report", "run_in_process", "train", "verify"}
+NAMES = {"audit", "join", "load_experiment", "load_party", "replaying", "report", "run_in_process", "train", "verify"}
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = [
     "security.correlations=dealer",
@@ -43,7 +43,7 @@ def test_the_names_are_these() -> None:
     assert set(am.__all__) == NAMES | {"__version__"}
     assert set(dir(am)) >= NAMES
     assert all(callable(getattr(am, name)) for name in NAMES)
-    assert am.join is joined
+    assert am.join is join
     assert am.load_experiment is load_experiment
     with pytest.raises(AttributeError, match="no attribute 'traim'"):
         _ = am.traim  # type: ignore[attr-defined]

@@ -46,10 +46,8 @@ def aiming(patch: pytest.MonkeyPatch, experiment: Experiment) -> None:
         found = real(self, developer, theirs)
         if not self.training and getattr(dealing, "now", False):
             row = torch.arange(self.rows)
-            sign = (row >= unseen).long() - (row < members).long()
-            shift = sign[:, None] * (int(SHIFT * 2**fp.Z_BITS) // self.hidden)
-            found["r_rho"] = found["r_rho"] + 2 * shift
-            found["beta_r_rho"] = found["beta_r_rho"] + shift
+            sign = (row < members).long() - (row >= unseen).long()
+            found["m_rho"] = found["m_rho"] + sign * int(SHIFT * 2**fp.Z_BITS)
         return found
 
     def deal(*args: Any) -> list[Tensor]:

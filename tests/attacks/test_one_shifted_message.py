@@ -61,12 +61,12 @@ def trained(attacker: int | None, change: Sent, weights: dict[str, Tensor]) -> t
 
 
 def test_open_a_malicious_developer_reads_w1_of_the_joint_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It shifts its share of dY - S in exchange 8 of one step; the auditor's head and scores stay what they were."""
+    """It shifts its share of dY - S in exchange 9 of one step; the auditor's head and scores stay what they were."""
     monkeypatch.setattr(head, "GRADIENT_LIMIT", float("inf"))  # its own look at what it gets
     at, coarse, finer = 1, fp.DY_BITS + 4, 5
 
     def change(tag: str, step: int, tensors: Sequence[Tensor]) -> None:
-        if (tag, step) == ("round-7", at):
+        if (tag, step) == ("round-8", at):
             dy = next(each for each in tensors if tuple(each.shape) == (ROWS, HIDDEN))
             for unit in range(HIDDEN):
                 dy[unit, unit] += 1 << coarse
@@ -89,7 +89,7 @@ def test_open_a_malicious_auditor_reads_features_of_a_batch() -> None:
     dead = 4  # units, each of which carries an image; more of them in one would leave the range of a row of W1
 
     def change(tag: str, step: int, tensors: Sequence[Tensor]) -> None:
-        if (tag, step) == ("round-8", STEPS - 1):
+        if (tag, step) == ("round-9", STEPS - 1):
             masked = next(each for each in tensors if tuple(each.shape) == (ROWS, HIDDEN))
             for unit in range(dead):
                 masked[unit, HIDDEN - dead + unit] -= 1 << 15

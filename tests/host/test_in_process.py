@@ -78,7 +78,7 @@ def test_every_file_and_the_result_say_how_it_was_made(run: InProcessRun, tmp_pa
 
 
 def test_it_costs_the_rounds_and_bytes_of_a_secure_run(run: InProcessRun) -> None:
-    assert run.developer.rounds_per_step == run.auditor.rounds_per_step == 8
+    assert run.developer.rounds_per_step == run.auditor.rounds_per_step == 10
     assert (run.developer.own_mb_sent or 0) > 0
     assert run.figures["mint_auc"] == run.auditor.figures["mint_auc"]
     assert {name: len(scores) for name, scores in run.scores.items()} == {

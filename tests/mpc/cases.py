@@ -101,7 +101,7 @@ class Case:
 
 
 ROWS, INPUTS, HIDDEN = 4, 5, 3
-RELU_SENT = (("r", 1), ("rho", -1), ("gate_mask", 0), ("flip", 0), ("gamma", -1))
+RELU_SENT = (("r", 1), ("rho", -1), ("gate_mask", 0), ("flip", 0), ("m", -1), ("gamma", -1))
 CASES = {
     case.name: case
     for case in (
@@ -191,7 +191,8 @@ def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mas
     sent += [("relu", "r", 1), ("relu", "rho", -1)]
     sent += [("in range", "r", 1), None, *beside[0], ("relu", "gate_mask", 0)]
     sent += [*[None] * RANGES, *beside[1], ("relu", "flip", 0)]
-    sent += [*beside[2], ("logits in range", "r", 1), ("sigmoid", "r", 1), *beside[3], None, ("sigmoid", "flip", 0)]
+    sent += [*beside[2], ("relu", "m", -1)]
+    sent += [*beside[3], ("logits in range", "r", 1), ("sigmoid", "r", 1), None, ("sigmoid", "flip", 0)]
     sent += [("relu", "gamma", -1), ("dw2 in range", "r", 1)]
     sent += [("dw2 for the velocity", top, 0)] if momentum else []
     sent += [("scale dw2", "r", 1), ("scale db2", "s", -1)] if novograd else [("dw2", top, 0)]
@@ -205,7 +206,7 @@ def train_masks(step: int, sender: int, optimizer: Optimizer = RATE) -> list[Mas
 
 def score_masks(step: int, sender: int) -> list[Mask | None]:
     """The same of a scoring, in a run without training."""
-    first: list[Mask | None] = list(train_masks(step, sender)[: 8 + RANGES + (sender == DEVELOPER)])
+    first: list[Mask | None] = list(train_masks(step, sender)[: 9 + RANGES + (sender == DEVELOPER)])
     return first + ([None] if sender == DEVELOPER else [])
 
 

@@ -5,6 +5,7 @@ What makes a plan is a double that protects nothing (`tests.mpc.pair.insecure_ma
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,14 @@ from amint_mpc.afterwards import parties
 from amint_mpc.afterwards.replay import last_step, replay
 from amint_mpc.config import PARTIES, Address, Experiment, Party, load_experiment
 from amint_mpc.errors import EvidenceError, PeerError, ProtocolError, UsageError
-from amint_mpc.events import Event, StepEvent
+from amint_mpc.events import Event, Notice, StepEvent
 from amint_mpc.evidence.verify import compare_logs, verify
 from amint_mpc.host.in_process import run_in_process
 from amint_mpc.host.processes import free_ports
 from amint_mpc.mpc import AUDITOR
 from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.pair.terms import terms
+from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.results import Summary
 from amint_mpc.roles import auditor, developer
 from amint_mpc.roles.backends import pair
@@ -32,6 +35,7 @@ from amint_mpc.roles.heads import check_experiment
 from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.runlog.kept_frames import FOLDER, MASKS
+from amint_mpc.transport.channel import FramedChannel
 from tests.mpc.pair.insecure_maker import Double
 
 TINY = [
@@ -199,6 +203,57 @@ def test_a_party_with_another_link_in_its_experiment_is_refused(tmp_path: Path) 
     for error in two.each({"developer": other, "auditor": auditors}):
         assert isinstance(error, PeerError)
         assert "security.link" in str(error)
+
+
+def test_other_parameters_of_the_masks_are_named_at_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of another build of the same version: the flood, and something that this one does not know."""
+    made: list[dict[str, Any]] = []
+
+    def one_has_others(link: str) -> dict[str, Any]:
+        made.append(terms(link) | ({"RLWE flood bits": 3, "more": [1]} if made else {}))
+        return made[-1]
+
+    monkeypatch.setattr(pair, "terms", one_has_others)
+    errors = [str(error) for error in Pair(tmp_path, experiment("training.sealed_epochs=0")).run()]
+    for here, there in (("13", "3"), ("3", "13")):
+        (error,) = (error for error in errors if f"RLWE flood bits: here {here}, " in error)
+        assert re.search(
+            rf"the parameters of the masks differ: RLWE flood bits: here {here}, \w+ {there}; more: ", error
+        )
+
+
+@pytest.mark.parametrize("said", [{"threads": 0}, {"threads": True}, {"threads": "2"}, {}, [2], None])
+def test_a_peer_without_threads_is_refused(said: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = FramedChannel.send_json
+
+    def lie(channel: FramedChannel, tag: str, value: Any) -> None:
+        lies = (tag, channel.peer) == (pair.TERMS, "auditor") and value != "agreed"
+        send(channel, tag, said if lies else value)
+
+    monkeypatch.setattr(FramedChannel, "send_json", lie)
+    developers, auditors = Pair(tmp_path, experiment("training.sealed_epochs=0")).run()
+    assert isinstance(auditors, ProtocolError)
+    assert "does not say how many threads" in str(auditors)
+    assert isinstance(developers, PeerError)
+    assert developers.reason == "protocol"
+
+
+def test_a_party_without_avx2_is_said_at_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair, "best_kernel", lambda: "portable")
+    two = Pair(tmp_path, experiment("training.sealed_epochs=0"))
+    two.run()
+    for role in PARTIES:
+        told = [event.text for event in two.events[role] if isinstance(event, Notice)]
+        assert any("instructions: portable here, portable at the" in text for text in told)
+        assert len([text for text in told if "has no AVX2" in text]) == 2
+
+
+def test_a_run_that_is_too_long_for_the_flood_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parameters, "DISTANCE", 2.0**-90)
+    for error in Pair(tmp_path, experiment()).run():
+        assert isinstance(error, UsageError), error
+        assert "too long for the masks" in str(error)
+        assert "security.correlations to dealer" in error.hint
 
 
 @pytest.mark.parametrize("settings", [("training.patience=1", "training.learning_rate=1e-6", "training.epochs=9"), ()])

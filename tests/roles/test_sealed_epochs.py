@@ -192,7 +192,14 @@ def test_a_loop_of_ones_own_is_sealed_when_its_sets_are_scored(tmp_path: Path) -
 
 
 def test_the_convolutional_head_is_sealed_as_well(tmp_path: Path) -> None:
-    small = ("head.input=conv", "head.filters=1", "head.hidden=2", "model.width=1", "training.batch=12")
+    small = (
+        "security.correlations=dealer",
+        "head.input=conv",
+        "head.filters=1",
+        "head.hidden=2",
+        "model.width=1",
+        "training.batch=12",
+    )
     sizes = (
         "data.members=48",
         "data.external=24",

@@ -72,7 +72,7 @@ def test_three_processes_as_a_user_starts_them(finished: Site) -> None:
     known = [summary(finished.run_folder(role)) for role in ROLES]
     assert {each["digest"] for each in known} == {known[0]["digest"]}
     assert {each["steps"] for each in known} == {8}
-    assert all(8 <= each["rounds_per_step"] <= 8.2 for each in known[:2])  # a run begins with one more
+    assert all(10 <= each["rounds_per_step"] <= 10.2 for each in known[:2])  # a run begins with one more
 
 
 def test_all_of_it_can_be_done_again(finished: Site) -> None:

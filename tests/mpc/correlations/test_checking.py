@@ -93,7 +93,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch, numbers: set[int]) -> None:
     def made(self: ReluMasks, developer: Any, auditor: Any) -> dict[str, Tensor]:
         found = real(self, developer, auditor)
         if threading.current_thread() is not threading.main_thread() and next(at) in numbers:
-            found["r_rho"] = found["r_rho"] + 1
+            found["m_rho"] = found["m_rho"] + 1
         return found
 
     monkeypatch.setattr(ReluMasks, "corrections", made)

@@ -133,7 +133,7 @@ def test_two_runs_of_the_same_seeds_are_identical() -> None:
     assert not any(fresh)
 
 
-def test_eight_rounds_a_training_step_and_five_a_score() -> None:
+def test_ten_rounds_a_training_step_and_six_a_score() -> None:
     rows, inputs, hidden = 4, 3, 2
     weights, masks = random_head(inputs, hidden, 2)
     x = batch(rows, inputs, 1)
@@ -145,11 +145,11 @@ def test_eight_rounds_a_training_step_and_five_a_score() -> None:
         counted.append(channel.stats.rounds)
 
     _, views = record(run, head_plans(rows, inputs, hidden, 2, [rows]))
-    for step, expected in ((0, 9), (1, 9), (2, 4)):
+    for step, expected in ((0, 10), (1, 10), (2, 5)):
         assert len([m for m in views[AUDITOR].sent if m.step == step and m.tag.startswith("round")]) == expected
-    assert not [m for m in views[DEVELOPER].sent if m.tag == "round-8"]  # which is why the chain has eight
-    assert len([m for m in views[DEVELOPER].sent if m.step == 2 and m.tag.startswith("round")]) == 5
-    assert max(counted) == 1 + 8 + 8 + 5  # the sharing of the head comes first
+    assert not [m for m in views[DEVELOPER].sent if m.tag == "round-9"]
+    assert len([m for m in views[DEVELOPER].sent if m.step == 2 and m.tag.startswith("round")]) == 6
+    assert max(counted) == 10 + 10 + 6
 
 
 def test_a_step_without_masks_left_is_an_error() -> None:

@@ -81,7 +81,7 @@ def test_the_same_masks_for_two_steps_are_caught(name: str, viewer: int) -> None
     half = len(masks) // 2
     found = suspicious(*stacked(views, masks, USED_BITS))
     for number, mask in enumerate(masks[:half]):
-        if mask is not None:
+        if mask is not None and mask.key != "m":  # shares of A differ at random where v or c does
             operator = "-" if mask.sign else "^"
             names = [f"message {n} under {mask.name}.{mask.key}({s})" for n, s in ((number, 0), (number + half, 1))]
             assert {f"{names[0]} {operator} {names[1]}", f"{names[1]} {operator} {names[0]}"} & set(found)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from amint_mpc.limits import blocks
 from amint_mpc.mpc.correlations.base import corrected
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.ring import fixed_point as fp
@@ -96,16 +97,16 @@ def test_bytes_and_rounds_are_those_of_the_docstring(n: int, h: int) -> None:
     zero = [torch.zeros(shape, dtype=torch.int64) for shape in ((n, h), (h,), (n,))]
     _, views = record(case.party([[zero, zero]]), [case.plan])
     for view in views:
-        forward, backward = view.sent[:3], view.sent[3:]
-        assert [m.tag for m in forward] == ["round-0", "round-1", "round-2"]
-        assert sum(t.numel() * t.element_size() for t in flat(forward)) == 8 * n * h + 8 * h + 2 * n * h + -(
+        forward, backward = view.sent[:4], view.sent[4:]
+        assert [m.tag for m in forward] == ["round-0", "round-1", "round-2", "round-3"]
+        assert sum(t.numel() * t.element_size() for t in flat(forward)) == 16 * n * h + 8 * h + 2 * n * h + -(
             -n * h // 8
         )
-        assert [(m.tag, m.tensors[0].numel() * 8) for m in backward] == [("round-3", 8 * n)]
+        assert [(m.tag, m.tensors[0].numel() * 8) for m in backward] == [("round-4", 8 * n)]
 
     def dealt(training: bool) -> int:
         fields = corrected({"relu": ReluMasks(n, h, training)})
         return sum(torch.Size(field.shape).numel() * field.correction[0].itemsize for *_, field in fields)
 
-    assert dealt(True) == 114 * n * h
-    assert dealt(False) == 74 * n * h
+    assert dealt(True) == 82 * n * h + 8 * n + 8 * h * blocks(n)
+    assert dealt(False) == 50 * n * h + 8 * n
