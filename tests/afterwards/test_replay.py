@@ -1,6 +1,7 @@
 """Steps done again: bit for bit where nothing was touched, and what is left to be believed."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from amint_mpc.evidence.chain import Walked
 from amint_mpc.evidence.files import COIN
 from amint_mpc.evidence.verify import verify
 from amint_mpc.models.classifier import Classifier
+from amint_mpc.models.features import Features
 from amint_mpc.roles.plans import sealed_rows
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.runlog.kept_frames import FOLDER
@@ -145,14 +147,14 @@ def test_small_differences_are_told_and_large_ones_refused(kept: Path, monkeypat
 
 def test_features_that_differ_in_their_last_bits_are_told(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As another machine rounds. The head is given what it was given, so that its frames match all the same."""
-    honest = Classifier.tapped
+    honest = Features.forward
 
     def off_by(share: float) -> None:
-        def tapped(self: Classifier, pixels: Tensor) -> tuple[Tensor, Tensor]:
-            features, second = honest(self, pixels)
-            return features + (features * share).detach(), second
+        def forward(self: Features, maps: Sequence[Tensor]) -> Tensor:
+            features = honest(self, maps)
+            return features + (features * share).detach()
 
-        monkeypatch.setattr(Classifier, "tapped", tapped)
+        monkeypatch.setattr(Features, "forward", forward)
 
     off_by(replaying.TOLERANCE / 100)
     found = replay(kept, None, 0, 5)

@@ -1,7 +1,7 @@
 """A secure run that stops early: with its twin, back at the best evaluation, and with masks that are never used."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from amint_mpc.amint import audit
 from amint_mpc.amint import stopping as deciding
 from amint_mpc.amint.plaintext_head import PlaintextHead
 from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, schedule, score_batches
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.bench import count
 from amint_mpc.config import Experiment, load_experiment
+from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.split import load_split
 from amint_mpc.errors import ProtocolError
 from amint_mpc.events import EpochEvent, StepEvent
@@ -71,12 +73,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     first = init_head(head_kind(experiment).inputs, experiment.head.hidden, seeded_normal(7))
     draws: dict[str, list[Any]] = {"secure": [], "twin": []}
     features: dict[str, list[Tensor]] = {"secure": [], "twin": []}
-    order = Trainer._epoch_order
     with pytest.MonkeyPatch.context() as patch:
 
         def note(mode: str) -> None:
             script(patch)
-            patch.setattr(Trainer, "_epoch_order", lambda self: draws[mode].append(order(self)) or draws[mode][-1])
+            patch.setattr(audit, "epoch_orders", lambda agreed: drawn(mode, agreed))
+
+        def drawn(mode: str, agreed: Any) -> Iterator[Any]:
+            for order in epoch_orders(agreed):
+                draws[mode].append([torch.from_numpy(rows) for rows in order])
+                yield order
 
         def noted(head: Any, mode: str) -> Any:
             step = head.step
