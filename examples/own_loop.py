@@ -1,15 +1,14 @@
-"""A training loop of one's own that joins an audit: python examples/own_loop.py [run folder]
+"""A training loop of one's own that joins an audit: python examples/own_loop.py
 
-Model, data and loop are plain torch. The lines that join the audit end with a mark. The auditor runs
-`amint-mpc run --role auditor`, both with examples/own_loop.yaml. With the developer's folder of a finished run the same
-loop runs again against its log.
+Model, data and loop are plain torch. The ten lines that join the audit end with a mark. The auditor runs
+`amint-mpc run --role auditor`, both with examples/own_loop.yaml. Afterwards `python examples/own_loop.py again FOLDER`
+runs the same loop against the log in the developer's folder.
 """
 
 from __future__ import annotations
 
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +35,7 @@ class Net(nn.Module):
         return logits
 
 
-def digits(members: int, external: int, unseen: int) -> list[Subset[tuple[Tensor, ...]]]:
+def digits(members: int = 600, external: int = 800, unseen: int = 300) -> list[Subset[tuple[Tensor, ...]]]:
     """Three sets of (image, label): uint8 [1, 8, 8], int64."""
     images, labels = load_digits(return_X_y=True)
     every = TensorDataset(torch.tensor(images * 15).to(torch.uint8).view(-1, 1, 8, 8), torch.tensor(labels))
@@ -45,14 +44,13 @@ def digits(members: int, external: int, unseen: int) -> list[Subset[tuple[Tensor
     return [Subset(every, order[first:last]) for first, last in pairwise(cuts)]
 
 
-def train(audit: Audit) -> None:
+def train(audit: Audit) -> None:  # audit
     """Train on the members' labels, and have the auditor's head learn at the same time who is a member."""
     torch.manual_seed(0)
-    data = audit.experiment.data
-    members, external, unseen = digits(data.members, data.external, data.unseen)
-    model = Net()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, audit.epochs)
+    members, external, unseen = digits()
+    model, epochs = Net(), 62
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=3e-4)
 
     audit.tap(model, "first", "second")  # audit
     audit.keep(optimizer, scheduler)  # audit
@@ -60,33 +58,38 @@ def train(audit: Audit) -> None:
     for epoch in range(audit.epochs):  # audit
         total = 0.0
         for batch in loader:
-            logits = model(batch.images)
+            logits = model(batch.images)  # audit
             loss = F.cross_entropy(logits[batch.members], batch.labels) + audit.loss()  # audit
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.item()
         scheduler.step()
-        print(f"epoch {epoch + 1} of {audit.epochs}, task loss {total / len(loader):.3f}")
+        print(f"epoch {epoch + 1}, task loss {total / len(loader):.3f}")
     for name, figure in audit.finish().items():  # audit
         print(f"{name} {figure}")
 
 
-def main(run: str | None = None) -> None:
-    """Args: run: the developer's folder of a finished run, to do it again."""
-    if run is not None:
-        with am.replaying(run) as again:
-            train(again)
-        print(f"all {again.replayed.last + 1} steps follow{', every bit the same' if again.replayed.exact else ''}")
-        return
-    experiment = am.load_experiment(Path(__file__).with_suffix(".yaml"))  # audit
-    with am.join(experiment, "developer") as audit:  # audit
+def main(experiment: str = "examples/own_loop.yaml", party: str | None = None) -> None:
+    """Args: experiment, party: the files; without a party file parties/developer/party.yaml, or loopback."""
+    with am.join(experiment, "developer", party) as audit:  # audit
         train(audit)
+
+
+def again(run: str) -> None:
+    """Run the loop again against the log of a finished run. Args: run: the developer's folder."""
+    with am.replaying(run) as audit:
+        train(audit)
+    found = audit.replayed
+    print(f"all {found.last + 1} steps follow, {'every bit the same' if found.exact else 'within the tolerance'}")
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
+        if sys.argv[1:2] == ["again"]:
+            again(sys.argv[2])
+        else:
+            main(*sys.argv[1:])
     except AmintError as error:
         print(f"error: {error.message}\nhint:  {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)

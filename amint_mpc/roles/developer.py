@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from torch import Tensor
 
@@ -29,7 +30,7 @@ from amint_mpc.amint.plaintext_head import MintHead
 from amint_mpc.amint.seat import Seat
 from amint_mpc.amint.stopping import told as stop_told
 from amint_mpc.amint.trainer import Trainer
-from amint_mpc.config import Experiment, Party, Role, load_party
+from amint_mpc.config import Experiment, Party, Role, load_experiment, load_party
 from amint_mpc.data.split import SplitImages, load_split
 from amint_mpc.errors import UsageError
 from amint_mpc.eventlines import epoch_line
@@ -59,9 +60,9 @@ from amint_mpc.transport.connect import connect
 
 @contextmanager
 def join(
-    experiment: Experiment,
+    experiment: Experiment | Path | str,
     role: Role = "developer",
-    party: Party | None = None,
+    party: Party | Path | str | None = None,
     *,
     name: str | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -75,9 +76,9 @@ def join(
     Leaving the context ends the links: with a goodbye, or after an error with its reason.
 
     Args:
-        experiment: with `head.features`, the number of features that the tapped maps give.
+        experiment: or its file or name; with `head.features`, the number of features that the tapped maps give.
         role: developer; the others have no loop.
-        party: this machine's settings; None: those that `amint_mpc.load_party(None, "developer")` finds.
+        party: this machine's settings, or their file; None: what `amint_mpc.load_party(None, "developer")` finds.
         name: of the run folder, within the party's `runs`; None: experiment, role and time.
         on_event: told each notice, step and epoch; None: prints notices and epochs.
 
@@ -87,10 +88,11 @@ def join(
     """
     if role != "developer":
         raise UsageError(f"the {role} has no training loop", f"Start it with amint-mpc run --role {role}")
-    check_experiment(experiment)
-    own = party or load_party(None, "developer")
+    agreed = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
+    check_experiment(agreed)
+    own = party if isinstance(party, Party) else load_party(None if party is None else Path(party), "developer")
     shown = on_event or _printed
-    with RunFolder.create(own.runs, experiment, "developer", name) as folder:
+    with RunFolder.create(own.runs, agreed, "developer", name) as folder:
 
         def tell(event: Event) -> None:
             folder.record(event)
@@ -99,9 +101,9 @@ def join(
         def connect(
             committed: DataCommitment | None, kept: KeptFrames | None
         ) -> AbstractContextManager[SecureMintHead]:
-            return _joined(experiment, own, partial(_told, tell), folder, committed, kept)
+            return _joined(agreed, own, partial(_told, tell), folder, committed, kept)
 
-        with audited(experiment, own, folder, tell, connect) as audit:
+        with audited(agreed, own, folder, tell, connect) as audit:
             yield audit
 
 
