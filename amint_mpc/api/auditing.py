@@ -33,7 +33,7 @@ Images = Tensor | NDArray[np.uint8] | Path | str
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audited:
     """What an audit says of each image, in the order in which they came (`amint_mpc.amint.verdicts`).
 
     Args:
@@ -93,7 +93,7 @@ class Audit:
         )
 
 
-def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -> Audit:
+def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -> Audited:
     """Ask of images whether they look like those that a classifier was trained on.
 
     In plaintext: classifier and head of the run are at hand. No peer is asked, nothing is private, nothing is logged.
@@ -124,7 +124,7 @@ def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -
     names, pixels, others = _pixels(experiment, images)
     calibrated = Calibrated.of(parties.scores(experiment, home))
     scores = parties.plaintext_scores(experiment, home, file, pixels)
-    return Audit(names, scores, tuple(verdicts(scores, calibrated)), calibrated, evidence, others)
+    return Audited(names, scores, tuple(verdicts(scores, calibrated)), calibrated, evidence, others)
 
 
 def _pixels(experiment: Experiment, images: Images) -> tuple[tuple[str, ...], Tensor, str]:
