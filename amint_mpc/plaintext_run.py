@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from amint_mpc.amint.audit import Audit, check_finished
+from amint_mpc.amint.audit import Audit
 from amint_mpc.amint.metrics import accuracy_figure, membership_figures
 from amint_mpc.amint.seat import Seat, Unwatched
 from amint_mpc.amint.stopping import Rewind, Stopping, by_scores, told
@@ -127,7 +127,7 @@ def _of_loop(
         loop(audit)
     finally:
         audit.close()
-    check_finished(audit)
+    audit.check_finished()
     return parts[0].summary
 
 

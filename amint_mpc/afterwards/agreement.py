@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from amint_mpc.afterwards.common import check_own_model
 from amint_mpc.afterwards.proving import Prover
-from amint_mpc.afterwards.replay import ReplayHead, replayed_head, through_all
+from amint_mpc.afterwards.replay import OWN_LOOP, ReplayHead, replayed_head, through_all
 from amint_mpc.amint.plaintext_head import HeadWrapper
 from amint_mpc.amint.sealing import MixedRows
 from amint_mpc.config import Experiment
@@ -55,7 +56,8 @@ def compare(auditor: Path, developer: Path, data: Path | None) -> Agreement:
     Raises:
         EvidenceError, UsageError: as `replay`.
     """
-    prover, _ = Prover.load(developer, data), verify(auditor, ExpectedEntries)
+    check_own_model(verify(auditor, ExpectedEntries).experiment, OWN_LOOP)
+    prover = Prover.load(developer, data)
     experiment = prover.experiment
     if experiment.training.sealed_epochs and prover.found.log.version == 1:
         raise UsageError("sealed epochs of a log of version 1 had other steps", "Compare a run of today")

@@ -154,6 +154,16 @@ def digests(images: Tensor) -> list[bytes]:
     return [bytes.fromhex(pixels_digest(image)) for image in images]
 
 
+def check_own_model(experiment: Experiment, instead: str) -> None:
+    """For what builds the classifier of a run again. Args: instead: what to do otherwise.
+
+    Raises:
+        UsageError: it belongs to a training loop of the developer's own.
+    """
+    if experiment.head.features is not None:
+        raise UsageError("this run had a training loop of its own, whose model this program cannot build", instead)
+
+
 _Told = TypeVar("_Told", bound=BaseModel)
 
 

@@ -27,7 +27,7 @@ from amint_mpc.afterwards.checkpoints import (
 )
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.afterwards.replay import Replayed, ReplayHead, assumed, replayed_head
-from amint_mpc.amint.audit import Audit, check_finished
+from amint_mpc.amint.audit import Audit
 from amint_mpc.amint.seat import Seat, Unwatched
 from amint_mpc.amint.snapshot import BACKBONE
 from amint_mpc.data.split import SplitImages, load_split
@@ -74,7 +74,7 @@ def replaying(run: Path | str, data: Path | str | None = None) -> Iterator[Repla
 
         audit = ReplayedAudit(found.experiment, take_seat, read)
         yield audit
-        check_finished(audit)
+        audit.check_finished()
 
 
 class _Compared(Unwatched):

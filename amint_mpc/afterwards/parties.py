@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amint_mpc import identity
 from amint_mpc.afterwards import query
-from amint_mpc.afterwards.common import QuerySide
+from amint_mpc.afterwards.common import QuerySide, check_own_model
 from amint_mpc.afterwards.proving import Prover, read_image
 from amint_mpc.amint.schedule import SCORE_BATCH
 from amint_mpc.amint.trainer import pick_device
@@ -47,6 +47,8 @@ from amint_mpc.transport.listener import Listener
 
 MAX_NAMED = 5
 
+ANOTHER_MODEL = "Queries are for this program's backbones, one's own ones among them (model.backbone)"
+
 
 def auditor(
     run: Path,
@@ -58,6 +60,7 @@ def auditor(
 ) -> tuple[query.QueryResult, Verified]:
     """Ask about images, uint8 [n, C, H, W]. See `query.ask`."""
     found = finished(run)
+    check_own_model(found.experiment, ANOTHER_MODEL)
     backend = backend_of(found.experiment)
     if party.listen is None:
         raise UsageError("the auditor's party file has no address to listen on", "Add listen: {host: ..., port: ...}")
@@ -83,6 +86,7 @@ def auditor(
 def developer(run: Path, party: Party, opens: int, on_notice: Callable[[str], None], on_progress: OnProgress) -> int:
     """Answer one query. See `query.answer`."""
     found = finished(run)
+    check_own_model(found.experiment, ANOTHER_MODEL)
     backend = backend_of(found.experiment)
     if party.auditor is None:
         raise UsageError("the party file has no address of the auditor", "Add auditor: {host: ..., port: ...}")

@@ -45,6 +45,7 @@ from amint_mpc.afterwards.checkpoints import (
     state_at,
     threads_of,
 )
+from amint_mpc.afterwards.common import check_own_model
 from amint_mpc.afterwards.played import played
 from amint_mpc.afterwards.proving import Prover
 from amint_mpc.amint.plaintext_head import MintHead
@@ -60,6 +61,7 @@ from amint_mpc.runlog.expected import ExpectedEntries
 __all__ = ["TOLERANCE", "Again", "ReplayHead", "Replayed", "last_step", "replay", "replayed_head", "through_all"]
 
 TELL_EVERY = 50
+OWN_LOOP = "Run that loop again, with amint_mpc.replaying in the place of amint_mpc.join"
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ def replay(
         EvidenceError: the evidence does not hold, or the next checkpoint does not follow; names it.
         UsageError: nothing was kept, or there are no such steps.
     """
+    check_own_model(verify(run, ExpectedEntries).experiment, OWN_LOOP)
     prover = Prover.load(run, data)
     points = points_of(prover.found)
     if not 0 <= first <= last < points[-1].step:

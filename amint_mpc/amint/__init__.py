@@ -4,6 +4,7 @@ schedule.py         every step and scoring of a run, in order; both parties walk
 audit.py            `Audit`, where any training loop meets the head, which is known only as `MintHead`
                     (plaintext_head.py); told.py its events, seat.py what it is given by whoever has the head
 taps.py, mint_loss.py   hooks on a model's modules; the membership loss as autograd meets it
+loop_errors.py      what a loop is told that does not keep to the experiment
 batches.py, evaluation.py   the agreed batches; whole sets through the classifier
 trainer.py          the training loop of this program; objective.py the joint loss
 optimizers.py       how the head's weights move

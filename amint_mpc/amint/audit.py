@@ -9,9 +9,9 @@
             loss.backward(); optimizer.step(); optimizer.zero_grad()
     figures = audit.finish()
 
-The loop decides how it trains; the audit decides what the experiment has agreed on: which images each step has, when
-the head takes a step, is scored, is sealed, when training stops early. It knows the head only as `MintHead`: the same
-loop runs with a secure head, in the clear, and again in a replay.
+The loop decides how it trains; the audit sees to what the experiment has agreed on: the images of each step, the steps
+of the head, its scorings and sealed epochs, early stopping. It knows the head only as `MintHead`: the same loop runs with
+a secure head, in the clear, and again in a replay.
 
 Guarantees
     Same seed, number of threads and machine: same result, whatever the overlap and the number of workers.
@@ -33,24 +33,23 @@ import torch
 from torch import Tensor, nn
 
 from amint_mpc.amint import snapshot
-from amint_mpc.amint.batches import Batch, Loader, Pixels, Transform
+from amint_mpc.amint.batches import Batch, Batches, Loader, Transform
 from amint_mpc.amint.evaluation import Evaluation
+from amint_mpc.amint.loop_errors import half_done, no_step, too_early
 from amint_mpc.amint.mint_loss import HeadSteps, PendingStep, Waiting
 from amint_mpc.amint.objective import MINT_START
 from amint_mpc.amint.schedule import ScheduleCursor, ScoreSets, ShareFeatures
 from amint_mpc.amint.seat import Seat, Unwatched
 from amint_mpc.amint.stopping import Rewind
-from amint_mpc.amint.taps import Judged, Taps, check_maps, features_of, named_maps
+from amint_mpc.amint.taps import Judged, Taps, agreed_features, own_features
 from amint_mpc.amint.told import Told
 from amint_mpc.config import Experiment
 from amint_mpc.data.order import epoch_orders
 from amint_mpc.data.own_sets import own_sets
-from amint_mpc.data.registry import dataset
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import UsageError
 from amint_mpc.events import Phase
-from amint_mpc.models.classifier import feature_count, to_unit_range
-from amint_mpc.models.features import Features
+from amint_mpc.models.classifier import to_unit_range
 from amint_mpc.results import Figure
 
 
@@ -90,7 +89,7 @@ class Audit:
         self._judged: Judged | None = None
         self._taps: Taps | None = None
         self._parts: list[Any] = []
-        self._rewind = Rewind(experiment.training.patience, self._copied, self._load)
+        self._rewind = Rewind(experiment.training.patience, self._copied, lambda old: self._both().load_state_dict(old))
         self._cursor, self._orders = ScheduleCursor(experiment), epoch_orders(experiment)
         self._told = Told(experiment)
         self._steps: HeadSteps | None = None
@@ -115,7 +114,7 @@ class Audit:
         """
         if self._judged is not None:
             raise UsageError("a model is tapped already", "An audit has one model")
-        self._judged = self._taps = Taps(model, names, self._features(), self._attach, forward)
+        self._judged = self._taps = Taps(model, names, agreed_features(self.experiment), self._attach, forward)
 
     def loader(
         self,
@@ -169,7 +168,9 @@ class Audit:
         nothing = torch.zeros((), device=self._batch.images.device)
         if self._batch.phase == "warm-up":
             return nothing
-        features = None if maps is None else self._of_maps(self._batch, maps)
+        features = None
+        if maps is not None:
+            features = own_features(self._model().features, maps, len(self._batch.images), self._batch.head)
         if self._steps is None:  # a classifier without a head has features all the same
             return nothing
         if features is not None:
@@ -234,9 +235,8 @@ class Audit:
         judged = self._model()
         self._device = next((each.device for each in judged.model.parameters()), torch.device("cpu"))
         judged.features.to(self._device)
-        self._transform, self._labels = transform, images.member_labels.to(self._device)
         self._evaluation = Evaluation(images, judged, self._device, transform, workers)
-        self._pixels = Pixels(images, self._device, workers)
+        self._batches = Batches(images, self._device, transform, workers)
         self._seat = self._take_seat(images)
         if self._seat.head is not None:
             weight = self.experiment.training.mint_weight / MINT_START
@@ -263,13 +263,8 @@ class Audit:
         if batch.phase == "joint" and self._steps is not None:
             if step is None:
                 raise self._no_step()
-            if not step.taken:
-                raise UsageError("a step ended without audit.loss()", "Add audit.loss() to the loss of every step")
-            if not step.joined:
-                raise UsageError(
-                    "audit.loss() was taken, and no backward pass came by it",
-                    "Call backward() on the sum with the task's loss before the next batch; gradients may add up",
-                )
+            if not (step.taken and step.joined):
+                raise half_done(step.taken)
         if self._taps is not None:
             self._taps.rest()
         self._batch = self._step = None
@@ -278,11 +273,7 @@ class Audit:
         self._told.step(self._seat.watch, done, batch.epoch, batch.phase, 0.0 if step is None else step.seconds)
 
     def ending(self) -> Iterator[None]:
-        """What comes after the loader's last epoch; goes on after each event.
-
-        Raises:
-            UsageError: epochs are missing.
-        """
+        """What comes after the loader's last epoch, event by event. Raises: UsageError: epochs are missing."""
         if not self.trained or self._unfinished:
             raise self._too_early()
         while (epoch := self._cursor.next_epoch) is not None:
@@ -301,6 +292,11 @@ class Audit:
             at = self.stopped if phase == "score" and self.stopped is not None else epoch
             self._told.epoch(self._seat.watch, at, phase, figures)
             yield
+
+    def check_finished(self) -> None:
+        """Raises UsageError: the loop left before its end."""
+        if not self.finished:
+            raise UsageError("the loop ended without audit.finish()", "Call it after the last epoch")
 
     def close(self) -> None:
         """No step comes any more."""
@@ -327,12 +323,11 @@ class Audit:
         members, external = next(self._orders)
         if phase == "warm-up" or (self._steps is None and self.soft_labels is None):
             external = external[:, :0]  # nobody looks at them
-        for at, pixels in enumerate(self._pixels(members, external)):
-            self._batch = batch = self._made(
-                epoch, phase, pixels, *(torch.from_numpy(r[at]) for r in (members, external))
-            )
+        soft_labels = None if phase == "warm-up" else self.soft_labels
+        for batch in self._batches(members, external, epoch, phase, soft_labels):
+            self._batch = batch
             if self._taps is not None and phase == "joint" and self._steps is not None:
-                self._taps.expect(len(pixels), batch.head)
+                self._taps.expect(len(batch.images), batch.head)
             yield batch
             self.close_step()
         self._at, self._begun = 0, epoch
@@ -344,29 +339,6 @@ class Audit:
             if isinstance(item, ScoreSets):
                 figures = self._score(item)
         self._told.epoch(self._seat.watch, epoch, phase, figures)
-
-    def _made(self, epoch: int, phase: Phase, pixels: Tensor, members: Tensor, external: Tensor) -> Batch:
-        """A batch. Args: pixels: uint8 [n, C, H, W]. members, external: which rows of the sets these are."""
-        inside, count = len(members), len(pixels)
-        labels, soft = self._labels[members.to(self._device)], self.soft_labels
-        return Batch(
-            images=self._transform(pixels),
-            labels=labels,
-            members=slice(0, inside),
-            external=slice(inside, count),
-            head=slice(0, count),
-            soft_labels=None if soft is None or phase == "warm-up" else soft[external.to(self._device)],
-            epoch=epoch,
-            phase=phase,
-        )
-
-    def _of_maps(self, batch: Batch, maps: Tensor | Sequence[Tensor]) -> Tensor:
-        """The features of maps that the loop gives."""
-        named = named_maps(maps)
-        check_maps(named, len(batch.images))
-        if batch.head != slice(0, len(batch.images)):
-            named = {name: tapped[batch.head] for name, tapped in named.items()}
-        return features_of(self._model().features, named)
 
     def _begin_step(self, features: Tensor) -> PendingStep:
         """Let the head begin with them."""
@@ -401,13 +373,6 @@ class Audit:
         if self.experiment.training.distillation > 0:
             self.soft_labels = self._evaluation.of("external")[0].to(self._device).softmax(1)
 
-    def _features(self) -> Features:
-        """Of a model that is tapped by names."""
-        head = self.experiment.head
-        return Features(
-            head.input, head.features or feature_count(self.experiment, dataset(self.experiment.data).shape)
-        )
-
     def _model(self) -> Judged:
         if self._judged is None:
             raise UsageError("no model has been tapped", "Call audit.tap(model, names of modules) before audit.loader")
@@ -421,33 +386,13 @@ class Audit:
     def _copied(self) -> dict[str, Tensor]:
         return {name: value.detach().to("cpu", copy=True) for name, value in self._both().state_dict().items()}
 
-    def _load(self, state: dict[str, Tensor]) -> None:
-        self._both().load_state_dict(state)
-
     @property
     def _unfinished(self) -> bool:
         """Whether a loop left an epoch before its end."""
         return self._at > 0 or self._batch is not None
 
     def _no_step(self) -> UsageError:
-        missing = [] if self._taps is None else self._taps.missing()
-        if missing and len(missing) < len(self._taps.names if self._taps else ()):
-            return UsageError(f"the forward pass did not come by {missing[0]}", "Tap modules that every pass comes by")
-        return UsageError(
-            "no graph leads from this batch through the tapped modules, so the head's gradient could go nowhere",
-            "Pass batch.images through the tapped model in training mode, with parameters before the taps that are "
-            "trained; with torch.utils.checkpoint say use_reentrant=False",
-        )
+        return no_step([] if self._taps is None else self._taps.missing())
 
     def _too_early(self) -> UsageError:
-        per_epoch = self.experiment.steps_per_epoch
-        return UsageError(
-            f"the loop ended after {self._begun * per_epoch + self._at} of {self.epochs * per_epoch} steps",
-            f"The experiment fixes them: take all {per_epoch} batches of the loader in each of {self.epochs} epochs",
-        )
-
-
-def check_finished(audit: Audit) -> None:
-    """Raises UsageError: the loop left before its end."""
-    if not audit.finished:
-        raise UsageError("the loop ended without audit.finish()", "Call it after the last epoch")
+        return too_early(self._begun, self._at, self.epochs, self.experiment.steps_per_epoch)

@@ -47,15 +47,16 @@ class Batch:
     phase: Phase
 
 
-class Pixels:
-    """Gives the images of steps, uint8 [members + external, C, H, W].
+class Batches:
+    """Makes the batches of epochs.
 
     Args:
-        images: of the experiment. workers: processes that read ahead, where the sets are no tensors.
+        images: of the experiment. transform: of a batch. workers: read ahead, where the sets are no tensors.
     """
 
-    def __init__(self, images: SplitImages, device: torch.device, workers: int = 0) -> None:
-        self._device, self._order = device, _Order()
+    def __init__(self, images: SplitImages, device: torch.device, transform: Transform, workers: int = 0) -> None:
+        self._device, self._order, self._transform = device, _Order(), transform
+        self._labels = images.member_labels.to(device)
         members, external = images.members, images.external
         self._tensors: tuple[Tensor, Tensor] | None = None
         if isinstance(members, Tensor) and isinstance(external, Tensor):
@@ -71,8 +72,29 @@ class Pixels:
             generator=torch.Generator().manual_seed(0),  # draws nothing from the loop's own
         )
 
-    def __call__(self, members: Rows, external: Rows) -> Iterator[Tensor]:
-        """Of each step in turn. Args: members, external: rows of each, int64 [steps, batch]."""
+    def __call__(
+        self, members: Rows, external: Rows, epoch: int, phase: Phase, soft_labels: Tensor | None
+    ) -> Iterator[Batch]:
+        """Of each step of an epoch in turn.
+
+        Args:
+            members, external: rows of each, int64 [steps, batch]. soft_labels: of all external images.
+        """
+        for at, pixels in enumerate(self._pixels(members, external)):
+            inside, outside = (torch.from_numpy(rows[at]).to(self._device) for rows in (members, external))
+            yield Batch(
+                images=self._transform(pixels),
+                labels=self._labels[inside],
+                members=slice(0, len(inside)),
+                external=slice(len(inside), len(pixels)),
+                head=slice(0, len(pixels)),
+                soft_labels=None if soft_labels is None else soft_labels[outside],
+                epoch=epoch,
+                phase=phase,
+            )
+
+    def _pixels(self, members: Rows, external: Rows) -> Iterator[Tensor]:
+        """uint8 [members + external, C, H, W] of each step."""
         if self._tensors is not None:
             inside, outside = (torch.from_numpy(rows).to(self._device) for rows in (members, external))
             for m, e in zip(inside, outside, strict=True):

@@ -25,7 +25,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from amint_mpc.amint.mint_loss import within_backward
+from amint_mpc.config import Experiment
+from amint_mpc.data.registry import dataset
 from amint_mpc.errors import UsageError
+from amint_mpc.models.classifier import feature_count
 from amint_mpc.models.features import Features, flatten
 
 WRAPPERS = ("_orig_mod", "module")
@@ -70,6 +73,12 @@ def modules_named(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     if len(set(names)) != len(names):
         raise UsageError("a module is tapped twice", "Name each module once")
     return [known[name] for name in names]
+
+
+def agreed_features(experiment: Experiment) -> Features:
+    """Of a model that the program does not know, as many as the experiment says; or as its backbone has."""
+    head = experiment.head
+    return Features(head.input, head.features or feature_count(experiment, dataset(experiment.data).shape))
 
 
 def check_maps(maps: Mapping[str, object], rows: int) -> None:
@@ -213,9 +222,27 @@ class Taps:
 
     def _seen(self) -> list[Tensor]:
         """What the head sees of the maps, in the order of the names."""
-        if self._rows == slice(0, self._count):
-            return [self._maps[name] for name in self.names]
-        return [self._maps[name][self._rows] for name in self.names]
+        assert self._rows is not None
+        return [rows_of(self._maps[name], self._rows) for name in self.names]
+
+
+def own_features(features: Features, maps: object, count: int, rows: slice) -> Tensor:
+    """The features of maps that a loop gives by itself.
+
+    Args:
+        count: images of the batch. rows: of them the head sees these.
+
+    Raises:
+        UsageError: as `check_maps` and `features_of`.
+    """
+    named = named_maps(maps)
+    check_maps(named, count)
+    return features_of(features, {name: rows_of(tapped, rows) for name, tapped in named.items()})
+
+
+def rows_of(tapped: Tensor, rows: slice) -> Tensor:
+    """Some rows of a map. All of them are the map itself: a node more would change the order of backward's sums."""
+    return tapped if rows == slice(0, len(tapped)) else tapped[rows]
 
 
 def named_maps(maps: object) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from amint_mpc import tables
 from amint_mpc.afterwards import parties
+from amint_mpc.afterwards.common import check_own_model
 from amint_mpc.amint.verdicts import NOTE, Calibrated, Verdict, verdicts
 from amint_mpc.api.folders import RunLike, folder_of, party_folders
 from amint_mpc.config import Experiment, load_experiment
@@ -119,6 +120,7 @@ def audit(run: RunLike, images: Images, *, backbone: Path | str | None = None) -
         raise UsageError(f"there is no classifier {file}", "Give backbone: the developer's folder, or its file")
     evidence = verify(home, ExpectedEntries) if (home / LOG).is_file() else None
     experiment = load_experiment(home / EXPERIMENT) if evidence is None else evidence.experiment
+    check_own_model(experiment, parties.ANOTHER_MODEL)
     if evidence is not None and tensors_digest(parties.tensors(file)) != evidence.log.end["backbone"]:
         raise EvidenceError(f"{file} is not the classifier of the log's end", "Give the one of this very run")
     names, pixels, others = _pixels(experiment, images)

@@ -29,13 +29,9 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """float32 [n, C, H, W] in [0, 1] -> class logits [n, classes], features [n, F]."""
-        features, second = self.tapped(images)
-        return self.backbone.finish(second), features
-
-    def tapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [n, F], and the map that `backbone.finish` goes on from."""
         maps = self.backbone.tapped(images)
-        return self.features(maps), maps[1]
+        features = self.features(maps)
+        return self.backbone.finish(maps[1]), features
 
     def logits(self, images: Tensor) -> Tensor:
         """Class logits [n, classes] alone; the features' running statistics stay as they are."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from torch import Tensor
 
 from amint_mpc import identity
-from amint_mpc.amint.audit import Audit, check_finished
+from amint_mpc.amint.audit import Audit
 from amint_mpc.amint.metrics import accuracy_figure
 from amint_mpc.amint.plaintext_head import MintHead
 from amint_mpc.amint.seat import Seat
@@ -139,7 +139,7 @@ def audited(
 
         audit = Audit(experiment, take_seat, read, party.overlap)
         yield audit
-        check_finished(audit)
+        audit.check_finished()
 
 
 @contextmanager

@@ -94,7 +94,8 @@ def test_gradients_through_the_cut_reach_the_first_layers(name: str, taps: str) 
     assert first[1] is not None
     assert any(gradient is None for gradient in of_head), "the classifying layer lies behind every tap"
 
-    features, second = classifier.tapped(images)
+    maps = classifier.backbone.tapped(images)
+    features, second = classifier.features(maps), maps[1]
     cut = second.detach().requires_grad_()
     before = cut.detach().clone()
     cut_logits = classifier.backbone.finish(cut)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import amint_mpc as am
+from amint_mpc.afterwards.replay import replay
 from amint_mpc.amint.audit import Audit
 from amint_mpc.amint.plaintext_head import HeadWrapper, PlaintextHead
 from amint_mpc.config import Experiment, load_experiment
@@ -199,6 +200,14 @@ def test_another_loop_does_not_follow(run: tuple[Path, Beside]) -> None:
         again(differently(other_images))
     with pytest.raises(UsageError, match=r"without audit.finish"):
         again(lambda audit: None)
+
+
+def test_what_builds_the_model_again_is_refused(run: tuple[Path, Beside]) -> None:
+    with pytest.raises(UsageError, match="a training loop of its own") as error:
+        replay(run[0] / "developer", None, 0, 1)
+    assert "amint_mpc.replaying" in error.value.hint
+    with pytest.raises(UsageError, match="a training loop of its own"):
+        am.audit(run[0], torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
 
 
 def test_joining_is_the_developers() -> None:
