@@ -10,8 +10,8 @@
     figures = audit.finish()
 
 The loop decides how it trains; the audit sees to what the experiment has agreed on: the images of each step, the steps
-of the head, its scorings and sealed epochs, early stopping. It knows the head only as `MintHead`: the same loop runs with
-a secure head, in the clear, and again in a replay.
+of the head, its scorings and sealed epochs, early stopping. It knows the head only as `MintHead`: the same loop runs
+with a secure head, in the clear, and again in a replay.
 
 Guarantees
     Same seed, number of threads and machine: same result, whatever the overlap and the number of workers.
