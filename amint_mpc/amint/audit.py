@@ -145,7 +145,7 @@ class Audit:
         self._model()
         if members is None and self._read is not None:
             return self.loader_of(self._read(), transform, num_workers)
-        return self.loader_of(own_sets(self.experiment, members, external, unseen), transform, num_workers)
+        return self.loader_of(own_sets(self.experiment, members, external, unseen, num_workers), transform, num_workers)
 
     def loss(self, maps: Tensor | Sequence[Tensor] | None = None) -> Tensor:
         """The membership loss of this batch, weighted as agreed: a scalar to be added to the task's loss.

@@ -8,7 +8,8 @@ calibration half, the report half is read at the end.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +32,8 @@ class SplitImages:
     """The images of one experiment, by role. There is no place for the labels of external images.
 
     Args:
-        members, external, unseen: uint8 [count, C, H, W].
+        members, external, unseen: uint8 [count, C, H, W]; or `own_sets.Pictures`, which read an image when it is asked
+            for, and have of a tensor what is used here: length, shape, items, slices.
         member_labels, unseen_labels: int64 [count].
         classes: number of classes of the task.
         counts: what was counted when the split was drawn.
@@ -44,6 +46,7 @@ class SplitImages:
     unseen_labels: Tensor
     classes: int
     counts: SplitCounts | None = None
+    _digest: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def images(self, name: str) -> Tensor:
         """The images of one of `SETS`, uint8 [count, C, H, W]."""
@@ -61,6 +64,13 @@ class SplitImages:
         as unsigned 32-bit little-endian numbers, the pixels (uint8, NCHW), and, for members and unseen images,
         the labels as one byte each; with more than 256 classes as unsigned 32-bit little-endian numbers.
         """
+        if not self._digest:
+            for _ in self.each():
+                pass
+        return self._digest[0]
+
+    def each(self) -> Iterator[tuple[str, Tensor]]:
+        """Every image once, with its role; the digest is known afterwards."""
         label = "<u1" if self.classes <= 256 else "<u4"
         digest = hashlib.sha256(b"amint-mpc split 1\0")
         parts = (
@@ -70,10 +80,12 @@ class SplitImages:
         )
         for name, images, labels in parts:
             digest.update(name.encode() + b"\0" + np.asarray(images.shape, dtype="<u4").tobytes())
-            digest.update(images.contiguous().numpy().tobytes())
+            for image in images:
+                digest.update(image.contiguous().numpy().tobytes())
+                yield name, image
             if labels is not None:
                 digest.update(labels.numpy().astype(label).tobytes())
-        return digest.hexdigest()
+        self._digest[:] = [digest.hexdigest()]
 
     def summary(self) -> Outcome:
         """For summary.json: the digest, and what was counted."""

@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from amint_mpc.config import Data
 from amint_mpc.data.split import SplitImages
@@ -123,14 +122,11 @@ class Commitments:
             "external": [NO_LABEL] * len(images.external),
             "unseen": images.unseen_labels.tolist(),
         }
-        pixels: Mapping[SetName, Tensor] = {
-            "members": images.members,
-            "external": images.external,
-            "unseen": images.unseen,
-        }
+        pixels: dict[str, list[bytes]] = {name: [] for name in COMMITTED_SETS}
+        for name, image in images.each():
+            pixels[name].append(bytes.fromhex(pixels_digest(image)))
         self.sets: dict[SetName, Images] = {
-            name: Images(name, [bytes.fromhex(pixels_digest(image)) for image in pixels[name]], labels[name], secret)
-            for name in COMMITTED_SETS
+            name: Images(name, pixels[name], labels[name], secret) for name in COMMITTED_SETS
         }
 
     def public(self) -> DataCommitment:

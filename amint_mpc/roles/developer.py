@@ -126,7 +126,10 @@ def audited(
     with ExitStack() as stack:
 
         def take_seat(images: SplitImages) -> Seat:
-            committed = _commitment(images, folder) if experiment.evidence.log else None
+            committed = None
+            if experiment.evidence.log:
+                _told(on_event, "reading every image once, for the commitment to them")
+                committed = _commitment(images, folder)
             kept = stack.enter_context(keep_frames(experiment, folder))
             head = stack.enter_context(connect(committed, kept))
             stack.callback(audit.close)

@@ -3,6 +3,7 @@
 import json
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,13 @@ def test_pictures_that_stand_twice_share_a_key(images: SplitImages) -> None:
 
 
 def test_the_public_part_depends_on_every_image_label_order_and_secret(images: SplitImages, made: Commitments) -> None:
-    parts = vars(images)
     changed = [
-        parts | {"members": images.members.flip(0)},
-        parts | {"member_labels": images.member_labels.flip(0)},
-        parts | {"unseen": images.unseen ^ 1},
-        parts | {"external": images.external.flip(0)},
+        replace(images, members=images.members.flip(0)),
+        replace(images, member_labels=images.member_labels.flip(0)),
+        replace(images, unseen=images.unseen ^ 1),
+        replace(images, external=images.external.flip(0)),
     ]
-    roots = {json.dumps(Commitments(SplitImages(**each), SECRET_OF_TESTS).record()) for each in changed}
+    roots = {json.dumps(Commitments(each, SECRET_OF_TESTS).record()) for each in changed}
     roots.add(json.dumps(Commitments(images, bytes(32)).record()))
     assert len(roots | {json.dumps(made.record())}) == 6
 
