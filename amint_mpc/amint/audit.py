@@ -199,6 +199,8 @@ class Audit:
         Raises:
             UsageError: epochs are missing.
         """
+        if self.finished:
+            raise UsageError("audit.finish() was called before", "Call it once, after the last epoch")
         for _ in self.ending():
             pass
         found = self._seat.watch.finish()
@@ -233,10 +235,12 @@ class Audit:
     def loader_of(self, images: SplitImages, transform: Transform = to_unit_range, workers: int = 0) -> Loader:
         """The same as `loader`, of images that are here; takes the seat."""
         judged = self._model()
+        if self._steps is not None:
+            raise UsageError("the loader exists already", "Iterate it once an epoch; an audit has one")
         self._device = next((each.device for each in judged.model.parameters()), torch.device("cpu"))
         judged.features.to(self._device)
-        self._evaluation = Evaluation(images, judged, self._device, transform, workers)
         self._batches = Batches(images, self._device, transform, workers)
+        self._evaluation = Evaluation(images, judged, self._batches)
         self._seat = self._take_seat(images)
         if self._seat.head is not None:
             weight = self.experiment.training.mint_weight / MINT_START
@@ -252,11 +256,7 @@ class Audit:
             deque(self._cursor.of_epoch(coming), maxlen=0)
 
     def close_step(self) -> None:
-        """The step of this batch is over: the loader says it, where the loop has not done so.
-
-        Raises:
-            UsageError: its loss was not taken, or did not go backward.
-        """
+        """The step of this batch is over. Raises: UsageError: its loss was not taken, or did not go backward."""
         batch, step = self._batch, self._step
         if batch is None:
             return

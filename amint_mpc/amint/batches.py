@@ -1,23 +1,22 @@
 """Batches in the agreed order: members first, then as many external images.
 
 Which images a step has follows from the experiment alone (`data.order`), so both parties can write it into their log.
-Sets that are tensors are taken from the device they lie on; all others are read by a torch `DataLoader`, whose number
-of workers changes nothing.
+Sets that are tensors are taken from the device they lie on; all others are read by workers (`data.reading_ahead`),
+whose number changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from amint_mpc.amint.schedule import SCORE_BATCH
 from amint_mpc.data.order import Rows
-from amint_mpc.data.split import SplitImages
+from amint_mpc.data.reading_ahead import Reader, whole
+from amint_mpc.data.split import SETS, SplitImages
 from amint_mpc.events import Phase
 
 Transform = Callable[[Tensor], Tensor]
@@ -48,29 +47,23 @@ class Batch:
 
 
 class Batches:
-    """Makes the batches of epochs.
+    """Makes the batches of epochs, and those of evaluations.
 
     Args:
         images: of the experiment. transform: of a batch. workers: read ahead, where the sets are no tensors.
     """
 
     def __init__(self, images: SplitImages, device: torch.device, transform: Transform, workers: int = 0) -> None:
-        self._device, self._order, self._transform = device, _Order(), transform
+        self._images, self._device, self._transform = images, device, transform
         self._labels = images.member_labels.to(device)
         members, external = images.members, images.external
         self._tensors: tuple[Tensor, Tensor] | None = None
+        self._reader: Reader
         if isinstance(members, Tensor) and isinstance(external, Tensor):
             self._tensors = members.to(device), external.to(device)
-            return
-        self._reader: DataLoader[Any] = DataLoader(
-            _Joined(members, external),
-            batch_sampler=self._order,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=torch.stack,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator().manual_seed(0),  # draws nothing from the loop's own
-        )
+        else:
+            sets = [members, external, *(images.images(name) for name in SETS)]
+            self._reader = Reader(sets, workers, device.type == "cuda")
 
     def __call__(
         self, members: Rows, external: Rows, epoch: int, phase: Phase, soft_labels: Tensor | None
@@ -101,51 +94,23 @@ class Batches:
                 found = self._tensors[0][m]
                 yield torch.cat([found, self._tensors[1][e]]) if len(e) else found
             return
-        self._order.steps = [
-            [*((0, int(row)) for row in m), *((1, int(row)) for row in e)]
-            for m, e in zip(members, external, strict=True)
-        ]
-        for batch in self._reader:
+        for batch in self._reader(
+            [
+                [*((0, int(row)) for row in m), *((1, int(row)) for row in e)]
+                for m, e in zip(members, external, strict=True)
+            ]
+        ):
             yield batch.to(self._device, non_blocking=True)
 
-
-def in_turn(images: Tensor | Sequence[Tensor], workers: int = 0) -> Iterator[Tensor]:
-    """A set in order, in batches of `SCORE_BATCH`: uint8 [n, C, H, W]."""
-    if isinstance(images, Tensor):
-        yield from torch.split(images, SCORE_BATCH)
-        return
-    rows: DataLoader[Tensor] = DataLoader(
-        images,  # type: ignore[arg-type]
-        SCORE_BATCH,
-        num_workers=workers,
-        collate_fn=torch.stack,
-        generator=torch.Generator().manual_seed(0),
-    )
-    yield from rows
-
-
-class _Order:
-    """A batch sampler that says what it is told. Items: (0 or 1, row): of the members, or of the external images."""
-
-    def __init__(self) -> None:
-        self.steps: list[list[tuple[int, int]]] = []
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.steps)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-
-class _Joined(Dataset[Tensor]):
-    """Both sets, images alone."""
-
-    def __init__(self, *sets: Sequence[Tensor]) -> None:
-        self._sets = sets
-
-    def __getitem__(self, place: tuple[int, int]) -> Tensor:
-        which, row = place
-        return self._sets[which][row]
+    def whole(self, name: str) -> Iterator[Tensor]:
+        """One of the five sets in order, as the model takes it, in batches of `SCORE_BATCH`."""
+        images = self._images.images(name)
+        if self._tensors is not None:
+            batches: Iterable[Tensor] = torch.split(images, SCORE_BATCH)
+        else:
+            batches = self._reader(whole(2 + SETS.index(name), len(images), SCORE_BATCH))
+        for batch in batches:
+            yield self._transform(batch.to(self._device))
 
 
 class Loader:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from amint_mpc.amint.batches import Transform, in_turn
+from amint_mpc.amint.batches import Batches
 from amint_mpc.amint.metrics import calibration_figures
 from amint_mpc.amint.schedule import ScoreSets
 from amint_mpc.amint.scoring import sets_of
@@ -19,13 +19,10 @@ from amint_mpc.data.split import SETS, SplitImages
 
 
 class Evaluation:
-    """Args: images: of the experiment. judged: the classifier. transform: of a batch, as in training."""
+    """Args: images: of the experiment. judged: the classifier. batches: give it the images as in training."""
 
-    def __init__(
-        self, images: SplitImages, judged: Judged, device: torch.device, transform: Transform, workers: int = 0
-    ) -> None:
-        self.images = images
-        self._judged, self._device, self._transform, self._workers = judged, device, transform, workers
+    def __init__(self, images: SplitImages, judged: Judged, batches: Batches) -> None:
+        self.images, self._judged, self._batches = images, judged, batches
         self._frozen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def of(self, name: str) -> tuple[Tensor, Tensor]:
@@ -33,10 +30,7 @@ class Evaluation:
         if name in self._frozen:
             return self._frozen[name]
         with torch.no_grad(), self._eval_mode():
-            found = [
-                self._judged.evaluate(self._transform(batch.to(self._device)))
-                for batch in in_turn(self.images.images(name), self._workers)
-            ]
+            found = [self._judged.evaluate(batch) for batch in self._batches.whole(name)]
         logits, features = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
         return logits.float(), features
 

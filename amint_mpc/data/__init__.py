@@ -3,6 +3,7 @@
 registry.py    datasets by name: mnist.py (idx.py), cifar.py, gtsrb.py, tiny_imagenet.py, classfolders.py
 pictures.py    image files -> pixels; files.py folders and lists, bounded, every complaint at once
 split.py       who is member, external, unseen; duplicates.py identical pictures
+own_sets.py    sets that a loop of one's own brings, read image by image (reading_ahead.py)
 order.py       which step uses which image
 """
 

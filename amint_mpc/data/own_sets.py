@@ -7,9 +7,10 @@ from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from amint_mpc.config import Experiment
+from amint_mpc.data.reading_ahead import Reader, whole
 from amint_mpc.data.split import SplitImages
 from amint_mpc.errors import DataError, UsageError
 
@@ -89,15 +90,7 @@ class Pictures(Sequence[Tensor]):
         return image
 
     def __iter__(self) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(0)  # draws nothing from the loop's own
-        rows: DataLoader[Tensor] = DataLoader(
-            self,  # type: ignore[arg-type]
-            AT_ONCE,
-            num_workers=self._workers,
-            collate_fn=torch.stack,
-            generator=generator,
-        )
-        for batch in rows:
+        for batch in Reader([self], self._workers)(whole(0, len(self), AT_ONCE)):
             yield from batch
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from amint_mpc.afterwards import replay as replaying
 from amint_mpc.afterwards.replay import replay
+from amint_mpc.amint.audit import Audit
 from amint_mpc.amint.trainer import Trainer
 from amint_mpc.evidence.files import COIN
 from amint_mpc.evidence.verify import verify
@@ -25,7 +26,7 @@ def test_a_liars_soft_labels_are_found(tmp_path: Path) -> None:
     """Labels of its choice in place of the teacher's answers train on external images with their classes."""
     chosen = torch.eye(10)[torch.arange(48) % 10]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_teach", lambda self: setattr(self, "soft_labels", chosen))
+        patch.setattr(Audit, "_teach", lambda self: setattr(self, "soft_labels", chosen))
         liar = run_of(tmp_path, *TEACHER).folders["developer"]
     verify(liar, ExpectedEntries)
     refused(liar, "the checkpoint of epoch 1 does not follow: the teacher's soft labels")
@@ -38,7 +39,7 @@ def test_soft_labels_that_change_on_the_way_are_found(tmp_path: Path) -> None:
     def state(self: Trainer) -> dict[str, Tensor]:
         found = honest(self)
         if "first_task" in found and self.soft_labels is not None:
-            self.soft_labels = self.soft_labels.flip(0)
+            self.audit.soft_labels = self.soft_labels.flip(0)
         return found
 
     with pytest.MonkeyPatch.context() as patch:
@@ -219,8 +220,8 @@ def test_other_gradients_do_not_lead_to_the_logged_classifier(
 
 @pytest.mark.parametrize(("first", "said"), [(0, "epoch 1 does not follow"), (9, "step 8: the features that went in")])
 def test_another_order_of_images_does_not(first: int, said: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from amint_mpc.amint import trainer
+    from amint_mpc.amint import audit
 
-    honest = trainer.epoch_orders
-    monkeypatch.setattr(trainer, "epoch_orders", lambda ex: ((m[::-1].copy(), e[::-1].copy()) for m, e in honest(ex)))
+    honest = audit.epoch_orders
+    monkeypatch.setattr(audit, "epoch_orders", lambda ex: ((m[::-1].copy(), e[::-1].copy()) for m, e in honest(ex)))
     refused(kept, said, first, first)
