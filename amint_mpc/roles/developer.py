@@ -21,6 +21,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from amint_mpc import identity
@@ -91,6 +92,8 @@ def join(
     agreed = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
     check_experiment(agreed)
     own = party if isinstance(party, Party) else load_party(None if party is None else Path(party), "developer")
+    if own.threads:
+        torch.set_num_threads(own.threads)
     shown = on_event or _printed
     with RunFolder.create(own.runs, agreed, "developer", name) as folder:
 

@@ -383,6 +383,16 @@ def test_a_loop_that_ends_early(taken: int) -> None:
         audit.finish()
 
 
+def test_there_is_one_loader_and_one_end() -> None:
+    net, audit, loader = Bad.start()
+    with pytest.raises(UsageError, match="the loader exists already"):
+        audit.loader(*sets(agreed()))
+    list(trained(net, audit, loader))
+    audit.finish()
+    with pytest.raises(UsageError, match="called before"):
+        audit.finish()
+
+
 def test_an_epoch_that_is_left() -> None:
     net, audit, loader = Bad.start()
     for batch in loader:

@@ -170,6 +170,13 @@ def test_both_logs_hold_and_the_loop_follows(run: tuple[Path, Beside]) -> None:
     assert audit.replayed.checkpoints == 3
 
 
+def test_without_a_log_it_trains_as_well(tmp_path: Path) -> None:
+    quick = small(["evidence.log=false", "evidence.replay=false", "training.epochs=1", "training.warmup_epochs=0"])
+    run = run_in_process(quick, tmp_path / "run", loop=own_loop().train)
+    assert {"mint_auc", "task_accuracy"} <= set(run.figures)
+    assert not (tmp_path / "run" / "developer" / "evidence").exists()
+
+
 def differently(change: Callable[[Any], None]) -> Callable[[Audit], None]:
     """The example's loop with a change to its module."""
     module = own_loop()
