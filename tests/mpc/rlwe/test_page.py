@@ -1,0 +1,102 @@
+"""The figures of docs/two-party-protocol.md are those of the program."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.dense.descent import GradientDescent
+from amint_mpc.mpc.dense.layers import train_plan
+from amint_mpc.mpc.pair.maker import PairMaker, transfers_needed
+from amint_mpc.mpc.rlwe import parameters
+from amint_mpc.mpc.rlwe.native import library
+from amint_mpc.mpc.rlwe.products import public_key_words
+from tests.mpc.parties import run_both
+from tests.mpc.rlwe.test_parameters import attack, of_a_step
+
+PAGE = (Path(__file__).parents[3] / "docs" / "two-party-protocol.md").read_text(encoding="utf-8")
+SIZES = (192, 64), (768, 128)
+
+
+class Counting:
+    """A channel that counts the bytes of each frame."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self.frames: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def send(self, tag: str, step: int, *tensors: Tensor) -> None:
+        before = self._channel.stats.bytes_sent
+        self._channel.send(tag, step, *tensors)
+        self.frames.append(self._channel.stats.bytes_sent - before)
+
+
+def plan_of(features: int, hidden: int) -> Plan:
+    return train_plan(128, features + 1, hidden, GradientDescent(3, 9))
+
+
+def frames(plan: Plan) -> list[list[int]]:
+    """Bytes of each party's frames while a plan is made."""
+
+    def party(index: int, channel: Any, _: Any) -> list[int]:
+        counting = Counting(channel)
+        maker = PairMaker(counting, index, bytes([index] * 32))  # type: ignore[arg-type]
+        maker.set_up()
+        counting.frames.clear()
+        maker.make(0, plan)
+        return counting.frames
+
+    return list(run_both(party, []))
+
+
+@pytest.mark.skipif(library() is None, reason="the functions in C were not built")
+def test_bytes_of_each_message() -> None:
+    found = [frames(plan_of(*sizes)) for sizes in SIZES]
+    for party in (DEVELOPER, AUDITOR):
+        sent = [both[party] for both in found]
+        assert {len(each) for each in sent} == {8}
+        for some in (slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 8), slice(0, 8)):
+            said = "; ".join(f"{sum(each[some]):,}" for each in sent)
+            assert said in PAGE, f"{some} of {party}: {said}"
+
+
+def test_transfers_of_a_plan() -> None:
+    (small, large) = (transfers_needed(plan_of(*sizes)) for sizes in SIZES)
+    assert f"D chooses in {small[0]:,} ({large[0]:,}), A in {small[1]:,} ({large[1]:,})" in PAGE, f"{small}, {large}"
+
+
+def test_set_up_and_parameters() -> None:
+    assert f"{4 * public_key_words():,}" in PAGE
+    assert f"log2 q = {math.log2(parameters.modulus(0, 8)):.2f}" in PAGE
+    for prime in parameters.primes():
+        assert str(prime) in PAGE
+    assert f"±2^{parameters.FLOOD_BITS} at q'" in PAGE
+    assert parameters.ERROR_VARIANCE == 10.5
+    assert parameters.N == 8192
+    assert parameters.PUBLIC_KEYS == 16
+
+
+def test_distances() -> None:
+    step = [of_a_step(128, *sizes, "lan") for sizes in SIZES]
+    for factor in (1, 10**6):
+        row = " | ".join(f"2^{math.log2(factor * each):.1f}" for each in step)
+        assert f" | {row} |" in PAGE, row
+    small, large = (parameters.DISTANCE / each / 1e6 for each in step)
+    assert f"| {small:.0f} million | {large:.1f} million |" in PAGE
+
+
+def test_what_an_attack_costs() -> None:
+    log_q = math.log2(parameters.modulus(0, len(parameters.primes())))
+    core, whole = attack(parameters.N, log_q, math.sqrt(parameters.ERROR_VARIANCE))
+    assert f"gives 2^{int(whole)} as the standard counts" in PAGE
+    assert f"costs 2^{int(core)}" in PAGE
+    assert attack(2 * parameters.N, log_q, math.sqrt(parameters.ERROR_VARIANCE))[0] > 128
