@@ -65,7 +65,7 @@ class TrainingStep(Step):
 
     Attributes:
         output: how far w2 and b2 move; begun by the upper layer, it goes on in the rounds of the lower one.
-        dw2: under the mask of its test, [blocks, h]; it is there after exchange 8.
+        dw2: under the mask of its test, [blocks, h]; it is there after exchange 9.
     """
 
     updates: Updates

@@ -1,8 +1,9 @@
-"""The figures of docs/two-party-protocol.md are those of the program."""
+"""The figures of docs/two-party-protocol.md are those of the program, and the tests that pages name exist."""
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from amint_mpc.mpc.rlwe.products import public_key_words
 from tests.mpc.parties import run_both
 from tests.mpc.rlwe.test_parameters import attack, of_a_step
 
-PAGE = (Path(__file__).parents[3] / "docs" / "two-party-protocol.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "two-party-protocol.md").read_text(encoding="utf-8")
 SIZES = (192, 64), (768, 128)
 
 
@@ -100,3 +102,12 @@ def test_what_an_attack_costs() -> None:
     assert f"gives 2^{int(whole)} as the standard counts" in PAGE
     assert f"costs 2^{int(core)}" in PAGE
     assert attack(2 * parameters.N, log_q, math.sqrt(parameters.ERROR_VARIANCE))[0] > 128
+
+
+@pytest.mark.parametrize("page", ["two-party-protocol.md", "threat-model.md"])
+def test_tests_that_are_named_exist(page: str) -> None:
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+    assert len(named) > 5
+    for name in named:
+        assert f"def {name}(" in tests, name
