@@ -18,7 +18,10 @@ from typing import Any
 import griffe
 
 SECTION = re.compile(r"^(?:Args|Returns|Raises|Yields):$", re.MULTILINE)
-LABEL = "(?:Bytes|Cost|Dealer|Error|Exact|Exchanges|Guarantees|Input|Rounds|Sharp edge|Source|Sources|Threads|Who learns what)"
+LABEL = (
+    "(?:Bytes|Cost|Dealer|Error|Exact|Exchanges|Guarantees|Input|Rounds|Sharp edge|Source|Sources|Threads"
+    "|Who learns what)"
+)
 BLOCKS = re.compile(rf"\n\s*\n|\n(?={LABEL}(?::|\n))")
 TITLE = re.compile(r"([A-Z][\w ]+)\n(?= {4}\S)")
 FILE = re.compile(r" *([\w, ./]+?(?:\.py|/)) {2,}(.*)")

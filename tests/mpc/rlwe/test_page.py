@@ -108,6 +108,6 @@ def test_what_an_attack_costs() -> None:
 def test_tests_that_are_named_exist(page: str) -> None:
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text(encoding="utf-8"))
-    assert len(named) > 5
+    assert named
     for name in named:
         assert f"def {name}(" in tests, name
