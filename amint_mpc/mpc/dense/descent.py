@@ -1,6 +1,6 @@
 """How the head's weights move: gradient descent, and momentum.
 
-An optimizer says what it needs from the dealer; its updates take their part in the rounds of a step (step.py).
+An optimizer says which masks it needs; its updates take their part in the rounds of a step (step.py).
 
 The learning rate is applied to dY [n, h] before the product X^T dY, which costs one truncation of n h values instead
 of f h.

@@ -75,7 +75,7 @@ class HeadModule(crypten.nn.Module):  # type: ignore[misc,name-defined]
 
 
 class SecureHead:
-    """The head at one party, on a link to the other and with masks from the dealer.
+    """The head at one party, on a link to the other and with masks from a supply.
 
     Args:
         channel: the link to the other party. party: DEVELOPER or AUDITOR.

@@ -106,7 +106,7 @@ class Optimizer(Protocol):
     """How the weights move: settings, which every party derives from the agreed experiment."""
 
     def masks(self, rows: int, inputs: int, hidden: int, number: int) -> dict[str, Correlation]:
-        """What it needs from the dealer for training step `number`, counted from 0."""
+        """The masks it needs for training step `number`, counted from 0."""
         ...
 
     def reach(self, rows: int) -> float:
