@@ -3,16 +3,29 @@ something does, these tests fail, and the page has to say so."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.dense.descent import GradientDescent
+from amint_mpc.mpc.dense.step import LINEAR
+from amint_mpc.mpc.pair.linear import cut_of
+from amint_mpc.mpc.pair.maker import PairMaker
+from amint_mpc.mpc.protocols.linear import LinearMasks
 from amint_mpc.mpc.rlwe import products
-from amint_mpc.mpc.rlwe.blocks import Cut, Sizes
+from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes
 from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.mpc.rlwe.parameters import KEPT_BITS, N, modulus, primes
+from amint_mpc.mpc.rlwe.products import Evaluator, Ring
+from tests.mpc.cases import head_party, head_plans, random_head
+from tests.mpc.dense.test_head import batch, halves, reference, weights_at
+from tests.mpc.parties import run_both
 from tests.mpc.rlwe.reference import coefficients, random_words
 from tests.mpc.rlwe.test_products import phase, roles
+from tests.mpc.views import Given
 
 pytestmark = pytest.mark.skipif(library() is None, reason="the functions in C were not built")
 
@@ -71,4 +84,60 @@ def with_error(request: Tensor, j: int, encryptor: products.Encryptor) -> Tensor
         c0, start = ring.unpacked(request, start, (N,), prime)
         changed = (c0.long() + constant(whole // 2 ** (64 + j), prime)) % p
         parts.append(ring.packed(changed.to(torch.int32), prime))
+    return torch.cat(parts)
+
+
+ROWS, INPUTS, HIDDEN = 24, 10, 6
+
+
+def test_open_a_malicious_evaluator_reads_the_key_in_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a whole step on masks that the two made: it adds q' / 8 to c1 of S R^T, and entries of the gradient are off by
+    8 s_i. The program's own tests of ranges let that pass, and nobody else sees it."""
+    honest = Evaluator.answer
+
+    def lying(own: Evaluator, cut: Cut, matrices: Any, request: Tensor) -> tuple[Tensor, dict[Name, Tensor]]:
+        answer, shares = honest(own, cut, matrices, request)
+        return (off_by_the_key(own._ring, cut, answer) if "ar" in cut.sizes.products else answer), shares
+
+    monkeypatch.setattr(Evaluator, "answer", lying)
+    rate, x = GradientDescent(3, 7), batch(ROWS, INPUTS, 0)
+    weights, masks = random_head(INPUTS, HIDDEN, 2)
+    plans = head_plans(ROWS, INPUTS, HIDDEN, 1, [], rate)
+    keys: list[Tensor] = []
+
+    def make(index: int, channel: Any, _: Any) -> list[dict[str, dict[str, Tensor]]]:
+        maker = PairMaker(channel, index, bytes([index] * 32))
+        maker.set_up()
+        if index == AUDITOR:
+            assert maker._products._encryptor is not None
+            keys.append(maker._products._encryptor._key[0])
+        return [maker.make(number, plan) for number, plan in enumerate(plans)]
+
+    material = run_both(make, [])
+    party = head_party(weights, masks, [x], halves(ROWS), scored=[], rate=rate)
+    results = run_both(lambda index, channel, _: party(index, channel, Given(material[index])), [])
+    off = results[DEVELOPER][0][0] - reference(weights_at(0, results), x, halves(ROWS)).by_x
+    linear = plans[0][LINEAR.name]
+    assert isinstance(linear, LinearMasks)
+    cut = cut_of(linear, "lan")
+    p = primes()[0]
+    key = torch.tensor([value if value < 2 else value - p for value in coefficients(Ring(), keys)])
+    places = torch.from_numpy(cut.places("sr")).long().reshape(cut.block_shape("sr"))
+    tiled = key[places].repeat(-(-ROWS // len(places)), -(-INPUTS // places.shape[1]))[:ROWS, :INPUTS]
+    assert torch.equal((off / 8).round().long(), tiled)
+    assert tiled.unique().tolist() == [-1, 0, 1]
+
+
+def off_by_the_key(ring: Ring, cut: Cut, answer: Tensor) -> Tensor:
+    start, parts = 0, []
+    for name in cut.sizes.products:
+        count, kept = cut.polynomials(name), cut.sizes.kept(name)
+        for prime in range(kept):
+            first = start
+            _, start = ring.unpacked(answer, start, (products._padded(count * len(cut.places(name))),), prime)
+            parts.append(answer[first:start])
+            c1, start = ring.unpacked(answer, start, (count * N,), prime)
+            if name == "sr":
+                c1 = ((c1.long() + constant(modulus(0, kept) // 8, prime)) % primes()[prime]).to(torch.int32)
+            parts.append(ring.packed(c1, prime))
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""The figures of docs/two-party-protocol.md are those of the program, and the tests that pages name exist."""
+"""Figures of docs/two-party-protocol.md and docs/protocol.md are those of the program; tests that pages name exist."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from amint_mpc.bench import count
+from amint_mpc.bench.head_step import Setup
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.dense.descent import GradientDescent
@@ -21,8 +23,10 @@ from amint_mpc.mpc.rlwe.products import public_key_words
 from tests.mpc.parties import run_both
 from tests.mpc.rlwe.test_parameters import attack, of_a_step
 
-ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "two-party-protocol.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE, PROTOCOL = (
+    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("two-party-protocol.md", "protocol.md")
+)
 SIZES = (192, 64), (768, 128)
 
 
@@ -111,3 +115,30 @@ def test_tests_that_are_named_exist(page: str) -> None:
     assert named
     for name in named:
         assert f"def {name}(" in tests, name
+
+
+def test_rounds_and_bytes_of_a_step() -> None:
+    found = []
+    for sizes in SIZES:
+        transcripts = count.record(Setup(*sizes).experiment(3))
+        step = count.training_step(transcripts)
+        sent = [[move for move in own if move != count.RECEIVED] for own in _of_both(transcripts.step[count.TRAIN])]
+        assert (len(sent[DEVELOPER]), len(sent[AUDITOR]), step.rounds) == (9, 10, 10)
+        found.append(step)
+    small, large = found
+    assert "## One training step: ten rounds" in PROTOCOL
+    assert f"sends {small.developer / 1e6:.3f} MB, the auditor {small.auditor / 1e6:.3f}" in PROTOCOL
+    assert f"they send {large.developer / 1e6:.3f} and {large.auditor / 1e6:.3f}" in PROTOCOL
+    assert f"{small.dealer / 1e6:.2f} and {large.dealer / 1e6:.2f} MB ahead of use" in PROTOCOL
+    assert f"{large.developer / 1e6:.3f} and {large.auditor / 1e6:.3f} MB of a step of" in PROTOCOL
+
+
+def _of_both(transcript: count.Transcript) -> tuple[count.Moves, count.Moves]:
+    return transcript.developer, transcript.auditor
+
+
+def test_a_scoring_takes_six_rounds() -> None:
+    transcripts = count.record(Setup(12, 4, 8).experiment(3))
+    (scoring,) = (part for kind, part in transcripts.step.items() if kind > 0)
+    assert count.replay([scoring]).rounds == 6
+    assert "takes exchanges 1 to 5, its tests included; in a sixth" in PROTOCOL
