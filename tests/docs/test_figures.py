@@ -21,7 +21,7 @@ from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.mpc.rlwe.products import public_key_words
 from tests.mpc.parties import run_both
-from tests.mpc.rlwe.test_parameters import attack, of_a_step
+from tests.mpc.rlwe.test_parameters import attack, of_a_step, remainders
 
 ROOT = Path(__file__).parents[2]
 PAGE, PROTOCOL = (
@@ -105,6 +105,10 @@ def test_what_an_attack_costs() -> None:
     core, whole = attack(parameters.N, log_q, math.sqrt(parameters.ERROR_VARIANCE))
     assert f"gives 2^{int(whole)} as the standard counts" in PAGE
     assert f"costs 2^{int(core)}" in PAGE
+    kept = len(parameters.KEPT_BITS)
+    error = 1 / (remainders(kept) * math.sqrt(24 * math.pi * math.e))
+    known = attack(parameters.N, math.log2(parameters.modulus(0, kept)), error)[1]
+    assert f"errors 2^{math.ceil(math.log2(error))} of a unit: 2^{int(known)}" in PAGE
     assert attack(2 * parameters.N, log_q, math.sqrt(parameters.ERROR_VARIANCE))[0] > 128
 
 

@@ -10,20 +10,23 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
+from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.step import LINEAR
 from amint_mpc.mpc.pair.linear import cut_of
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.protocols.linear import LinearMasks
+from amint_mpc.mpc.ring.products import matmul
 from amint_mpc.mpc.rlwe import products
-from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes
+from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 from amint_mpc.mpc.rlwe.native import library
-from amint_mpc.mpc.rlwe.parameters import KEPT_BITS, N, modulus, primes
+from amint_mpc.mpc.rlwe.parameters import FLOOD_BITS, KEPT_BITS, N, modulus, primes
 from amint_mpc.mpc.rlwe.products import Evaluator, Ring
 from tests.mpc.cases import head_party, head_plans, random_head
 from tests.mpc.dense.test_head import batch, halves, reference, weights_at
 from tests.mpc.parties import run_both
 from tests.mpc.rlwe.reference import coefficients, random_words
+from tests.mpc.rlwe.test_parameters import remainders
 from tests.mpc.rlwe.test_products import phase, roles
 from tests.mpc.views import Given
 
@@ -141,3 +144,22 @@ def off_by_the_key(ring: Ring, cut: Cut, answer: Tensor) -> Tensor:
                 c1 = ((c1.long() + constant(modulus(0, kept) // 8, prime)) % primes()[prime]).to(torch.int32)
             parts.append(ring.packed(c1, prime))
     return torch.cat(parts)
+
+
+def test_open_a_rough_answer_leaves_the_key_in_the_encryptors_share() -> None:
+    """Both follow the protocol. The error of the encryptor's share is, in units of 2^64 / q', the flood, which the
+    evaluator has drawn, and the remainders of c1 times the key: some 200 units. The evaluator has the remainders."""
+    sizes = Sizes(32, 32, 8, ("sr",))
+    cut = best_cut(sizes)
+    encryptor, evaluator = roles()
+    secret, plain = ({"r": random_words(32, 8), "s": random_words(32, 8)} for _ in range(2))
+    twin = SecretStream(bytes([0, 2] * 16), "evaluator")
+    answer, own = evaluator.answer(cut, plain, encryptor.request(cut, secret))  # type: ignore[arg-type]
+    exact = matmul(plain["s"], secret["r"].T) + matmul(secret["s"], plain["r"].T)
+    error = (own["sr"] + encryptor.shares(cut, answer)["sr"] - exact).double()
+    shape = (cut.polynomials("sr"), len(cut.places("sr")))
+    twin.draw(0, [(torch.int64, shape)])
+    (words,) = twin.draw(1, [(torch.int32, (shape[0] * shape[1],))])
+    flood = products._assembled(cut, "sr", ((words & (2 << FLOOD_BITS) - 1) - (1 << FLOOD_BITS)).view(shape))
+    units = error / (2.0**64 / modulus(0, cut.sizes.kept("sr"))) - flood
+    assert 50 < units.square().mean().sqrt() < 3 * remainders(cut.sizes.kept("sr"))
