@@ -19,8 +19,8 @@ from amint_mpc.config import ROLES, Party, load_experiment
 from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
-    from amint_mpc.bench.head_step import Against
     from amint_mpc.bench.ours import EmulatedLink
+    from amint_mpc.bench.setup import Against
 
 threads = click.option("--threads", type=int, default=1, show_default=True, help="Threads of torch in each process.")
 rtt_ms = click.option("--rtt-ms", type=float, help="Delay the link between developer and auditor: a round trip.")
@@ -72,7 +72,8 @@ def head(
     write it: semi2k, where its first party makes all randomness, too, and cheetah, for two parties without a
     dealer; one thread each, links not encrypted. --plot draws ours over five round-trip times.
     """
-    from amint_mpc.bench.head_step import LINKS, Setup, measure  # loads torch
+    from amint_mpc.bench.head_step import LINKS, measure  # loads torch
+    from amint_mpc.bench.setup import Setup
 
     if plot is not None:
         from amint_mpc.bench import plot as plots
@@ -181,7 +182,7 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
     Time and bytes should grow in a straight line, rounds not at all.
     """
     from amint_mpc.bench import scaling as sizes  # loads torch
-    from amint_mpc.bench.head_step import Setup
+    from amint_mpc.bench.setup import Setup
 
     if plot is not None:
         from amint_mpc.bench import plot as plots
