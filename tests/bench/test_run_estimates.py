@@ -108,19 +108,19 @@ def test_rounds_and_bytes_are_those_of_the_channels(experiment: Experiment) -> N
 
 def test_an_optimizer_costs_the_two_parties_no_more_than_the_output_layer() -> None:
     steps = {name: count.training_step(count.record(each)) for name, each in OPTIMIZERS.items()}
-    assert {name: step.rounds for name, step in steps.items()} == {"sgd": 8, "momentum": 8, "novograd": 10}
+    assert {name: step.rounds for name, step in steps.items()} == {"sgd": 10, "momentum": 10, "novograd": 10}
     for name in ("momentum", "novograd"):
         for party in ("developer", "auditor"):
             more = getattr(steps[name], party) - getattr(steps["sgd"], party)
-            assert 0 < more < 3 * 8 * SMOKE.head.hidden + 500, (name, party)  # the rest: frame headers
+            assert 0 < more < 3 * 8 * SMOKE.head.hidden + 1200, (name, party)  # the rest: frame headers, norms
 
 
 def test_the_estimate_adds_its_parts_up() -> None:
     near, far = estimate(SMOKE, repeats=1), estimate(SMOKE, rtt_ms=50, repeats=1)
     steps = SMOKE.training.epochs * SMOKE.steps_per_epoch
     assert near["steps"] == steps
-    assert near["rounds"] == far["rounds"] > 8 * steps
-    assert near["step"]["rounds"] == 8
+    assert near["rounds"] == far["rounds"] > 10 * steps
+    assert near["step"]["rounds"] == 10
     assert near["seconds"] == sum(near["seconds_by_part"].values())
     assert near["seconds_by_part"]["round_trips"] == 0
     assert far["seconds_by_part"]["round_trips"] == far["rounds"] * 0.025

@@ -44,6 +44,7 @@ class InsecureMaker:
 class Double(InsecureMaker):
     """Takes the arguments of `PairMaker`."""
 
-    def __init__(self, channel: Channel, party: int, secret: bytes, memory: Memory) -> None:
+    def __init__(self, channel: Channel, party: int, secret: bytes, memory: Memory, link: str) -> None:
         assert len(secret) == SEED_BYTES
+        assert link in ("lan", "wan")
         super().__init__(channel, party, memory)
