@@ -88,8 +88,10 @@ def crossing(lan: MaskCost, wan: MaskCost, rtt_ms: float, cores: int) -> float |
         return wan.on(link, cores) < lan.on(link, cores)
 
     low, high = MBIT
-    if not wan_is_quicker(low) or wan_is_quicker(high):
-        return high if wan_is_quicker(high) else None
+    if not wan_is_quicker(low):
+        return None
+    if wan_is_quicker(high):
+        return high
     while high / low > 1.01:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if wan_is_quicker(middle) else (low, middle)
