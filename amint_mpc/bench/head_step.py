@@ -127,7 +127,7 @@ class _Contest:
             f"speedup_vs_{key.removesuffix('_ms')}": value and value / own["median"] for key, value in times.items()
         }
         counted = {way: self._warm[f"crypten {way}"]["crypten-0"] for way in CRYPTEN_WAYS if times["crypten_ms"]}
-        sent = {protocol: self._sent(f"spu {protocol}") for protocol in SPU_STEPS if times["spu_semi2k_ms"]}
+        measured = {protocol: f"spu {protocol}" for protocol in SPU_STEPS if times["spu_semi2k_ms"]}
         spread = {"ours_ms": own, **theirs, "two_party_online_ms": ready, "plaintext_ms": plain}
         return {
             "ours_ms": own["median"],
@@ -140,7 +140,8 @@ class _Contest:
             **speedups,
             "crypten_rounds": {way: said["rounds"] for way, said in counted.items()} or None,
             "crypten_mb": {way: said["bytes"] / 1e6 for way, said in counted.items()} or None,
-            "spu_mb": sent or None,
+            "spu_mb": {protocol: self._each(name, "bytes_sent", 1e6) for protocol, name in measured.items()} or None,
+            "spu_cpu_ms": {protocol: self._each(name, "cpu", 1e-3) for protocol, name in measured.items()} or None,
             "two_party_online_ms": ready and ready["median"],
             **self._two_party(),
             "two_party_vs_spu_cheetah": _share(found, STEADY, "spu cheetah"),
@@ -157,28 +158,24 @@ class _Contest:
     def _note(self, name: str, ms: float) -> None:
         self._ms.setdefault(name, []).append(ms)
 
-    def _sent(self, name: str) -> list[float]:
-        """MB a step that each process of a rival sent."""
-        return [each / 1e6 for each in self._each(name, "bytes_sent")]
-
     def _two_party(self) -> dict[str, Any]:
         """What ours without a dealer costs besides time, masks and all; rounds: of the online part."""
         keys = ("two_party_mb", "two_party_rounds", "two_party_cpu_ms", "two_party_peak_mb")
         if STEADY not in self._ms:
             return dict.fromkeys(keys)
-        sent, cpu = self._each(STEADY, "bytes_on_all_links"), self._each(STEADY, "cpu")
+        sent, cpu = self._each(STEADY, "bytes_on_all_links", 1e6), self._each(STEADY, "cpu", 1e-3)
         peaks = [max(said[key]["peak_mb"] for said in self._theirs[STEADY]) for key in self._rival(STEADY).workers]
         rounds = sum(ours.rounds(said.values()) for said in self._theirs[READY])
-        values = ([each / 1e6 for each in sent], rounds // len(self._theirs[READY]) // self._rival(READY).steps)
-        return dict(zip(keys, (*values, [1e3 * each for each in cpu], peaks), strict=True))
+        rounds = rounds // len(self._theirs[READY]) // self._rival(READY).steps
+        return dict(zip(keys, (sent, rounds, cpu, peaks), strict=True))
 
     def _rival(self, name: str) -> Rival:
         return next(rival for rival in self._rivals if rival.name == name)
 
-    def _each(self, name: str, key: str) -> list[float]:
+    def _each(self, name: str, key: str, unit: float) -> list[float]:
         """A figure a step of each process of a rival, over all its slices: some messages go only now and then."""
         done, rival = self._theirs[name], self._rival(name)
-        return [sum(said[worker][key] for said in done) / len(done) / rival.steps for worker in rival.workers]
+        return [sum(said[one][key] for said in done) / len(done) / rival.steps / unit for one in rival.workers]
 
 
 def _share(found: Mapping[str, Mapping[str, float]], one: str, other: str) -> float | None:
