@@ -49,7 +49,7 @@ OneStep = Callable[[], float]
 """Takes one step; returns the seconds in which nothing went on but the head."""
 
 BATCHES = 4  # of random features, made beforehand
-PATIENCE_S = 180  # for masks that the parties make; those of all slices take half a minute
+PATIENCE_S = 120  # for the masks of one step, which the parties make
 
 
 @contextmanager
@@ -194,11 +194,14 @@ def wait_for_masks(backing: Backing, steps: int | None) -> None:
     Raises:
         AmintError: they do not come; the supply has ended.
     """
-    last = time.monotonic() + PATIENCE_S
-    while steps is not None and (backing.ahead() or 0) < steps:
-        if time.monotonic() > last:
-            raise AmintError(f"the masks of {steps} steps were not made within {PATIENCE_S} s")
-        time.sleep(0.002)
+    ready, since = 0, time.monotonic()
+    while steps is not None and ready < steps:
+        if (ahead := backing.ahead() or 0) != ready:
+            ready, since = ahead, time.monotonic()
+        elif time.monotonic() - since > PATIENCE_S:
+            raise AmintError(f"masks were waited for, and none came for {PATIENCE_S} s: {ready} of {steps} are there")
+        else:
+            time.sleep(0.002)
 
 
 def head_alone(head: MintHead, experiment: Experiment) -> OneStep:

@@ -1,10 +1,15 @@
-"""What masks of two parties cost on a link, and where one profile of a link becomes cheaper than the other."""
+"""What masks of two parties cost on a link, where one profile becomes cheaper than the other, and waiting for masks."""
+
+import time
 
 import pytest
 
+from amint_mpc.bench import party
 from amint_mpc.bench.delay import DelayedLink
 from amint_mpc.bench.masks import MBIT, PROFILES, SETUP, MaskCost, crossing, mask_costs
 from amint_mpc.bench.setup import Setup
+from amint_mpc.errors import AmintError
+from amint_mpc.roles.backends import Backing
 
 LAN = MaskCost(cpu=(0.2, 0.1), rounds=8, developer=40_000_000, auditor=50_000_000)
 WAN = MaskCost(cpu=(0.5, 0.3), rounds=8, developer=20_000_000, auditor=25_000_000)
@@ -52,3 +57,15 @@ def test_each_kind_of_step_is_made_for_each_profile() -> None:
         assert len(costs) > 2  # a training step, and a scoring batch
         for cost in costs.values():
             assert min(*cost.cpu, cost.rounds, cost.developer, cost.auditor) > 0
+
+
+def test_masks_are_waited_for_as_long_as_more_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(party, "PATIENCE_S", 0.3)
+    start = time.monotonic()
+    backing = Backing(lambda _: None, ahead=lambda: int((time.monotonic() - start) / 0.1))  # type: ignore[arg-type]
+    party.wait_for_masks(backing, None)
+    assert time.monotonic() - start < 0.1
+    party.wait_for_masks(backing, 6)
+    assert time.monotonic() - start >= 0.6  # twice the patience
+    with pytest.raises(AmintError, match=r"none came for 0\.3 s: 2 of 3"):
+        party.wait_for_masks(Backing(lambda _: None, ahead=lambda: 2), 3)  # type: ignore[arg-type]

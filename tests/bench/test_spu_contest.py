@@ -50,7 +50,7 @@ def test_the_contest_has_both_protocols_and_leaves_no_process(started: list[subp
         assert 0 < low <= ms <= high
         assert found[f"speedup_vs_spu_{protocol}"] == pytest.approx(ms / found["ours_ms"])
         assert all(sent > 0.0001 for sent in found["spu_mb"][protocol])
-        assert all(0.01 < cpu for cpu in found["spu_cpu_ms"][protocol])
+        assert all(cpu > 0.01 for cpu in found["spu_cpu_ms"][protocol])
     # a share of the input goes one way in each step, one of its gradient the other; the rest of semi2k is alike
     sent = found["spu_mb"]["semi2k"]
     assert sent[DEVELOPER] == pytest.approx(sent[AUDITOR])
