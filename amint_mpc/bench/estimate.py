@@ -35,6 +35,7 @@ from amint_mpc.roles.plans import targets
 REPEATS = 3
 LEFT_OUT = (
     "starting the processes, reading images, waiting for each other",
+    "what TLS takes of the processors",
     "what TLS and TCP add to the bytes, signs of life, hellos and seeds of the dealer, figures that the auditor tells",
     "what a link adds, without --rtt-ms and --mbit; TCP's slow start and losses",
     "that several machines compute at the same time: the steps were timed with all parties in one process",
