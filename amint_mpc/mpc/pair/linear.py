@@ -9,7 +9,7 @@ Who learns what: nothing. Exchanges: 2. Bytes: `request_words` and `answer_words
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -24,33 +24,54 @@ from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 
 
-def cut_of(masks: LinearMasks, link: str) -> Cut:
-    """How the matrices of a step are cut."""
-    products: tuple[Name, ...] = ("ar",)
+def cuts_of(masks: LinearMasks, link: str) -> dict[Name, Cut]:
+    """How matrices are cut: for all products together or, on "wan", for each by itself, sr in its two parts."""
+    n, f, h, sr = masks.rows, masks.features, masks.outputs, masks.training and masks.standing is None
+    if link == "lan":
+        products: tuple[Name, ...] = ("ar", "sr", "at") if sr else ("ar", "at") if masks.training else ("ar",)
+        return {"all": best_cut(Sizes(n, f, h, products))}
+    sizes: dict[Name, Sizes] = {"ar": Sizes(n, f, h, ("ar",))}
     if masks.training:
-        products = ("ar", "at") if masks.standing is not None else ("ar", "sr", "at")
-    return best_cut(Sizes(masks.rows, masks.features, masks.outputs, products), link)
+        sizes["at"] = Sizes(f, n, h, ("ar",))
+    if sr:
+        sizes |= {"sr": Sizes(n, h, f, ("ar",), ("ar",)), "rs": Sizes(f, h, n, ("ar",), ("ar",))}
+    return {key: best_cut(size, link) for key, size in sizes.items()}
 
 
 def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:
     """All of it. The masks of a table: see `table`."""
-    m, f, developer = making.material[name], masks.features, making.party == DEVELOPER
-    cut = cut_of(masks, making.products.link)
-    matrices: dict[Name, Tensor] = {"r": m["r"][:f].contiguous()}
+    m, developer = making.material[name], making.party == DEVELOPER
+    matrices: dict[Name, Tensor] = {"r": m["r"][: masks.features].contiguous()}
     if developer:
-        matrices["a"] = _mask_of_x(making, masks, m)[:, :f].contiguous()
-    if "sr" in cut.sizes.products:
+        matrices["a"] = _mask_of_x(making, masks, m)[:, : masks.features].contiguous()
+    if masks.training:
         matrices["s"] = m["s"]
-    elif developer:
-        del matrices["r"]
-    if masks.training and not developer:
-        matrices["t"] = m["t"]
-    shares = yield from making.products.multiply(cut, matrices)
+        if not developer:
+            matrices["t"] = m["t"]
+    cuts = cuts_of(masks, making.products.link)
+    if "all" in cuts:
+        shares = yield from making.products.multiply(cuts["all"], matrices)
+    else:
+        factors = {key: _factor(key, matrices, developer) for key in cuts}
+        shares = yield from making.products.multiply_each(cuts, factors)
+        if "sr" in shares:
+            shares["sr"] += shares["rs"].T
     m["ar"] = shares["ar"]
     if masks.training:
         m["at"] = torch.cat([shares["at"], torch.zeros(masks.constants, masks.outputs, dtype=torch.int64)])
     if "sr" in shares:
         m["sr"] = masks.fields["sr"].cut(shares["sr"]) if developer else shares["sr"]
+
+
+def _factor(key: Name, matrices: Mapping[Name, Tensor], developer: bool) -> Tensor:
+    """This party's matrix of a product that is cut by itself: the left one the developer's, the right one the
+    auditor's."""
+    if key == "ar":
+        return matrices["a" if developer else "r"]
+    if key == "at":
+        return matrices["a"].T if developer else matrices["t"]
+    name: Name = "s" if (key == "sr") == developer else "r"
+    return matrices[name] if developer else matrices[name].T
 
 
 def table(making: Making, name: str, masks: TableMasks) -> InRounds[None]:
@@ -80,7 +101,7 @@ def check_distance(plans: Iterable[Plan], link: str) -> None:
         for masks in plan.values():
             if isinstance(masks, LinearMasks):
                 if masks not in known:
-                    known[masks] = _distance(cut_of(masks, link))
+                    known[masks] = sum(map(_distance, cuts_of(masks, link).values()))
                 total += known[masks]
     if total > parameters.DISTANCE:
         raise UsageError(
@@ -93,5 +114,7 @@ def _distance(cut: Cut) -> float:
     found = 0.0
     for name in cut.sizes.products:
         rows, columns = cut.block_shape(name)
-        found += parameters.distance(cut.terms(name), cut.polynomials(name) * rows * columns, cut.sizes.kept(name))
+        found += parameters.distance(
+            cut.terms(name), cut.polynomials(name) * rows * columns, cut.sizes.kept(name), cut.levels
+        )
     return found
