@@ -25,11 +25,12 @@ from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 
 
 def cuts_of(masks: LinearMasks, link: str) -> dict[Name, Cut]:
-    """How matrices are cut: for all products together or, on "wan", for each by itself, sr in its two parts."""
+    """How matrices are cut: on "lan" for all products together; on "wan" for each by itself, as that can be packed, and
+    sr is S_D R_A^T + (R_D S_A^T)^T, named sr and rs."""
     n, f, h, sr = masks.rows, masks.features, masks.outputs, masks.training and masks.standing is None
     if link == "lan":
         products: tuple[Name, ...] = ("ar", "sr", "at") if sr else ("ar", "at") if masks.training else ("ar",)
-        return {"all": best_cut(Sizes(n, f, h, products))}
+        return {"ar": best_cut(Sizes(n, f, h, products))}
     sizes: dict[Name, Sizes] = {"ar": Sizes(n, f, h, ("ar",))}
     if masks.training:
         sizes["at"] = Sizes(f, n, h, ("ar",))
@@ -49,8 +50,8 @@ def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:
         if not developer:
             matrices["t"] = m["t"]
     cuts = cuts_of(masks, making.products.link)
-    if "all" in cuts:
-        shares = yield from making.products.multiply(cuts["all"], matrices)
+    if making.products.link == "lan":
+        shares = yield from making.products.multiply(cuts["ar"], matrices)
     else:
         factors = {key: _factor(key, matrices, developer) for key in cuts}
         shares = yield from making.products.multiply_each(cuts, factors)

@@ -21,11 +21,11 @@ from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 from amint_mpc.mpc.rlwe.products import (
     Encryptor,
     Evaluator,
-    Ring,
     answer_words,
     public_key_words,
     request_words,
 )
+from amint_mpc.mpc.rlwe.ring import Ring
 
 
 class MatrixProducts:
@@ -77,9 +77,7 @@ class MatrixProducts:
             factors: this party's of each.
         """
         name: Name = "a" if self._rounds.party == DEVELOPER else "r"
-        running = {
-            key: Concurrent(self.multiply(cut, {name: factors[key].contiguous()})) for key, cut in cuts.items()
-        }
+        running = {key: Concurrent(self.multiply(cut, {name: factors[key].contiguous()})) for key, cut in cuts.items()}
         for _ in range(2):
             yield
             for each in running.values():

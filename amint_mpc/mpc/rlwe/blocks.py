@@ -32,9 +32,10 @@ from typing import Literal
 
 import numpy as np
 
-from amint_mpc.mpc.rlwe.parameters import DIGITS, DROPPED_BITS, GALOIS_KEYS, KEPT_BITS, PUBLIC_KEYS, N
+from amint_mpc.mpc.rlwe.parameters import DROPPED_BITS, GALOIS_KEYS, KEPT_BITS, PUBLIC_KEYS, N
 
-Name = Literal["r", "s", "t", "a", "sr", "at", "ar", "rs", "all"]
+Name = Literal["r", "s", "t", "a", "sr", "at", "ar", "rs"]
+"""rs: the second part of sr, where that is made of two products."""
 AXES: Mapping[Name, tuple[int, int]] = {
     "a": (0, 1),
     "r": (1, 2),
@@ -61,6 +62,8 @@ ROUGH_KEPT = 2
 """Of the primes, in an answer of which only the top bits count."""
 MOST_TERMS = 255  # of an accumulated product, which has 64 bits
 TRANSFORM_MS = 0.010
+MERGE = 50
+"""Transforms that one step of packing takes as long as; it has 32."""
 MB_MS = {"lan": 1.4, "wan": 80.0}
 """What a MB costs: CPU time of TLS; the time on a link of 100 Mbit/s."""
 
@@ -149,7 +152,7 @@ class Cut:
         (rows, columns), (one, other) = self.block_shape(name), self.exponents(name)
         packed, row = np.divmod(np.arange(rows)[:, None], self.block[AXES[name][0]])
         places = row * one + np.arange(columns) * other + (packed << self.skip(name))
-        return places.reshape(-1).astype(np.int32)
+        return np.asarray(places.reshape(-1), dtype=np.int32)
 
     def skip(self, name: Name) -> int:
         """All these places are multiples of 2^skip."""
@@ -180,7 +183,7 @@ class Cut:
         transforms, bits = (up + plain) * primes, up * N * sum(KEPT_BITS + DROPPED_BITS)
         for name in self.sizes.products:
             count, kept = self.polynomials(name), self.sizes.kept(name)
-            transforms += self._merges * (primes + DIGITS * (primes - 2))
+            transforms += self._merges * MERGE
             transforms += count * (2 * primes + kept)
             bits += count * (N + math.prod(self.block_shape(name))) * sum(KEPT_BITS[:kept])
             transforms += -(-count // PUBLIC_KEYS) * primes

@@ -40,7 +40,7 @@ Ciphertexts = tuple[Tensor, Tensor]
 
 
 def turns(ring: Ring) -> Tensor:
-    """What g_j does to a transformed polynomial: its number i is number turns[j, i] of before. [GALOIS_KEYS, N] int32."""
+    """What g_j does to a transformed polynomial: number i becomes number turns[j, i]. [GALOIS_KEYS, N] int32."""
     x, p = _monomial(1), primes()[0]
     ring.checked("rlwe_ntt", 0, x, 0, 0)
     exponent, power = {}, 1

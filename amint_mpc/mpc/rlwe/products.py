@@ -6,14 +6,19 @@ Sources: one-sided products with coefficient packing, Huang et al. 2022 (Cheetah
 Vercauteren 2012; circuit privacy by flooding, Gentry 2009, and by a fresh encryption of zero.
 
 Steps
-    0. once: the encryptor sends public keys, RLWE samples e - a s with the a from a seed.
+    0. once: the encryptor sends public keys, RLWE samples e - a s with the a from a seed; and keys for packing, where
+       answers are to be packed.
     1. encryptor -> evaluator: R, S and T under its key, fresh errors, and the seed of their a.
-    2. the evaluator multiplies by its polynomials and adds up; to each answer it adds an encryption of zero (u times a
-       public key, u fresh and ternary); drops primes; and adds to each wanted coefficient a fresh mask mod 2^64 and a
-       flood. It sends what is left, of c0 the wanted coefficients alone. Its share is the mask with a minus.
+    2. the evaluator multiplies by its polynomials and adds up, and packs (packing.py); to each answer it adds an
+       encryption of zero (u times a public key, u fresh and ternary), and to each wanted coefficient a fresh mask mod
+       2^64; drops primes; and adds a flood to each wanted coefficient. It sends what is left, of c0 the wanted
+       coefficients alone. Its share is the mask with a minus.
     3. the encryptor decrypts: its share.
 Who learns what: the evaluator sees ciphertexts and public keys (RLWE). The encryptor sees shares under fresh masks;
-    what the noise says of A, R' and S' is flooded (`parameters.distance`), c1 is an RLWE sample under u, rounded.
+    what the noise says of A, R' and S' is flooded (`parameters.distance`), c1 is an RLWE sample under u, rounded. The
+    mask joins before primes are dropped: what is rounded then is a number that the encryptor knows, up to the noise.
+    A mask that joined after it would be rounded by itself, and the two roundings add up to one more if the fraction
+    that the mask lost is large: too little for a flood of 2^FLOOD_BITS to hide within 2^-40.
 Exact: ar and at mod 2^64. sr too; or where it may be rough within 2^(64 - 52 + FLOOD_BITS + 1), for no more of its bits
     are opened.
 """
@@ -23,7 +28,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -163,7 +168,7 @@ class Evaluator:
         for prime in range(_COUNT):
             first, start = ring.unpacked(keys, start, (count, N), prime)
             found.append((first, ring.uniform(seed, "keys", prime, count)))
-        self._keys = [(first[:PUBLIC_KEYS], second[:PUBLIC_KEYS]) for first, second in found]
+        self._keys = [(first[:PUBLIC_KEYS].clone(), second[:PUBLIC_KEYS].clone()) for first, second in found]
         self._packing: Packing | None = None
         if packed:
             self._packing = Packing(ring, [(first[PUBLIC_KEYS:], second[PUBLIC_KEYS:]) for first, second in found])
@@ -226,6 +231,7 @@ class _Product:
         words = draw(random, (torch.int32, (self._count * self._many,)))
         self._flood = (words & ((2 << FLOOD_BITS) - 1)).sub_(1 << FLOOD_BITS)
         self._ternary = ring.small(random, "ternary", -(-self._count // PUBLIC_KEYS))
+        self._sums = torch.empty(2, self._count * N, dtype=torch.int32)
         self._rest0 = torch.empty(self._count * dropped * self._many, dtype=torch.int32)
         self._rest1 = torch.empty(self._count * dropped * N, dtype=torch.int32)
         self._out0 = [torch.zeros(_padded(self._count * self._many), dtype=torch.int32) for _ in range(self._kept)]
@@ -239,8 +245,7 @@ class _Product:
         keys: Ciphertexts,
     ) -> None:
         """Its sums mod one prime, and what becomes of them."""
-        (a, b, k), count, products = self._cut.counts, self._count, self._ring.products
-        sums = torch.empty(2, count * N, dtype=torch.int32)
+        (a, b, k), count, products, sums = self._cut.counts, self._count, self._ring.products, self._sums
         if self.name == "ar":
             products(prime, (plain["a"], a * b, b, 1), encrypted["r"], (b * k, k, 1), (count, k, 1), (a, b, k), sums)
         elif self.name == "at":
@@ -262,7 +267,8 @@ class _Product:
         a = Answers(self._count, PUBLIC_KEYS, self._many, kept, self._cut.skip(self.name))
         addresses: dict[str, Tensor] = {
             "s0": sums[0], "s1": sums[1], "k0": keys[0], "k1": keys[1], "u": u, "dropped0": self._rest0,
-            "dropped1": self._rest1, "out0": self._out0[last], "out1": self._out1[last], "mask": mask, "flood": self._flood,
+            "dropped1": self._rest1, "out0": self._out0[last], "out1": self._out1[last], "mask": mask,
+            "flood": self._flood,
         }  # fmt: skip
         for field, tensor in addresses.items():
             setattr(a, field, tensor.data_ptr())
