@@ -167,7 +167,7 @@ class Cut:
         return {"ar": nw * inputs, "at": fw * rows, "sr": (nw + fw) * outputs}[name]
 
     @property
-    def _merges(self) -> int:
+    def merges(self) -> int:
         """How often two ciphertexts become one, in packing."""
         left = [min(self.counts[0], 1 << self.levels)] * (self.counts[0] >> self.levels)
         rest = self.counts[0] - sum(left)
@@ -183,7 +183,7 @@ class Cut:
         transforms, bits = (up + plain) * primes, up * N * sum(KEPT_BITS + DROPPED_BITS)
         for name in self.sizes.products:
             count, kept = self.polynomials(name), self.sizes.kept(name)
-            transforms += self._merges * MERGE
+            transforms += self.merges * MERGE
             transforms += count * (2 * primes + kept)
             bits += count * (N + math.prod(self.block_shape(name))) * sum(KEPT_BITS[:kept])
             transforms += -(-count // PUBLIC_KEYS) * primes
