@@ -2,8 +2,10 @@
 
     ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T, of which the top bits count
 
-The auditor sends R_A, and where they are wanted S_A and T, encrypted; the developer answers (matrices.py).
+The auditor sends R_A, and where they are wanted S_A and T, encrypted; the developer answers (matrices.py). On a "wan"
+each product is made by itself, its answers packed, R_A is sent twice, and sr comes in two parts.
 The columns of A that stand for public constants are set to 0: X - A shows a constant there, which is public anyway.
+Exact: ar, at. sr within 2^26 of 2^64, on a "wan" within 2^27, where 2^32 is the lowest bit that is opened.
 Who learns what: nothing. Exchanges: 2. Bytes: `request_words` and `answer_words` of mpc/rlwe/products.py, four a word.
 """
 

@@ -76,8 +76,9 @@ def noise(terms: int, levels: int = 0) -> float:
 
     Args:
         terms: how many products of plaintext coefficients and errors it sums: the entries of the plaintexts behind it.
-        levels: of packing. On the way of a coefficient through them each adds N products of a key's error and a number
-            of a digit, for each digit, and the levels after it double that: 1, 4, .. 4^(levels - 1) times the variance.
+        levels: of packing. In each of them a coefficient meets one change of keys, which adds, digit by digit, N
+            products of a key's error and of a number below the digit's two primes, as good as uniform. What level i
+            adds the later ones double: its variance counts 4^(levels - i) times, all of them (4^levels - 1) / 3 times.
     """
     plaintext = 4.0**PLAINTEXT_BITS / 12 * terms * (ERROR_VARIANCE + 1 / 12)
     digits = sum((a * b) ** 2 / 3 for a, b in zip(primes()[::2], primes()[1::2], strict=True))
