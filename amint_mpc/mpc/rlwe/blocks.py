@@ -169,10 +169,8 @@ class Cut:
     @property
     def merges(self) -> int:
         """How often two ciphertexts become one, in packing."""
-        left = [min(self.counts[0], 1 << self.levels)] * (self.counts[0] >> self.levels)
-        rest = self.counts[0] - sum(left)
-        groups = [*left, rest] if rest else left
-        return self.counts[2] * sum(min(many, 1 << level) for many in groups for level in range(self.levels))
+        whole, rest = divmod(self.counts[0], 1 << self.levels)
+        return self.counts[2] * sum((whole << level) + min(rest, 1 << level) for level in range(self.levels))
 
     @property
     def cost(self) -> tuple[int, int]:

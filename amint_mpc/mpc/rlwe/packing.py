@@ -1,8 +1,7 @@
 """Answers packed: many ciphertexts, of whose coefficients few are wanted, become one.
 
 Source: Chen, Dai, Kim, Song 2021, "Efficient homomorphic conversion between (ring) LWE ciphertexts" (eprint 2020/015),
-section 3, PackLWEs. The wanted coefficients stand at multiples of 2^k here, not at 0 alone, so the first k of its
-steps from the end are enough.
+section 3, PackLWEs. The wanted coefficients stand at multiples of 2^k here, not at 0 alone, so its last k steps do.
 
 Steps, for up to 2^levels ciphertexts
     1. all of them are multiplied by 2^-levels mod q.
@@ -40,7 +39,7 @@ Ciphertexts = tuple[Tensor, Tensor]
 
 
 def turns(ring: Ring) -> Tensor:
-    """What g_j does to a transformed polynomial: number i becomes number turns[j, i]. [GALOIS_KEYS, N] int32."""
+    """What g_j does to a transformed polynomial: number i comes from number turns[j, i]. [GALOIS_KEYS, N] int32."""
     x, p = _monomial(1), primes()[0]
     ring.checked("rlwe_ntt", 0, x, 0, 0)
     exponent, power = {}, 1
