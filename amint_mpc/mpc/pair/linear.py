@@ -3,9 +3,9 @@
     ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T, of which the top bits count
 
 The auditor sends R_A, and where they are wanted S_A and T, encrypted; the developer answers (matrices.py). On a "wan"
-each product is made by itself, its answers packed, R_A is sent twice, and sr comes in two parts.
+each product is made by itself, its answers packed; R_A is sent twice, and sr comes in two parts, all of its bits.
 The columns of A that stand for public constants are set to 0: X - A shows a constant there, which is public anyway.
-Exact: ar, at. sr within 2^26 of 2^64, on a "wan" within 2^27, where 2^32 is the lowest bit that is opened.
+Exact: ar, at, and on a "wan" sr, else within 2^26 of 2^64, where 2^32 is the lowest bit that is opened.
 Who learns what: nothing. Exchanges: 2. Bytes: `request_words` and `answer_words` of mpc/rlwe/products.py, four a word.
 """
 
@@ -26,19 +26,26 @@ from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 
 
-def cuts_of(masks: LinearMasks, link: str) -> dict[Name, Cut]:
-    """How matrices are cut: on "lan" for all products together; on "wan" for each by itself, as that can be packed, and
-    sr is S_D R_A^T + (R_D S_A^T)^T, named sr and rs."""
-    n, f, h, sr = masks.rows, masks.features, masks.outputs, masks.training and masks.standing is None
-    if link == "lan":
-        products: tuple[Name, ...] = ("ar", "sr", "at") if sr else ("ar", "at") if masks.training else ("ar",)
-        return {"ar": best_cut(Sizes(n, f, h, products))}
-    sizes: dict[Name, Sizes] = {"ar": Sizes(n, f, h, ("ar",))}
+def cut_of(masks: LinearMasks, link: str) -> Cut:
+    """How the matrices of a step are cut, for all products together."""
+    products: tuple[Name, ...] = ("ar",)
     if masks.training:
-        sizes["at"] = Sizes(f, n, h, ("ar",))
-    if sr:
-        sizes |= {"sr": Sizes(n, h, f, ("ar",), ("ar",)), "rs": Sizes(f, h, n, ("ar",), ("ar",))}
-    return {key: best_cut(size, link) for key, size in sizes.items()}
+        products = ("ar", "at") if masks.standing is not None else ("ar", "sr", "at")
+    return best_cut(Sizes(masks.rows, masks.features, masks.outputs, products), link)
+
+
+def cuts_of(masks: LinearMasks, link: str) -> dict[Name, Cut]:
+    """How the products of a step are cut: on "lan" all together; on "wan" each by itself, as that can be packed, and sr
+    is S_D R_A^T + (R_D S_A^T)^T, named sr and rs."""
+    if link == "lan":
+        return {"ar": cut_of(masks, link)}
+    n, f, h = masks.rows, masks.features, masks.outputs
+    shapes: dict[Name, tuple[int, int, int]] = {"ar": (n, f, h)}
+    if masks.training:
+        shapes["at"] = f, n, h
+    if masks.training and masks.standing is None:
+        shapes |= {"sr": (n, h, f), "rs": (f, h, n)}
+    return {key: best_cut(Sizes(*shape, ("ar",)), link) for key, shape in shapes.items()}
 
 
 def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:

@@ -90,5 +90,5 @@ class MatrixProducts:
         Args:
             s, r: this party's, [n, k] and [f, k].
         """
-        cut = best_cut(Sizes(len(s), len(r), s.shape[1], ("sr",), rough=()), self.link)
+        cut = best_cut(Sizes(len(s), len(r), s.shape[1], ("sr",), rough=False), self.link)
         return (yield from self.multiply(cut, {"s": s.contiguous(), "r": r.contiguous()}))["sr"]

@@ -75,18 +75,18 @@ class Sizes:
     Args:
         rows, inputs, outputs: n, f, h.
         products: which of ar, sr, at are wanted.
-        rough: products of which only the top bits count.
+        rough: of sr only the top bits count.
     """
 
     rows: int
     inputs: int
     outputs: int
     products: tuple[Name, ...] = ("ar", "sr", "at")
-    rough: tuple[Name, ...] = ("sr",)
+    rough: bool = True
 
     def kept(self, name: Name) -> int:
         """How many of the primes an answer keeps."""
-        return ROUGH_KEPT if name in self.rough else len(KEPT_BITS)
+        return ROUGH_KEPT if name == "sr" and self.rough else len(KEPT_BITS)
 
     @property
     def plain(self) -> tuple[Name, ...]:

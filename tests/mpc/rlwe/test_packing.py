@@ -37,7 +37,7 @@ def roles(kernel: str | None = None) -> tuple[Encryptor, Evaluator]:
 def apart(n: int, f: int, h: int) -> list[Cut]:
     """The cuts of a step's products on a slow link."""
     sizes = [(n, f, h), (f, n, h), (n, h, f), (f, h, n)]
-    return [best_cut(Sizes(*it, ("ar",), ("ar",) if i > 1 else ()), "wan") for i, it in enumerate(sizes)]
+    return [best_cut(Sizes(*it, ("ar",)), "wan") for it in sizes]
 
 
 def off(encryptor: Encryptor, evaluator: Evaluator, cut: Cut) -> int:
@@ -64,8 +64,6 @@ def test_shares_of_packed_products_add_up(kernel: str) -> None:
     encryptor, evaluator = roles(kernel)
     for shape, block, levels in CUTS:
         assert off(encryptor, evaluator, Cut(Sizes(*shape, ("ar",)), block, levels)) == 0
-        rough = Cut(Sizes(*shape, ("ar",), ("ar",)), block, levels)
-        assert 0 < off(encryptor, evaluator, rough) <= 2 ** (64 - 52 + parameters.FLOOD_BITS + 1)
 
 
 def test_with_a_key_of_another_automorphism_they_do_not() -> None:
@@ -221,7 +219,7 @@ def test_a_mask_that_is_rounded_by_itself_fails_that_test(monkeypatch: pytest.Mo
 # ------------------------------------------------------------------------------------ blocks; what a peer could send
 
 
-@pytest.mark.parametrize(("inputs", "hidden", "most"), [(192, 64, 4.5), (768, 128, 16)])
+@pytest.mark.parametrize(("inputs", "hidden", "most"), [(192, 64, 4), (768, 128, 16)])
 def test_a_step_has_few_bytes_on_a_slow_link_and_takes_no_longer_than_they_do(
     inputs: int, hidden: int, most: float
 ) -> None:

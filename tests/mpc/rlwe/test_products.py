@@ -74,7 +74,7 @@ def test_a_transform_multiplies_polynomials_and_its_inverse_undoes_it(kernel: st
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 3), (40, 1, 70), (70, 40, 1)])
 def test_the_sum_of_both_cross_products_can_be_exact(shape: tuple[int, int, int]) -> None:
     encryptor, evaluator = roles()
-    sizes = Sizes(*shape, ("sr",), rough=())
+    sizes = Sizes(*shape, ("sr",), rough=False)
     cut, secret, plain = best_cut(sizes), matrices(sizes), plaintexts(sizes)
     answer, own = evaluator.answer(cut, {"r": plain["r"], "s": plain["s"]}, encryptor.request(cut, secret))
     exact = matmul(plain["s"], secret["r"].T) + matmul(secret["s"], plain["r"].T)
