@@ -71,6 +71,10 @@ def _machine() -> Iterator[Check]:
 
 def kernel() -> Check:
     """The C kernel of the secure computation: without it torch computes the same, slower."""
+    if native.USED and native.best() == native.KERNELS[0]:
+        do = "Take a machine whose processor has AVX2 or AVX-512, if there is one"
+        found = f"{native.LIBRARY.name}, no AVX2: masks of two parties take two to four times as long"
+        return Check("C kernel", True, found, do, warning=True)
     if native.USED:
         return Check("C kernel", True, f"{native.LIBRARY.name}, {native.best()}")
     if native.left_unused():

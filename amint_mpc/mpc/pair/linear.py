@@ -18,7 +18,7 @@ from torch import Tensor
 
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc import DEVELOPER
-from amint_mpc.mpc.correlations.base import Plan
+from amint_mpc.mpc.correlations.checking import Stretch
 from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.rounds import InRounds
@@ -100,19 +100,16 @@ def _mask_of_x(making: Making, masks: LinearMasks, m: dict[str, Tensor]) -> Tens
     return m["a"]
 
 
-def check_distance(plans: Iterable[Plan], link: str) -> None:
+def check_distance(stretches: Iterable[Stretch], link: str) -> None:
     """That the noise of all answers of a run says nothing (mpc/rlwe/parameters.py).
 
     Raises:
         UsageError: the run is too long.
     """
-    total, known = 0.0, dict[LinearMasks, float]()
-    for plan in plans:
-        for masks in plan.values():
-            if isinstance(masks, LinearMasks):
-                if masks not in known:
-                    known[masks] = sum(map(_distance, cuts_of(masks, link).values()))
-                total += known[masks]
+    total = 0.0
+    for part in stretches:
+        layers = [each for each in part.plan(0).values() if isinstance(each, LinearMasks)] if part.used else []
+        total += part.used * sum(_distance(cut) for masks in layers for cut in cuts_of(masks, link).values())
     if total > parameters.DISTANCE:
         raise UsageError(
             "the run is too long for the masks that two parties make: its ciphertexts could say something of the masks",

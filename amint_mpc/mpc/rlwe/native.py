@@ -82,6 +82,12 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
+@lru_cache(maxsize=1)
+def best_kernel() -> str:
+    """The instruction set that this machine has for it, one of KERNELS; "none" without the library."""
+    return "none" if library() is None else Context().kernel
+
+
 class Context:
     """The tables of the ring, with one instruction set.
 

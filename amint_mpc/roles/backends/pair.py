@@ -1,6 +1,7 @@
 """Masks that the two parties make themselves, ahead of use, on links of their own (`amint_mpc.mpc.pair`).
 
-1. developer <-> auditor: how many threads each has for it; the fewer counts.
+1. developer <-> auditor: how many threads each has for it, of which the fewer count; the parameters of the makers, of
+   which none may differ; the instruction set, which both show.
 2. The developer opens a link for each, one after another; both say on it of which run it is.
 3. From then on the threads make masks. When the run has taken its last step they end, and the log gets a hash over all
    that they sent each other.
@@ -12,16 +13,18 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
 from amint_mpc.config import PARTIES, Experiment, Party
 from amint_mpc.errors import PeerError, ProtocolError, UsageError
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.checking import UsedPlans
 from amint_mpc.mpc.correlations.prg import SEED_BYTES
+from amint_mpc.mpc.pair.linear import check_distance
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.pair.supply import MakeMaker, Maker, PairSupply
-from amint_mpc.mpc.rlwe.native import library
+from amint_mpc.mpc.pair.terms import check_same, terms
+from amint_mpc.mpc.ring.native import KERNELS
+from amint_mpc.mpc.rlwe.native import best_kernel, library
+from amint_mpc.printable import excerpt
 from amint_mpc.roles.backends.base import Asked, Backing, Connected
 from amint_mpc.roles.heads import shared_head
 from amint_mpc.roles.masks import MadeByPair
@@ -30,10 +33,8 @@ from amint_mpc.runlog.kept_frames import KeptFrames
 from amint_mpc.transport.chained import ChainedChannel, chain_of
 from amint_mpc.transport.channel import Channel
 from amint_mpc.transport.connect import connect
-from amint_mpc.transport.frames import Spec
 
-THREADS = "mask-threads"
-THREADS_SPEC: Spec = (torch.int64, (1,))
+TERMS = "mask-terms"
 
 
 class Pair:
@@ -44,11 +45,7 @@ class Pair:
 
     def check(self, party: Party) -> None:
         """See `Backend.check`."""
-        if library() is None:
-            raise UsageError(
-                "two parties alone need the functions in C, which are not there",
-                "Install a C compiler (gcc or clang) and the package again, or set security.correlations to dealer",
-            )
+        check_library()
 
     @contextmanager
     def developer(self, at: Connected) -> Iterator[Backing]:
@@ -63,7 +60,13 @@ class Pair:
         """See `Backend.query`."""
         links, party = _links(at), PARTIES.index(at.own.role)
         with PairSupply(party, links, make_maker(at.experiment), _bytes(at.party)) as supply, _told(supply):
-            yield Asked(supply, lambda images: supply.start(UsedPlans([scoring_stretch(at.experiment, images)])))
+
+            def tell(images: int) -> None:
+                stretches = [scoring_stretch(at.experiment, images)]
+                check_distance(stretches, at.experiment.security.link)
+                supply.start(UsedPlans(stretches))
+
+            yield Asked(supply, tell)
 
 
 @contextmanager
@@ -74,7 +77,13 @@ def at_work(
 
     Args:
         links: one for each thread. kept: at the developer, gets what is taken of them.
+
+    Raises:
+        UsageError: the functions in C are not there, or the run is too long.
     """
+    check_library()
+    stretches = stretches_of(experiment)
+    check_distance(stretches, experiment.security.link)
     chained = [ChainedChannel(link) for link in links] if experiment.evidence.log else []
     told = () if kept is None else (kept.masks,)
     supply = PairSupply(party, chained or links, make_maker(experiment), _bytes(settings), *told)
@@ -84,7 +93,7 @@ def at_work(
         return MadeByPair(len(links), chain_of(chained), None if kept is None else kept.digest())
 
     with supply, _told(supply):
-        supply.start(UsedPlans(stretches_of(experiment)))
+        supply.start(UsedPlans(stretches))
         yield Backing(
             lambda channel: shared_head(experiment, channel, party, supply), None, finish, lambda: supply.ahead
         )
@@ -99,14 +108,29 @@ def make_maker(experiment: Experiment) -> MakeMaker:
     return make
 
 
+def check_library() -> None:
+    """Raises: UsageError: the functions in C are not there."""
+    if library() is None:
+        raise UsageError(
+            "two parties alone need the functions in C, which are not there",
+            "Install a C compiler (gcc or clang) and the package again, or set security.correlations to dealer",
+        )
+
+
 def _links(at: Connected) -> list[Channel]:
     """Steps 1 and 2."""
-    at.peer.send(THREADS, 0, torch.tensor([at.party.generator_threads]))
-    theirs = int(at.peer.receive(THREADS, 0, THREADS_SPEC)[0])
-    if theirs < 1:
-        raise ProtocolError(f"the {at.peer.peer} says that it has {theirs} threads for masks")
+    ours, own, peer = terms(at.experiment.security.link), at.party.generator_threads, at.peer.peer
+    at.peer.send_json(TERMS, {"threads": own, "kernel": best_kernel(), "parameters": ours})
+    said = at.peer.receive_json(TERMS)
+    if not isinstance(said, dict) or type(theirs := said.get("threads")) is not int or theirs < 1:
+        raise ProtocolError(f"the {peer} does not say how many threads it has for masks")
+    check_same(ours, said.get("parameters"), peer)
+    count, kernel = min(own, theirs), excerpt(str(said.get("kernel")), 20)
+    at.on_notice(f"masks are made in {count} threads; instructions: {best_kernel()} here, {kernel} at the {peer}")
+    for who, name in (("this machine", best_kernel()), (f"the {peer}'s machine", kernel)):
+        if name == KERNELS[0]:
+            at.on_notice(f"{who} has no AVX2: masks take two to four times as long there")
     open_link = _accepted if at.own.role == "auditor" else _connected
-    count = min(theirs, at.party.generator_threads)
     return [at.links.also(open_link(at, more=number < count - 1)) for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Both makers in one process, on trusted transfers, with the products of matrices made by a dealer in the test."""
+"""Both makers in one process: on transfers and products that the test is trusted with, or on those of the product."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from tests.mpc.parties import run_both
 Made = dict[str, dict[str, Tensor]]
 
 
-def make_both(plans: Sequence[Plan], seed: int = 0) -> list[list[Made]]:
-    """The material of both parties, for each plan."""
+def make_both(plans: Sequence[Plan], seed: int = 0, real: bool = False, link: str = "lan") -> list[list[Made]]:
+    """The material of both parties, for each plan.
 
-    products = TrustedProducts.both()
+    Args:
+        real: on the product's own transfers and products of matrices. link: for which they are cut.
+    """
+    table = TrustedProducts.both()
 
     def party(index: int, channel: Any, _: Any) -> list[Made]:
-        secret = bytes([index, seed % 256, seed // 256]) + bytes(29)
-        maker = PairMaker(channel, index, secret, Memory(), "lan", KINDS, lambda r: TrustedTransfers(r, seed), products)
+        secret = bytes([index, *seed.to_bytes(4, "little")]) + bytes(27)
+        trusted = {} if real else {"transfers": lambda r: TrustedTransfers(r, seed), "products": table}
+        maker = PairMaker(channel, index, secret, Memory(), link, KINDS, **trusted)
         maker.set_up()
         return [maker.make(number, plan) for number, plan in enumerate(plans)]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.base import Correlation, MaskRef, Plan
+from amint_mpc.mpc.correlations.base import MaskRef
 from amint_mpc.mpc.dense.descent import GradientDescent, Momentum
 from amint_mpc.mpc.dense.layers import score_plan, table_plan, train_plan
 from amint_mpc.mpc.dense.novograd import NovoGrad
@@ -23,69 +23,16 @@ from amint_mpc.mpc.pair.maker import PairMaker, check_supported, supported, tran
 from amint_mpc.mpc.protocols import sign
 from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
-from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
-from amint_mpc.mpc.protocols.squares import SquaresMasks
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from amint_mpc.mpc.rlwe.native import library
 from tests.mpc.ot.trusted import TrustedTransfers
 from tests.mpc.pair.makers import Made, make_both
+from tests.mpc.pair.random_plans import low_carry, random_plan, random_plans, wrong_fields, wrong_of
 from tests.mpc.parties import run_both
 
+native_only = pytest.mark.skipif(library() is None, reason="the functions in C were not built")
 RATE, MOMENTUM = GradientDescent(3, 7), Momentum(3, 7, (115, 7))
 R = MaskRef("relu", "r")
-
-
-def low_carry(shares: tuple[Tensor, Tensor], low: int | Tensor) -> Tensor:
-    """1 where the bits of both shares below `low` make a carry."""
-    ones = (torch.ones_like(shares[0]) << low) - 1
-    return ((shares[0] & ones) + (shares[1] & ones)) >> low
-
-
-def expected(name: str, masks: Correlation, made: tuple[Made, Made]) -> dict[str, Tensor]:
-    """The developer's share of each corrected field, from what both parties drew and the auditor's shares."""
-    both = [dict(material[name]) for material in made]
-    for key, at in masks.links.items() if hasattr(masks, "links") else ():
-        for own, material in zip(both, made, strict=True):
-            own[key] = material[at.name][at.key]
-    developer, auditor = both
-    found = masks.corrections(developer, auditor)
-    if isinstance(masks, ReluMasks):
-        carry = low_carry((developer["r"], auditor["r"]), sign.LOW_BIT)
-        table, lowest = sign.tables(developer["r"] + auditor["r"] - (carry << sign.LOW_BIT))
-        found |= {"table": table ^ auditor["table"], "lowest": lowest ^ auditor["lowest"]}
-    if isinstance(masks, RangeMasks):
-        windows = masks.window if isinstance(masks.window, int) else spread(masks.window)
-        low = windows - 20
-        carry = low_carry((developer["r"], auditor["r"]), low)
-        less = {**developer, "r": developer["r"] - (carry << low)}
-        found |= masks.corrections(less, auditor)
-    return found
-
-
-def spread(windows: tuple[tuple[int, int], ...]) -> Tensor:
-    return torch.tensor([window for count, window in windows for _ in range(count)])
-
-
-def wrong_fields(plan: Plan, made: tuple[Made, Made]) -> list[str]:
-    wrong = []
-    for name, masks in plan.items():
-        wanted = expected(name, masks, made)
-        for party, material in enumerate(made):
-            held = {key: field for key, field in masks.fields.items() if party in field.holders}
-            assert list(held) == list(material[name])
-            for key, field in held.items():
-                dtype = (field.sent or field.dtype) if party == DEVELOPER and field.corrected else field.dtype
-                assert (material[name][key].dtype, tuple(material[name][key].shape)) == (dtype, field.shape), (
-                    name,
-                    key,
-                )
-        for key, field in masks.fields.items():
-            if field.corrected:
-                off = made[DEVELOPER][name][key] - field.cut(wanted[key])
-                if isinstance(masks, SquaresMasks):
-                    off = off << ((masks.w2_shift if key == "w2" else masks.y_shift) - 1)
-                if bool(off.any()):
-                    wrong.append(f"{name}.{key}")
-    return wrong
 
 
 def pairs(made: list[list[Made]]) -> list[tuple[Made, Made]]:
@@ -106,40 +53,26 @@ def test_every_field_of_a_scoring_fits(rows: int, hidden: int) -> None:
     assert wrong_fields(plans[0], pairs(make_both(plans))[0]) == []
 
 
-def random_plan(seed: int) -> Plan:
-    """Small correlations of all kinds, some about masks of others, in any order."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def pick(low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=generator))
-
-    plan: dict[str, Correlation] = {}
-    for number in range(12):
-        n, h, kind = pick(1, 9), pick(1, 9), pick(0, 3)
-        name = f"{number}"
-        if kind == 0:
-            plan[name] = ReluMasks(n, h, training=bool(pick(0, 1)))
-            r, rho = MaskRef(name, "r"), MaskRef(name, "rho")
-            tests = {
-                f"{number} in range": RangeMasks((n, h), sign.LOW_BIT + 20, r, torch.int16),
-                f"{number} squared": SquaresMasks(n, h, rho, r, pick(0, 63), pick(1, 63)),
-            }
-            plan = {**tests, **plan} if pick(0, 1) else {**plan, **tests}
-        elif kind == 1:
-            plan[name] = SigmoidTables(n)
-        elif kind == 2:
-            plan[name] = TruncationMasks((n, h), pick(1, 62))
-        elif pick(0, 1):
-            plan[name] = RangeMasks((n, h), pick(20, 62), None, torch.int16 if pick(0, 1) else torch.int32)
-        else:
-            plan[name] = RangeMasks((n + h,), ((n, pick(20, 62)), (h, pick(20, 62))))
-    return plan
-
-
 def test_random_plans_fit() -> None:
-    plans = [random_plan(seed) for seed in range(100)]
-    wrong = [wrong_fields(plan, made) for plan, made in zip(plans, pairs(make_both(plans)), strict=True)]
-    assert wrong == [[]] * len(plans)
+    plans = random_plans(100)
+    assert wrong_of(plans, make_both(plans)) == []
+
+
+@pytest.mark.parametrize("link", ["lan", "wan"])
+@native_only
+def test_random_plans_on_real_transfers_and_products_fit(link: str) -> None:
+    plans = random_plans(14)
+    assert wrong_of(plans, make_both(plans, real=True, link=link), rough=True) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(20))
+def test_ten_thousand_random_plans_fit(part: int) -> None:
+    """One session in five on real transfers and products, every other one of these cut for a slow link."""
+    plans, real = random_plans(500, 500 * part + 1000), part % 5 == 0 and library() is not None
+    made = make_both(plans, part, real, "wan" if part % 2 else "lan")
+    assert wrong_of(plans, made, real) == []
 
 
 def test_a_field_that_is_off_by_one_is_found() -> None:

@@ -10,7 +10,7 @@ from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from tests.mpc.pair.makers import Made
-from tests.mpc.pair.test_exact import wrong_fields
+from tests.mpc.pair.random_plans import wrong_fields
 from tests.mpc.parties import run_both
 
 PLAN: Plan = {"relu": ReluMasks(6, 5), "sigmoid": SigmoidTables(6), "dy": TruncationMasks((6, 5), 20)}
