@@ -50,12 +50,12 @@ def plan_of(features: int, hidden: int) -> Plan:
     return train_plan(128, features + 1, hidden, GradientDescent(3, 9))
 
 
-def frames(plan: Plan) -> list[list[int]]:
+def frames(plan: Plan, link: str = "lan") -> list[list[int]]:
     """Bytes of each party's frames while a plan is made."""
 
     def party(index: int, channel: Any, _: Any) -> list[int]:
         counting = Counting(channel)
-        maker = PairMaker(counting, index, bytes([index] * 32))  # type: ignore[arg-type]
+        maker = PairMaker(counting, index, bytes([index] * 32), link=link)  # type: ignore[arg-type]
         maker.set_up()
         counting.frames.clear()
         maker.make(0, plan)
@@ -73,6 +73,14 @@ def test_bytes_of_each_message() -> None:
         for some in (slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 8), slice(0, 8)):
             said = "; ".join(f"{sum(each[some]):,}" for each in sent)
             assert said in PAGE, f"{some} of {party}: {said}"
+
+
+@pytest.mark.skipif(library() is None, reason="the functions in C were not built")
+def test_bytes_on_a_slow_link() -> None:
+    each = [[sum(sent) for sent in frames(plan_of(*sizes), "wan")] for sizes in SIZES]
+    said = "a plan of {:,} + {:,} and {:,} + {:,}".format(*each[0], *each[1])
+    assert said in PAGE, said
+    assert f"{4 * public_key_words(packed=True):,}" in PAGE
 
 
 def test_transfers_of_a_plan() -> None:

@@ -32,6 +32,7 @@ def terms(link: str) -> dict[str, JsonValue]:
         "RLWE flood bits": parameters.FLOOD_BITS,
         "RLWE public keys": parameters.PUBLIC_KEYS,
         f"RLWE blocks on a {link}": list(best_cut(_PROBE, link).block),
+        "RLWE keys for packing": [parameters.GALOIS_KEYS, parameters.DIGITS],
         "OT trees": TREES,
         "OT levels of a tree (k)": LEVELS,
         "OT unit": UNIT,

@@ -142,8 +142,8 @@ def answered(
         for c, key in zip(ciphertext, (of.b, of.a), strict=True)
     )
     wanted = [c0[at] if at >= 0 else -c0[at + N] % q for at in places]
-    added = zip(wanted, encoded(masks, kept), floods, strict=True)
-    return [(switched(x) + m + e) % kept for x, m, e in added], [switched(x) for x in c1], masks
+    added = zip(wanted, encoded(masks, q), floods, strict=True)
+    return [(switched((x + m) % q) + e) % kept for x, m, e in added], [switched(x) for x in c1], masks
 
 
 def decrypted(secret: Sequence[int], c0: Sequence[int], c1: Sequence[int], places: Sequence[int]) -> list[int]:

@@ -21,7 +21,8 @@ from amint_mpc.mpc.rlwe import products
 from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.mpc.rlwe.parameters import FLOOD_BITS, KEPT_BITS, N, modulus, primes
-from amint_mpc.mpc.rlwe.products import Evaluator, Ring
+from amint_mpc.mpc.rlwe.products import Evaluator
+from amint_mpc.mpc.rlwe.ring import SEED_WORDS, Ring
 from tests.mpc.cases import head_party, head_plans, random_head
 from tests.mpc.dense.test_head import batch, halves, reference, weights_at
 from tests.mpc.parties import run_both
@@ -81,7 +82,7 @@ def test_open_a_malicious_encryptor_reads_bits_of_the_evaluators_matrix() -> Non
 
 
 def with_error(request: Tensor, j: int, encryptor: products.Encryptor) -> Tensor:
-    whole, ring, start = modulus(0, len(primes())), encryptor._ring, products.SEED_WORDS
+    whole, ring, start = modulus(0, len(primes())), encryptor._ring, SEED_WORDS
     parts = [request[:start]]
     for prime, p in enumerate(primes()):
         c0, start = ring.unpacked(request, start, (N,), prime)

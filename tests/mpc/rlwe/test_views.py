@@ -20,7 +20,8 @@ from amint_mpc.mpc.rlwe import products
 from amint_mpc.mpc.rlwe.blocks import Cut, Sizes
 from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.mpc.rlwe.parameters import PUBLIC_KEYS, N, primes
-from amint_mpc.mpc.rlwe.products import Encryptor, Evaluator, Ring
+from amint_mpc.mpc.rlwe.products import Encryptor, Evaluator
+from amint_mpc.mpc.rlwe.ring import SEED_WORDS, Ring, seed_bytes
 from tests.mpc.rlwe.reference import coefficients, random_words, unchunked
 
 pytestmark = pytest.mark.skipif(library() is None, reason="the functions in C were not built")
@@ -57,8 +58,8 @@ def requests(r: Tensor) -> tuple[Encryptor, list[tuple[list[Tensor], list[Tensor
     encryptor, _ = roles(Ring())
     ring, found = encryptor._ring, []
     for _ in range(2):
-        request, start, c0s, uniform = encryptor.request(CUT, {"r": r}), products.SEED_WORDS, [], []
-        seed = products._seed_bytes(request)
+        request, start, c0s, uniform = encryptor.request(CUT, {"r": r}), SEED_WORDS, [], []
+        seed = seed_bytes(request)
         for prime in range(len(primes())):
             c0, start = ring.unpacked(request, start, (N,), prime)
             c0s.append(unchunked(c0, 1)[0])

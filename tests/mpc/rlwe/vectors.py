@@ -24,7 +24,8 @@ from amint_mpc.mpc.ot.punctured import LEAVES
 from amint_mpc.mpc.rlwe import parameters, products
 from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes
 from amint_mpc.mpc.rlwe.parameters import N, primes, roots
-from amint_mpc.mpc.rlwe.products import Encryptor, Evaluator, Ring
+from amint_mpc.mpc.rlwe.products import Encryptor, Evaluator
+from amint_mpc.mpc.rlwe.ring import SEED_WORDS, Ring, layout_of
 
 FILE = Path(__file__).parents[3] / "docs" / "two-party-vectors.json"
 SHOWN = 4
@@ -125,7 +126,7 @@ def _packed(ring: Ring, name: Name) -> list[list[list[int]]]:
     """[exponent, coefficient] of each polynomial of a matrix."""
     matrix, count = numbered(PACKED, name), PACKED.polynomials(name)
     chunked = torch.empty(count * N, dtype=torch.int32)
-    layout = products._layout(PACKED, name, matrix)
+    layout = layout_of(PACKED, name, matrix)
     ring.checked("rlwe_encode", 0, ctypes.addressof(layout), chunked)
     found = []
     for values in chunked.view(N // 64, count, 64).transpose(0, 1).reshape(count, N):
@@ -158,7 +159,7 @@ def _words(tensor: Tensor) -> list[str]:
 
 
 def _request_numbers(ring: Ring, request: Tensor) -> list[list[int]]:
-    start, found = products.SEED_WORDS, []
+    start, found = SEED_WORDS, []
     for prime in range(len(primes())):
         c0, start = ring.unpacked(request, start, (N,), prime)
         found.append(residues(c0))
