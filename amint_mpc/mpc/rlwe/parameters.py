@@ -28,6 +28,10 @@ PUBLIC_KEYS = 16
 """Encryptions of zero that one ternary u blinds."""
 FLOOD_BITS = 13
 """The flood is uniform in +-2^FLOOD_BITS at q', so in +-2^FLOOD_BITS times the dropped primes at q."""
+GALOIS_KEYS = 6
+"""Automorphisms that answers can be packed with: so many levels at most."""
+DIGITS = 4
+"""Of a number in packing, each of two of the primes."""
 STANDARD_LOG_Q = 218
 DISTANCE = 2.0**-40
 """At most, over a whole run."""
@@ -67,20 +71,23 @@ def modulus(first: int, last: int) -> int:
     return math.prod(primes()[first:last])
 
 
-def noise(terms: int) -> float:
+def noise(terms: int, levels: int = 0) -> float:
     """Root mean square of an accumulated coefficient's noise at q.
 
     Args:
         terms: how many products of plaintext coefficients and errors it sums: the entries of the plaintexts behind it.
+        levels: of packing. On the way of a coefficient through them each adds N products of a key's error and a number
+            of a digit, for each digit, and the levels after it double that: 1, 4, .. 4^(levels - 1) times the variance.
     """
-    plaintext = 2.0**PLAINTEXT_BITS / math.sqrt(12)
-    return plaintext * math.sqrt(terms * (ERROR_VARIANCE + 1 / 12))
+    plaintext = 4.0**PLAINTEXT_BITS / 12 * terms * (ERROR_VARIANCE + 1 / 12)
+    digits = sum((a * b) ** 2 / 3 for a, b in zip(primes()[::2], primes()[1::2], strict=True))
+    return math.sqrt(plaintext + N * ERROR_VARIANCE * digits * (4**levels - 1) / 3)
 
 
-def distance(terms: int, coefficients: int, kept: int) -> float:
+def distance(terms: int, coefficients: int, kept: int, levels: int = 0) -> float:
     """Statistical distance of so many answered coefficients from ones that say nothing but the result: at most.
 
     Two uniform floods of width w whose centres are e apart differ by e / w; the mean of |e| is below its rms.
     """
     width = 2.0 ** (FLOOD_BITS + 1) * float(modulus(kept, len(primes())))
-    return coefficients * noise(terms) / width
+    return coefficients * noise(terms, levels) / width

@@ -27,14 +27,13 @@ def test_primes_are_prime_distinct_and_of_their_sizes() -> None:
 
 
 def test_a_million_steps_of_the_large_head_say_nothing() -> None:
-    """2^-40 over the whole run, whatever the blocks."""
-    for link in ("lan", "wan"):
-        cut = best_cut(Sizes(128, 768, 128), link)
-        a_step = sum(
-            parameters.distance(cut.terms(n), cut.polynomials(n) * math.prod(cut.block_shape(n)), cut.sizes.kept(n))
-            for n in cut.sizes.products
-        )
-        assert 10**6 * a_step <= parameters.DISTANCE
+    """2^-40 over the whole run."""
+    cut = best_cut(Sizes(128, 768, 128))
+    a_step = sum(
+        parameters.distance(cut.terms(n), cut.polynomials(n) * math.prod(cut.block_shape(n)), cut.sizes.kept(n))
+        for n in cut.sizes.products
+    )
+    assert 10**6 * a_step <= parameters.DISTANCE
 
 
 def test_an_answer_has_room_for_flood_and_rounding() -> None:
@@ -46,7 +45,7 @@ def test_an_answer_has_room_for_flood_and_rounding() -> None:
     unit = parameters.modulus(0, len(parameters.KEPT_BITS)) / 2**parameters.PLAINTEXT_BITS
     assert 2**parameters.FLOOD_BITS + rounding < unit / 2
     unit = 2**32 * parameters.modulus(0, ROUGH_KEPT) / 2**parameters.PLAINTEXT_BITS  # of sr the top 32 bits count
-    assert 2**parameters.FLOOD_BITS + rounding + dropped < unit / 16
+    assert 2 * (2**parameters.FLOOD_BITS + rounding + dropped) < unit / 16  # its two parts may come one by one
 
 
 def test_sums_fit_their_words() -> None:
