@@ -204,7 +204,10 @@ class Evaluator:
             plain = {name: self._ring.encoded(cut, name, matrices[name], prime) for name in cut.sizes.plain}
             for product in work:
                 product.one_prime(plain, encrypted, prime, self._keys[prime])
-        return torch.cat([part for product in work for part in product.message()]), {p.name: p.own for p in work}
+        message, own, end = torch.empty(answer_words(cut), dtype=torch.int32), {p.name: p.own for p in work}, 0
+        while work:  # what has been written is let go
+            end = work.pop(0).write(message, end)
+        return message, own
 
     def _limb_words(self, cut: Cut, prime: int) -> int:
         return sum(cut.polynomials(name) for name in cut.sizes.encrypted) * N * bits_of(prime) // 32
@@ -274,10 +277,11 @@ class _Product:
         a.inverse = pow(others, -1, p)
         self._ring.checked("rlwe_answer", prime, ctypes.addressof(a))
 
-    def message(self) -> list[Tensor]:
-        """Its part of the answer."""
-        return [
-            part
-            for prime in range(self._kept)
-            for part in (self._ring.packed(self._out0[prime], prime), self._ring.packed(self._out1[prime], prime))
-        ]
+    def write(self, message: Tensor, start: int) -> int:
+        """Put its part of the answer into the message. Returns where it ends."""
+        for prime, *parts in zip(range(self._kept), self._out0, self._out1, strict=True):
+            for words in parts:
+                end = start + words.numel() * bits_of(prime) // 32
+                self._ring.call("rlwe_pack", words, words.numel(), bits_of(prime), message[start:end])
+                start = end
+        return start
