@@ -42,7 +42,7 @@ typedef struct {
                     uint32_t *);
     void (*pointwise)(const context *, const prime *, const uint32_t *, const uint32_t *, uint32_t *);
     void (*scale)(const prime *, uint32_t, uint32_t, uint32_t *, int64_t);
-    void (*converted)(const prime *, const uint32_t *, int64_t, int, const uint32_t *, uint32_t *, int64_t);
+    void (*converted)(const prime *, uint32_t, uint32_t, const uint32_t *, int, uint32_t *, int64_t);
     void (*divided)(const prime *, uint32_t, uint32_t, uint32_t *, const uint32_t *, int64_t);
     void (*lifted)(const prime *, const int8_t *, uint32_t *, int64_t);
     void (*apart)(const context *, const prime *, uint32_t *, uint32_t *, const uint32_t *);
@@ -327,19 +327,19 @@ void rlwe_products(const context *c, int l, const operand *a, const operand *b, 
 }
 
 /* One prime of the answers: sums [count] ciphertexts (chunked, parts s0 and s1), each blinded by an encryption of zero, loses the dropped
-   primes. Called for the dropped primes first, whose parts are kept in `dropped0` [count][dropped][useful] and `dropped1`
-   [count][dropped][N], then for the kept ones.
+   primes. Called for the dropped primes first, the last one before all others, then for the kept ones.
    keys: public keys, parts k0 and k1 [per][N]; u: [ceil(count / per)][N], transformed. useful: where the wanted coefficients stand,
    [many], negative for those that are taken with a minus (place - N); all are multiples of 2^skip.
-   kept: how many. weights [MOST]: of a dropped prime the inverse of the product of the others, of a kept one these products mod it; inverse: of all dropped.
+   kept: how many. For a dropped prime, inverse: of the product of the other dropped ones mod it, weights [kept]: this product
+   mod the kept ones; for a kept prime, inverse: of all dropped mod it.
    mask: [count][many], what c0 gets before primes are dropped, mod p; flood: [count][many], after that.
-   out0 [count][many], out1 [count][N]. */
+   out0 [kept][many0], with count many of each, and out1 [kept][count][N]: sums of the dropped parts, at the end the answer. */
 typedef struct {
-    int64_t count, per, many;
+    int64_t count, per, many, many0;
     int kept, skip;
     const uint32_t *s0, *s1, *k0, *k1, *u;
     const int32_t *useful;
-    uint32_t *dropped0, *dropped1, *out0, *out1;
+    uint32_t *out0, *out1;
     const uint32_t *mask;
     const int32_t *flood;
     uint32_t weights[MOST], inverse;
@@ -349,7 +349,8 @@ int rlwe_answer(const context *c, int l, const answers *a)
 {
     const prime *m = c->at + l;
     const kernels *run = of(c);
-    const int drop = l >= a->kept, dropped = c->primes - a->kept;
+    const int drop = l >= a->kept, first = l == c->primes - 1;
+    const uint32_t inverse = a->inverse, s = quotient(inverse, m->p);
     uint32_t *x = room(4 * (2 * c->n + a->many)), *spare = x ? x + c->n : 0, *found = x ? spare + c->n : 0;
     for (int64_t o = 0; x && o < a->count; o++) {
         const uint32_t *u = a->u + o / a->per * c->n, *k0 = a->k0 + o % a->per * c->n, *k1 = a->k1 + o % a->per * c->n;
@@ -360,29 +361,28 @@ int rlwe_answer(const context *c, int l, const answers *a)
             const uint32_t value = x[(at < 0 ? at + c->n : at) >> a->skip];
             found[i] = portable_less((at < 0 ? m->p - value : value) + a->mask[o * a->many + i], m->p); /* which ones is public */
         }
-        uint32_t *rest0 = a->dropped0 + o * dropped * a->many, *rest1 = a->dropped1 + o * dropped * c->n;
         run->blinded(c, m, u, k1, a->s1, a->count, o, x);
+        uint32_t *out0 = a->out0 + o * a->many, *out1 = a->out1 + o * c->n;
         if (drop) {
-            const uint32_t w = a->weights[l], s = quotient(w, m->p);
-            run->scale(m, w, s, found, a->many);
-            memcpy(rest0 + (l - a->kept) * a->many, found, (size_t)a->many * 4);
+            run->scale(m, inverse, s, found, a->many);
             run->inverse(c, m, x, spare, 0);
-            run->scale(m, w, s, x, c->n);
-            memcpy(rest1 + (l - a->kept) * c->n, x, (size_t)c->n * 4);
+            run->scale(m, inverse, s, x, c->n);
+            for (int k = 0; k < a->kept; k++) {
+                const prime *to = c->at + k;
+                const uint32_t w = a->weights[k], ws = quotient(w, to->p);
+                run->converted(to, w, ws, found, first, out0 + k * a->many0, a->many);
+                run->converted(to, w, ws, x, first, out1 + k * a->count * c->n, c->n);
+            }
             continue;
         }
-        const uint32_t s = quotient(a->inverse, m->p);
         const int32_t *flood = a->flood + o * a->many;
-        uint32_t *out = a->out0 + o * a->many;
-        run->converted(m, rest0, a->many, dropped, a->weights + a->kept, out, a->many);
-        run->divided(m, a->inverse, s, found, out, a->many);
+        out0 += l * a->many0, out1 += l * a->count * c->n;
+        run->divided(m, inverse, s, found, out0, a->many);
         for (int64_t i = 0; i < a->many; i++)
-            out[i] = portable_less(found[i] + residue(flood[i], m), m->p);
-        out = a->out1 + o * c->n;
-        run->converted(m, rest1, c->n, dropped, a->weights + a->kept, out, c->n);
-        run->forward(c, m, out, spare);
-        run->divided(m, a->inverse, s, x, out, c->n);
-        memcpy(out, x, (size_t)c->n * 4);
+            out0[i] = portable_less(found[i] + residue(flood[i], m), m->p);
+        run->forward(c, m, out1, spare);
+        run->divided(m, inverse, s, x, out1, c->n);
+        memcpy(out1, x, (size_t)c->n * 4);
     }
     free(x);
     return !x;

@@ -165,30 +165,17 @@ TARGET static void NAME(scale)(const prime *m, uint32_t w, uint32_t s, uint32_t 
         x[i] = NAME(less)(NAME(times)(x[i], w, s, m->p), m->p);
 }
 
-/* x [count] = sum over d of parts [d][count] w [d] mod p, below p; at most 16 parts, each below 2^28. */
-TARGET static void NAME(converted)(const prime *m, const uint32_t *parts, int64_t stride, int number, const uint32_t *w,
-                                   uint32_t *x, int64_t count)
+/* out [count] += x w mod p, below p, for any x; or = x w, if it is the first. */
+TARGET static void NAME(converted)(const prime *m, uint32_t w, uint32_t s, const uint32_t *restrict x, int first,
+                                   uint32_t *restrict out, int64_t count)
 {
-    for (int64_t i = 0; i < count; i += TILE) {
-        const int64_t many = count - i < TILE ? count - i : TILE;
-        uint64_t sum[TILE] = {0};
-        for (int d = 0; d < number; d++) {
-            const uint32_t *part = parts + d * stride + i;
-            const uint64_t weight = w[d];
-            if (many == TILE)
-                for (int j = 0; j < TILE; j++)
-                    sum[j] += part[j] * weight;
-            else
-                for (int64_t j = 0; j < many; j++)
-                    sum[j] += part[j] * weight;
-        }
-        if (many == TILE)
-            for (int j = 0; j < TILE; j++)
-                x[i + j] = NAME(reduced)(sum[j], m);
-        else
-            for (int64_t j = 0; j < many; j++)
-                x[i + j] = NAME(reduced)(sum[j], m);
-    }
+    const uint32_t p = m->p;
+    if (first)
+        for (int64_t i = 0; i < count; i++)
+            out[i] = NAME(less)(NAME(times)(x[i], w, s, p), p);
+    else
+        for (int64_t i = 0; i < count; i++)
+            out[i] = NAME(less)(NAME(less)(NAME(times)(x[i], w, s, p), p) + out[i], p);
 }
 
 /* x [count] = (x - y) w mod p. */

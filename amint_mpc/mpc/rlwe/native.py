@@ -50,12 +50,9 @@ class Operand(ctypes.Structure):
 
 
 _ANSWERS: list[tuple[str, Any]] = [
-    *((name, _N) for name in ("count", "per", "many")),
+    *((name, _N) for name in ("count", "per", "many", "many0")),
     *((name, _I) for name in ("kept", "skip")),
-    *(
-        (name, _P)
-        for name in ("s0", "s1", "k0", "k1", "u", "useful", "dropped0", "dropped1", "out0", "out1", "mask", "flood")
-    ),
+    *((name, _P) for name in ("s0", "s1", "k0", "k1", "u", "useful", "out0", "out1", "mask", "flood")),
     ("weights", ctypes.c_uint32 * MOST),
     ("inverse", ctypes.c_uint32),
 ]

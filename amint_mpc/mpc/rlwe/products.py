@@ -204,7 +204,10 @@ class Evaluator:
             plain = {name: self._ring.encoded(cut, name, matrices[name], prime) for name in cut.sizes.plain}
             for product in work:
                 product.one_prime(plain, encrypted, prime, self._keys[prime])
-        return torch.cat([part for product in work for part in product.message()]), {p.name: p.own for p in work}
+        message, own, end = torch.empty(answer_words(cut), dtype=torch.int32), {p.name: p.own for p in work}, 0
+        while work:  # what has been written is let go
+            end = work.pop(0).write(message, end)
+        return message, own
 
     def _limb_words(self, cut: Cut, prime: int) -> int:
         return sum(cut.polynomials(name) for name in cut.sizes.encrypted) * N * bits_of(prime) // 32
@@ -225,17 +228,15 @@ class _Product:
     def __init__(self, ring: Ring, random: SecretStream, cut: Cut, name: Name) -> None:
         self.name, self._cut, self._ring = name, cut, ring
         self._count, self._kept, self._places = cut.polynomials(name), cut.sizes.kept(name), cut.places(name)
-        self._many, dropped = len(self._places), _COUNT - self._kept
+        self._many = len(self._places)
         self._masks = draw(random, (torch.int64, (self._count, self._many)))
         self.own = _assembled(cut, name, self._masks).neg()  # not in place: it may be a view of the masks
         words = draw(random, (torch.int32, (self._count * self._many,)))
         self._flood = (words & ((2 << FLOOD_BITS) - 1)).sub_(1 << FLOOD_BITS)
         self._ternary = ring.small(random, "ternary", -(-self._count // PUBLIC_KEYS))
         self._sums = torch.empty(2, self._count * N, dtype=torch.int32)
-        self._rest0 = torch.empty(self._count * dropped * self._many, dtype=torch.int32)
-        self._rest1 = torch.empty(self._count * dropped * N, dtype=torch.int32)
-        self._out0 = [torch.zeros(_padded(self._count * self._many), dtype=torch.int32) for _ in range(self._kept)]
-        self._out1 = [torch.empty(self._count * N, dtype=torch.int32) for _ in range(self._kept)]
+        self._out0 = torch.zeros(self._kept, _padded(self._count * self._many), dtype=torch.int32)
+        self._out1 = torch.empty(self._kept, self._count * N, dtype=torch.int32)
 
     def one_prime(
         self,
@@ -261,30 +262,26 @@ class _Product:
         kept, p = self._kept, primes()[prime]
         dropped = modulus(kept, _COUNT)
         u = self._ring.transformed(self._ternary, prime)
-        last = min(prime, kept - 1)  # the dropped primes write no answer
         mask = torch.empty(self._masks.numel(), dtype=torch.int32)
         self._ring.call("rlwe_mask", prime, self._masks, self._masks.numel(), modulus(0, _COUNT) % 2**64, mask)
-        a = Answers(self._count, PUBLIC_KEYS, self._many, kept, self._cut.skip(self.name))
+        a = Answers(self._count, PUBLIC_KEYS, self._many, self._out0.shape[1], kept, self._cut.skip(self.name))
         addresses: dict[str, Tensor] = {
-            "s0": sums[0], "s1": sums[1], "k0": keys[0], "k1": keys[1], "u": u, "dropped0": self._rest0,
-            "dropped1": self._rest1, "out0": self._out0[last], "out1": self._out1[last], "mask": mask,
-            "flood": self._flood,
+            "s0": sums[0], "s1": sums[1], "k0": keys[0], "k1": keys[1], "u": u, "out0": self._out0, "out1": self._out1,
+            "mask": mask, "flood": self._flood,
         }  # fmt: skip
         for field, tensor in addresses.items():
             setattr(a, field, tensor.data_ptr())
         a.useful = self._places.ctypes.data
-        weights = [0] * MOST
-        for at in range(kept, _COUNT):
-            others = dropped // primes()[at]
-            weights[at] = pow(others, -1, primes()[at]) if at == prime else others % p
-        a.weights = (ctypes.c_uint32 * MOST)(*weights)
-        a.inverse = pow(dropped, -1, p) if prime < kept else 0
+        others = dropped // p if prime >= kept else dropped
+        a.weights = (ctypes.c_uint32 * MOST)(*(others % primes()[at] for at in range(kept)))
+        a.inverse = pow(others, -1, p)
         self._ring.checked("rlwe_answer", prime, ctypes.addressof(a))
 
-    def message(self) -> list[Tensor]:
-        """Its part of the answer."""
-        return [
-            part
-            for prime in range(self._kept)
-            for part in (self._ring.packed(self._out0[prime], prime), self._ring.packed(self._out1[prime], prime))
-        ]
+    def write(self, message: Tensor, start: int) -> int:
+        """Put its part of the answer into the message. Returns where it ends."""
+        for prime, *parts in zip(range(self._kept), self._out0, self._out1, strict=True):
+            for words in parts:
+                end = start + words.numel() * bits_of(prime) // 32
+                self._ring.call("rlwe_pack", words, words.numel(), bits_of(prime), message[start:end])
+                start = end
+        return start

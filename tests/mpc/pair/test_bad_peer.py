@@ -19,11 +19,11 @@ from amint_mpc.mpc.dense.layers import train_plan
 from amint_mpc.mpc.ot.base import X_BYTES
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.pair.supply import NEXT, Maker, PairSupply
-from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.transport.channel import Channel, ForwardingChannel, memory_pair
+from tests.mpc.native_only import native_only
 from tests.mpc.pair.random_plans import wrong_fields
 
-pytestmark = pytest.mark.skipif(library() is None, reason="the functions in C were not built")
+pytestmark = native_only
 PLAN = train_plan(4, 7, 3, GradientDescent(3, 7))
 STEPS = 4
 Change = Callable[[str, int, list[Tensor]], "tuple[str, int, list[Tensor]] | None"]
