@@ -1,28 +1,24 @@
 """The masks of the linear layer (`LinearMasks`): products of matrices, of which each party has one.
 
-    ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T, of which the top bits count
+    ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T
 
 The auditor sends R_A, and where they are wanted S_A and T, encrypted; the developer answers (matrices.py). On a "wan"
-each product is made by itself, its answers packed; R_A is sent twice, and sr comes in two parts, all of its bits.
+each product is made by itself, its answers packed; R_A is sent twice, and sr comes in two parts.
 The columns of A that stand for public constants are set to 0: X - A shows a constant there, which is public anyway.
-Exact: ar, at, and on a "wan" sr, else within 2^26 of 2^64, where 2^32 is the lowest bit that is opened.
 Who learns what: nothing. Exchanges: 2. Bytes: `request_words` and `answer_words` of mpc/rlwe/products.py, four a word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from amint_mpc.errors import UsageError
 from amint_mpc.mpc import DEVELOPER
-from amint_mpc.mpc.correlations.checking import Stretch
 from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.rounds import InRounds
-from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 
 
@@ -100,28 +96,6 @@ def _mask_of_x(making: Making, masks: LinearMasks, m: dict[str, Tensor]) -> Tens
     return m["a"]
 
 
-def check_distance(stretches: Iterable[Stretch], link: str) -> None:
-    """That the noise of all answers of a run says nothing (mpc/rlwe/parameters.py).
-
-    Raises:
-        UsageError: the run is too long.
-    """
-    total = 0.0
-    for part in stretches:
-        layers = [each for each in part.plan(0).values() if isinstance(each, LinearMasks)] if part.used else []
-        total += part.used * sum(_distance(cut) for masks in layers for cut in cuts_of(masks, link).values())
-    if total > parameters.DISTANCE:
-        raise UsageError(
-            "the run is too long for the masks that two parties make: its ciphertexts could say something of the masks",
-            "Train for fewer epochs or on fewer images, or set security.correlations to dealer",
-        )
-
-
-def _distance(cut: Cut) -> float:
-    found = 0.0
-    for name in cut.sizes.products:
-        rows, columns = cut.block_shape(name)
-        found += parameters.distance(
-            cut.terms(name), cut.polynomials(name) * rows * columns, cut.sizes.kept(name), cut.levels
-        )
-    return found
+def cuts(masks: LinearMasks, link: str) -> list[Cut]:
+    """All of them."""
+    return list(cuts_of(masks, link).values())

@@ -90,5 +90,10 @@ class MatrixProducts:
         Args:
             s, r: this party's, [n, k] and [f, k].
         """
-        cut = best_cut(Sizes(len(s), len(r), s.shape[1], ("sr",), rough=False), self.link)
+        cut = cross_cut(len(s), len(r), s.shape[1], self.link)
         return (yield from self.multiply(cut, {"s": s.contiguous(), "r": r.contiguous()}))["sr"]
+
+
+def cross_cut(n: int, f: int, k: int, link: str) -> Cut:
+    """How the matrices of `MatrixProducts.cross` are cut: [n, k] and [f, k]."""
+    return best_cut(Sizes(n, f, k, ("sr",)), link)

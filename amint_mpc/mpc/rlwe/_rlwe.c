@@ -11,6 +11,7 @@
 #define NARROW_LOG 7 /* the first stages have fewer twiddles than a loop is worth: they are repeated up to so many */
 #define NARROW (1 << NARROW_LOG)
 #define MOST 16   /* primes */
+#define CENTRE 2  /* what is dropped is taken off in five parts, each rounded down: half a unit too much each */
 
 typedef struct {
     uint32_t p, w32, s32, s1;      /* 2^32 mod p, and its quotient; floor(2^32 / p) */
@@ -331,7 +332,7 @@ void rlwe_products(const context *c, int l, const operand *a, const operand *b, 
    keys: public keys, parts k0 and k1 [per][N]; u: [ceil(count / per)][N], transformed. useful: where the wanted coefficients stand,
    [many], negative for those that are taken with a minus (place - N); all are multiples of 2^skip.
    kept: how many. For a dropped prime, inverse: of the product of the other dropped ones mod it, weights [kept]: this product
-   mod the kept ones; for a kept prime, inverse: of all dropped mod it.
+   mod the kept ones; for a kept prime, the same of all dropped ones.
    mask: [count][many], what c0 gets before primes are dropped, mod p; flood: [count][many], after that.
    out0 [kept][many0], with count many of each, and out1 [kept][count][N]: sums of the dropped parts, at the end the answer. */
 typedef struct {
@@ -351,6 +352,7 @@ int rlwe_answer(const context *c, int l, const answers *a)
     const kernels *run = of(c);
     const int drop = l >= a->kept, first = l == c->primes - 1;
     const uint32_t inverse = a->inverse, s = quotient(inverse, m->p);
+    const uint32_t less = m->p - (uint32_t)((uint64_t)CENTRE * a->weights[drop ? 0 : l] % m->p); /* c1 is sent CENTRE higher */
     uint32_t *x = room(4 * (2 * c->n + a->many)), *spare = x ? x + c->n : 0, *found = x ? spare + c->n : 0;
     for (int64_t o = 0; x && o < a->count; o++) {
         const uint32_t *u = a->u + o / a->per * c->n, *k0 = a->k0 + o % a->per * c->n, *k1 = a->k1 + o % a->per * c->n;
@@ -377,6 +379,8 @@ int rlwe_answer(const context *c, int l, const answers *a)
         }
         const int32_t *flood = a->flood + o * a->many;
         out0 += l * a->many0, out1 += l * a->count * c->n;
+        for (int64_t i = 0; i < c->n; i++)
+            out1[i] = portable_less(out1[i] + less, m->p);
         run->divided(m, inverse, s, found, out0, a->many);
         for (int64_t i = 0; i < a->many; i++)
             out0[i] = portable_less(found[i] + residue(flood[i], m), m->p);

@@ -58,13 +58,11 @@ _SIGNS: Mapping[Name, tuple[int, int]] = {
 PLAIN: Mapping[Name, tuple[Name, ...]] = {"ar": ("a",), "sr": ("r", "s"), "at": ("a",)}
 ENCRYPTED: Mapping[Name, tuple[Name, ...]] = {"ar": ("r",), "sr": ("r", "s"), "at": ("t",)}
 """What each product is made of: the evaluator's matrices, and the encryptor's."""
-ROUGH_KEPT = 2
-"""Of the primes, in an answer of which only the top bits count."""
 MOST_TERMS = 255  # of an accumulated product, which has 64 bits
 TRANSFORM_MS = 0.010
 MERGE = 50
 """Transforms that one step of packing takes as long as; it has 32."""
-MB_MS = {"lan": 1.4, "wan": 80.0}
+MB_MS = {"lan": 4.0, "wan": 80.0}
 """What a MB costs: CPU time of TLS; the time on a link of 100 Mbit/s."""
 
 
@@ -75,18 +73,12 @@ class Sizes:
     Args:
         rows, inputs, outputs: n, f, h.
         products: which of ar, sr, at are wanted.
-        rough: of sr only the top bits count.
     """
 
     rows: int
     inputs: int
     outputs: int
     products: tuple[Name, ...] = ("ar", "sr", "at")
-    rough: bool = True
-
-    def kept(self, name: Name) -> int:
-        """How many of the primes an answer keeps."""
-        return ROUGH_KEPT if name == "sr" and self.rough else len(KEPT_BITS)
 
     @property
     def plain(self) -> tuple[Name, ...]:
@@ -180,10 +172,10 @@ class Cut:
         plain = sum(self.polynomials(name) for name in self.sizes.plain)
         transforms, bits = (up + plain) * primes, up * N * sum(KEPT_BITS + DROPPED_BITS)
         for name in self.sizes.products:
-            count, kept = self.polynomials(name), self.sizes.kept(name)
+            count = self.polynomials(name)
             transforms += self.merges * MERGE
-            transforms += count * (2 * primes + kept)
-            bits += count * (N + math.prod(self.block_shape(name))) * sum(KEPT_BITS[:kept])
+            transforms += count * (2 * primes + len(KEPT_BITS))
+            bits += count * (N + math.prod(self.block_shape(name))) * sum(KEPT_BITS)
             transforms += -(-count // PUBLIC_KEYS) * primes
         return transforms, bits // 8
 

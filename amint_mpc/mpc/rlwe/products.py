@@ -19,8 +19,8 @@ Who learns what: the evaluator sees ciphertexts and public keys (RLWE). The encr
     mask joins before primes are dropped: what is rounded then is a number that the encryptor knows, up to the noise.
     A mask that joined after it would be rounded by itself, and the two roundings add up to one more if the fraction
     that the mask lost is large: too little for a flood of 2^FLOOD_BITS to hide within 2^-40.
-Exact: ar and at mod 2^64. sr too; or where it may be rough within 2^(64 - 52 + FLOOD_BITS + 1), for no more of its bits
-    are opened.
+Exact: mod 2^64, all three. An answer of fewer bits would leave the remainders of c1, which the evaluator has, times the
+    key in the encryptor's share.
 """
 
 from __future__ import annotations
@@ -38,7 +38,17 @@ from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.rlwe.blocks import Cut, Name
 from amint_mpc.mpc.rlwe.native import MOST, Answers
 from amint_mpc.mpc.rlwe.packing import Ciphertexts, Packing, add_turned
-from amint_mpc.mpc.rlwe.parameters import DIGITS, FLOOD_BITS, GALOIS_KEYS, PUBLIC_KEYS, N, bits_of, modulus, primes
+from amint_mpc.mpc.rlwe.parameters import (
+    DIGITS,
+    FLOOD_BITS,
+    GALOIS_KEYS,
+    KEPT,
+    PUBLIC_KEYS,
+    N,
+    bits_of,
+    modulus,
+    primes,
+)
 from amint_mpc.mpc.rlwe.ring import SEED_WORDS, Ring, draw, layout_of, seed_bytes, seed_tensor
 
 _COUNT = len(primes())
@@ -76,7 +86,7 @@ def answer_words(cut: Cut) -> int:
     for name in cut.sizes.products:
         count = cut.polynomials(name)
         wanted = _padded(count * math.prod(cut.block_shape(name)))
-        words += sum((wanted + count * N) * bits_of(prime) // 32 for prime in range(cut.sizes.kept(name)))
+        words += sum((wanted + count * N) * bits_of(prime) // 32 for prime in range(KEPT))
     return words
 
 
@@ -137,16 +147,16 @@ class Encryptor:
         found: dict[Name, Tensor] = {}
         start, ring = 0, self._ring
         for name in cut.sizes.products:
-            count, kept, places = cut.polynomials(name), cut.sizes.kept(name), cut.places(name)
+            count, places = cut.polynomials(name), cut.places(name)
             many = len(places)
-            c0, c1 = torch.empty(kept, count * many, dtype=torch.int32), torch.empty(kept, count * N, dtype=torch.int32)
-            for prime in range(kept):
+            c0, c1 = torch.empty(KEPT, count * many, dtype=torch.int32), torch.empty(KEPT, count * N, dtype=torch.int32)
+            for prime in range(KEPT):
                 first, start = ring.unpacked(answer, start, (_padded(count * many),), prime)
                 c0[prime] = first[: count * many]
                 c1[prime], start = ring.unpacked(answer, start, (count * N,), prime)
-            crt = np.array([pow(modulus(0, kept) // p, -1, p) for p in primes()[:kept]], np.uint32)
+            crt = np.array([pow(modulus(0, KEPT) // p, -1, p) for p in primes()[:KEPT]], np.uint32)
             values = torch.empty(count, many, dtype=torch.int64)
-            ring.checked("rlwe_decrypt", kept, count, many, places, cut.skip(name), c0, c1, self._key, crt, values)
+            ring.checked("rlwe_decrypt", KEPT, count, many, places, cut.skip(name), c0, c1, self._key, crt, values)
             found[name] = _assembled(cut, name, values)
         return found
 
@@ -227,7 +237,7 @@ class _Product:
 
     def __init__(self, ring: Ring, random: SecretStream, cut: Cut, name: Name) -> None:
         self.name, self._cut, self._ring = name, cut, ring
-        self._count, self._kept, self._places = cut.polynomials(name), cut.sizes.kept(name), cut.places(name)
+        self._count, self._places = cut.polynomials(name), cut.places(name)
         self._many = len(self._places)
         self._masks = draw(random, (torch.int64, (self._count, self._many)))
         self.own = _assembled(cut, name, self._masks).neg()  # not in place: it may be a view of the masks
@@ -235,8 +245,8 @@ class _Product:
         self._flood = (words & ((2 << FLOOD_BITS) - 1)).sub_(1 << FLOOD_BITS)
         self._ternary = ring.small(random, "ternary", -(-self._count // PUBLIC_KEYS))
         self._sums = torch.empty(2, self._count * N, dtype=torch.int32)
-        self._out0 = torch.zeros(self._kept, _padded(self._count * self._many), dtype=torch.int32)
-        self._out1 = torch.empty(self._kept, self._count * N, dtype=torch.int32)
+        self._out0 = torch.zeros(KEPT, _padded(self._count * self._many), dtype=torch.int32)
+        self._out1 = torch.empty(KEPT, self._count * N, dtype=torch.int32)
 
     def one_prime(
         self,
@@ -259,12 +269,11 @@ class _Product:
 
     def answer(self, prime: int, sums: Tensor, keys: Ciphertexts) -> None:
         """What becomes of the sums mod one prime; the dropped ones come first."""
-        kept, p = self._kept, primes()[prime]
-        dropped = modulus(kept, _COUNT)
+        p, dropped = primes()[prime], modulus(KEPT, _COUNT)
         u = self._ring.transformed(self._ternary, prime)
         mask = torch.empty(self._masks.numel(), dtype=torch.int32)
         self._ring.call("rlwe_mask", prime, self._masks, self._masks.numel(), modulus(0, _COUNT) % 2**64, mask)
-        a = Answers(self._count, PUBLIC_KEYS, self._many, self._out0.shape[1], kept, self._cut.skip(self.name))
+        a = Answers(self._count, PUBLIC_KEYS, self._many, self._out0.shape[1], KEPT, self._cut.skip(self.name))
         addresses: dict[str, Tensor] = {
             "s0": sums[0], "s1": sums[1], "k0": keys[0], "k1": keys[1], "u": u, "out0": self._out0, "out1": self._out1,
             "mask": mask, "flood": self._flood,
@@ -272,14 +281,14 @@ class _Product:
         for field, tensor in addresses.items():
             setattr(a, field, tensor.data_ptr())
         a.useful = self._places.ctypes.data
-        others = dropped // p if prime >= kept else dropped
-        a.weights = (ctypes.c_uint32 * MOST)(*(others % primes()[at] for at in range(kept)))
+        others = dropped // p if prime >= KEPT else dropped
+        a.weights = (ctypes.c_uint32 * MOST)(*(others % primes()[at] for at in range(KEPT)))
         a.inverse = pow(others, -1, p)
         self._ring.checked("rlwe_answer", prime, ctypes.addressof(a))
 
     def write(self, message: Tensor, start: int) -> int:
         """Put its part of the answer into the message. Returns where it ends."""
-        for prime, *parts in zip(range(self._kept), self._out0, self._out1, strict=True):
+        for prime, *parts in zip(range(KEPT), self._out0, self._out1, strict=True):
             for words in parts:
                 end = start + words.numel() * bits_of(prime) // 32
                 self._ring.call("rlwe_pack", words, words.numel(), bits_of(prime), message[start:end])

@@ -19,7 +19,7 @@ from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.checking import UsedPlans
 from amint_mpc.mpc.correlations.prg import SEED_BYTES
-from amint_mpc.mpc.pair.linear import check_distance
+from amint_mpc.mpc.pair.distance import check_distance
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.pair.supply import MakeMaker, Maker, PairSupply
 from amint_mpc.mpc.pair.terms import check_same, terms

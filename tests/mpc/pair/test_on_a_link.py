@@ -12,7 +12,6 @@ from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from tests.mpc.pair.makers import Made
 from tests.mpc.pair.products import TrustedProducts
 from tests.mpc.pair.random_plans import wrong_fields
-from tests.mpc.pair.test_exact import FirstRows
 from tests.mpc.parties import run_both
 
 PLAN: Plan = {"relu": ReluMasks(6, 5), "sigmoid": SigmoidTables(6), "dy": TruncationMasks((6, 5), 20)}

@@ -18,6 +18,7 @@ from amint_mpc.mpc.rlwe.parameters import FLOOD_BITS, KEPT_BITS, LOG_N, PUBLIC_K
 from tests.mpc.rlwe.reference import T, centred, times
 
 KEPT = len(KEPT_BITS)
+CENTRE = 2  # as in _rlwe.c
 
 
 def reversed_bits(x: int, bits: int) -> int:
@@ -118,7 +119,7 @@ def encrypted(of: Keys, stream: SecretStream, seed: bytes, name: str, message: S
 
 
 def switched(x: int) -> int:
-    """x / (the dropped primes), mod the kept ones: within half their number of it."""
+    """x / (the dropped primes), mod the kept ones: less than their number below it."""
     dropped, q = modulus(KEPT, len(primes())), modulus(0, KEPT)
     rest = 0
     for p in primes()[KEPT:]:
@@ -143,7 +144,7 @@ def answered(
     )
     wanted = [c0[at] if at >= 0 else -c0[at + N] % q for at in places]
     added = zip(wanted, encoded(masks, q), floods, strict=True)
-    return [(switched((x + m) % q) + e) % kept for x, m, e in added], [switched(x) for x in c1], masks
+    return [(switched((x + m) % q) + e) % kept for x, m, e in added], [(switched(x) + CENTRE) % kept for x in c1], masks
 
 
 def decrypted(secret: Sequence[int], c0: Sequence[int], c1: Sequence[int], places: Sequence[int]) -> list[int]:

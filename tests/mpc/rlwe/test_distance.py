@@ -1,4 +1,4 @@
-"""That a run is refused by the statistical distance of all answers that it sends (`pair.linear.check_distance`)."""
+"""That a run is refused by the statistical distance of all answers that it sends (`pair.distance.check_distance`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amint_mpc.mpc.correlations.base import Plan
 from amint_mpc.mpc.correlations.checking import stretch
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.layers import train_plan
-from amint_mpc.mpc.pair.linear import check_distance
+from amint_mpc.mpc.pair.distance import check_distance
 from amint_mpc.mpc.protocols.rounds import InRounds
 from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.mpc.rlwe.blocks import Cut
@@ -51,7 +51,6 @@ def test_a_run_beyond_the_distance_is_refused(monkeypatch: pytest.MonkeyPatch) -
     assert not refused(PLAN, 1.001 * whole, monkeypatch)
 
 
-@pytest.mark.xfail(strict=True, reason="the answers about the ReLU's products of masks are not counted")
 def test_all_answers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = of_answers(cuts_of(PLAN, monkeypatch))
     assert refused(PLAN, 0.999 * whole, monkeypatch)

@@ -10,24 +10,21 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.step import LINEAR
 from amint_mpc.mpc.pair.linear import cut_of
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.protocols.linear import LinearMasks
-from amint_mpc.mpc.ring.products import matmul
 from amint_mpc.mpc.rlwe import products
-from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
+from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes
 from amint_mpc.mpc.rlwe.native import library
-from amint_mpc.mpc.rlwe.parameters import FLOOD_BITS, KEPT_BITS, N, modulus, primes
+from amint_mpc.mpc.rlwe.parameters import KEPT, N, modulus, primes
 from amint_mpc.mpc.rlwe.products import Evaluator
 from amint_mpc.mpc.rlwe.ring import SEED_WORDS, Ring
 from tests.mpc.cases import head_party, head_plans, random_head
 from tests.mpc.dense.test_head import batch, halves, reference, weights_at
 from tests.mpc.parties import run_both
 from tests.mpc.rlwe.reference import coefficients, random_words
-from tests.mpc.rlwe.test_parameters import remainders
 from tests.mpc.rlwe.test_products import phase, roles
 from tests.mpc.views import Given
 
@@ -35,7 +32,6 @@ pytestmark = pytest.mark.skipif(library() is None, reason="the functions in C we
 
 CUT = Cut(Sizes(64, 1, 128, ("ar",)), (64, 1, 128))
 """A block in which every coefficient of the answer is wanted."""
-KEPT = len(KEPT_BITS)
 
 
 def constant(value: int, prime: int) -> int:
@@ -60,7 +56,7 @@ def test_open_a_malicious_evaluator_has_the_key_in_the_encryptors_shares() -> No
 
 def test_open_a_malicious_encryptor_reads_bits_of_the_evaluators_matrix() -> None:
     """It sends an error of (q / 2^64) / 2^j instead of a small one: what its share leaves of an answer, of the size of
-    a unit, is then (a mod 2^j) / 2^j, but for the flood, an eighth of a unit."""
+    a unit, is then (a mod 2^j) / 2^j, but for the flood, a quarter of a unit."""
     encryptor, evaluator = roles()
     request = with_error(encryptor.request(CUT, {"r": torch.zeros(1, 128, dtype=torch.int64)}), j := 11, encryptor)
     a = random_words(64, 1)
@@ -78,7 +74,7 @@ def test_open_a_malicious_encryptor_reads_bits_of_the_evaluators_matrix() -> Non
     for row, value in enumerate(a[:, 0].tolist()):
         found = (seen[128 * row] << 64) % q / q  # of a unit, q' / 2^64
         apart = (found - value % 2**j / 2**j + 0.5) % 1 - 0.5
-        assert abs(apart) < 0.15
+        assert abs(apart) < 0.4
 
 
 def with_error(request: Tensor, j: int, encryptor: products.Encryptor) -> Tensor:
@@ -113,8 +109,9 @@ def test_open_a_malicious_evaluator_reads_the_key_in_the_gradient(monkeypatch: p
         maker = PairMaker(channel, index, bytes([index] * 32))
         maker.set_up()
         if index == AUDITOR:
-            assert maker._products._encryptor is not None
-            keys.append(maker._products._encryptor._key[0])
+            encryptor = maker._products[True]._encryptor
+            assert encryptor is not None
+            keys.append(encryptor._key[0])
         return [maker.make(number, plan) for number, plan in enumerate(plans)]
 
     material = run_both(make, [])
@@ -135,7 +132,7 @@ def test_open_a_malicious_evaluator_reads_the_key_in_the_gradient(monkeypatch: p
 def off_by_the_key(ring: Ring, cut: Cut, answer: Tensor) -> Tensor:
     start, parts = 0, []
     for name in cut.sizes.products:
-        count, kept = cut.polynomials(name), cut.sizes.kept(name)
+        count, kept = cut.polynomials(name), KEPT
         for prime in range(kept):
             first = start
             _, start = ring.unpacked(answer, start, (products._padded(count * len(cut.places(name))),), prime)
@@ -145,22 +142,3 @@ def off_by_the_key(ring: Ring, cut: Cut, answer: Tensor) -> Tensor:
                 c1 = ((c1.long() + constant(modulus(0, kept) // 8, prime)) % primes()[prime]).to(torch.int32)
             parts.append(ring.packed(c1, prime))
     return torch.cat(parts)
-
-
-def test_open_a_rough_answer_leaves_the_key_in_the_encryptors_share() -> None:
-    """Both follow the protocol. The error of the encryptor's share is, in units of 2^64 / q', the flood, which the
-    evaluator has drawn, and the remainders of c1 times the key: some 200 units. The evaluator has the remainders."""
-    sizes = Sizes(32, 32, 8, ("sr",))
-    cut = best_cut(sizes)
-    encryptor, evaluator = roles()
-    secret, plain = ({"r": random_words(32, 8), "s": random_words(32, 8)} for _ in range(2))
-    twin = SecretStream(bytes([0, 2] * 16), "evaluator")
-    answer, own = evaluator.answer(cut, plain, encryptor.request(cut, secret))  # type: ignore[arg-type]
-    exact = matmul(plain["s"], secret["r"].T) + matmul(secret["s"], plain["r"].T)
-    error = (own["sr"] + encryptor.shares(cut, answer)["sr"] - exact).double()
-    shape = (cut.polynomials("sr"), len(cut.places("sr")))
-    twin.draw(0, [(torch.int64, shape)])
-    (words,) = twin.draw(1, [(torch.int32, (shape[0] * shape[1],))])
-    flood = products._assembled(cut, "sr", ((words & (2 << FLOOD_BITS) - 1) - (1 << FLOOD_BITS)).view(shape))
-    units = error / (2.0**64 / modulus(0, cut.sizes.kept("sr"))) - flood
-    assert 50 < units.square().mean().sqrt() < 3 * remainders(cut.sizes.kept("sr"))

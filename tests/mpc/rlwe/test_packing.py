@@ -16,7 +16,7 @@ from amint_mpc.mpc.rlwe import parameters, products
 from amint_mpc.mpc.rlwe.blocks import Cut, Sizes, best_cut
 from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.mpc.rlwe.packing import turns
-from amint_mpc.mpc.rlwe.parameters import DIGITS, GALOIS_KEYS, N, modulus, primes
+from amint_mpc.mpc.rlwe.parameters import DIGITS, GALOIS_KEYS, KEPT, N, modulus, primes
 from amint_mpc.mpc.rlwe.products import Encryptor, Evaluator, answer_words, public_key_words, request_words
 from amint_mpc.mpc.rlwe.ring import SEED_WORDS, Ring
 from tests.mpc.rlwe.reference import centred, coefficients, random_words
@@ -139,7 +139,7 @@ def test_packed_ciphertexts_are_what_the_reference_says(kernel: str) -> None:
 
 def test_packing_counts_in_the_distance() -> None:
     assert parameters.noise(64, 6) > 1.1 * parameters.noise(64)
-    assert parameters.distance(64, 1, 3, 6) > 1.1 * parameters.distance(64, 1, 3)
+    assert parameters.distance(64, 1, 6) > 1.1 * parameters.distance(64, 1)
 
 
 def test_a_million_steps_of_the_large_head_say_nothing() -> None:
@@ -147,7 +147,7 @@ def test_a_million_steps_of_the_large_head_say_nothing() -> None:
     cuts = apart(128, 768, 128)
     counts = [cut.polynomials("ar") * len(cut.places("ar")) for cut in cuts]
     each = zip(cuts, counts, strict=True)
-    a_step = sum(parameters.distance(it.terms("ar"), n, it.sizes.kept("ar"), it.levels) for it, n in each)
+    a_step = sum(parameters.distance(it.terms("ar"), n, it.levels) for it, n in each)
     assert 10**6 * a_step <= parameters.DISTANCE
 
 
@@ -174,7 +174,7 @@ def correlation(monkeypatch: pytest.MonkeyPatch, cut: Cut) -> float:
     a, r = random_words(sizes.rows, sizes.inputs), random_words(sizes.inputs, sizes.outputs)
     answer, own = evaluator.answer(cut, {"a": a}, encryptor.request(cut, {"r": r}))
     seen = residuals(encryptor, cut, answer, own, {"ar": matmul(a, r)}, "ar")
-    q = modulus(0, cut.sizes.kept("ar"))
+    q = modulus(0, KEPT)
     (height, width), mask = cut.block_shape("ar"), (-own["ar"]).tolist()
     order = [
         (top + i, left + j)
@@ -198,7 +198,7 @@ def test_what_is_rounded_says_nothing_of_the_mask(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("cut", ROUNDED)
 def test_a_mask_that_is_rounded_by_itself_fails_that_test(monkeypatch: pytest.MonkeyPatch, cut: Cut) -> None:
     """It joins as a multiple of the dropped primes: as if after they were dropped."""
-    call, kept = Ring.call, modulus(0, cut.sizes.kept("ar"))
+    call, kept = Ring.call, modulus(0, KEPT)
 
     def rounded(self: Ring, name: str, *arguments: object) -> int:
         if name != "rlwe_mask":

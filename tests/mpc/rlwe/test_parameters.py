@@ -8,7 +8,8 @@ from functools import lru_cache
 import pytest
 
 from amint_mpc.mpc.rlwe import parameters
-from amint_mpc.mpc.rlwe.blocks import MOST_TERMS, ROUGH_KEPT, Cut, Sizes, best_cut
+from amint_mpc.mpc.rlwe.blocks import MOST_TERMS, Cut, Sizes, best_cut
+from amint_mpc.mpc.rlwe.parameters import KEPT
 
 STANDARD = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
 """log2 q at most: 128 bits, classical, ternary secret (Homomorphic Encryption Standard 2018, table 1)."""
@@ -84,18 +85,17 @@ def test_lower_parameters_cost_less_than_128_bits() -> None:
 
 def remainders(kept: int) -> float:
     """Root mean square of what the rounding of c1 adds to the phase, in units: for each dropped prime a number that is
-    uniform in [0, 1) and not centred (`slow.switched`), times the key."""
+    uniform in [0, 1), less 2 for all (`slow.switched`), times the key."""
     dropped = len(parameters.primes()) - kept
-    return math.sqrt(parameters.N * TERNARY**2 * (dropped / 12 + dropped**2 / 4))
+    return math.sqrt(parameters.N * TERNARY**2 * (dropped / 12 + (dropped / 2 - 2) ** 2))
 
 
 def test_the_evaluators_secret_is_hidden_by_rounding_alone() -> None:
     """c1 of an answer is u times a public key, rounded to q'. Were all that the rounding of c1 adds to the phase known
     as well, below the flood, that would say of each coefficient log2 of its standard deviation in units: as if the
-    errors were so much smaller. The same with the 52 bits of an answer of which the top bits count."""
-    for kept in (ROUGH_KEPT, len(parameters.KEPT_BITS)):
-        error = math.sqrt(1 / 12) / (remainders(kept) * math.sqrt(2 * math.pi * math.e))
-        assert attack(parameters.N, math.log2(parameters.modulus(0, kept)), error)[1] >= 256
+    errors were so much smaller."""
+    error = math.sqrt(1 / 12) / (remainders(KEPT) * math.sqrt(2 * math.pi * math.e))
+    assert attack(parameters.N, math.log2(parameters.modulus(0, KEPT)), error)[1] >= 256
 
 
 def test_primes_are_prime_distinct_and_of_their_sizes() -> None:
@@ -112,7 +112,7 @@ def test_primes_are_prime_distinct_and_of_their_sizes() -> None:
 def of_answers(cuts: list[Cut]) -> float:
     """The statistical distance of all answers."""
     return sum(
-        parameters.distance(cut.terms(n), cut.polynomials(n) * math.prod(cut.block_shape(n)), cut.sizes.kept(n))
+        parameters.distance(cut.terms(n), cut.polynomials(n) * math.prod(cut.block_shape(n)))
         for cut in cuts
         for n in cut.sizes.products
     )
@@ -120,7 +120,7 @@ def of_answers(cuts: list[Cut]) -> float:
 
 def of_a_step(rows: int, inputs: int, hidden: int, link: str) -> float:
     """Of a training step: those of the linear layer, and those of the ReLU's products of masks."""
-    relu = [Sizes(*shape, ("sr",), rough=False) for shape in ((rows, 1, hidden), (rows, hidden, 1), (hidden, 1, rows))]
+    relu = [Sizes(*shape, ("sr",)) for shape in ((rows, 1, hidden), (rows, hidden, 1), (hidden, 1, rows))]
     return of_answers([best_cut(sizes, link) for sizes in (Sizes(rows, inputs, hidden), *relu)])
 
 
@@ -137,14 +137,9 @@ def test_with_a_flood_of_four_bits_less_they_would(monkeypatch: pytest.MonkeyPat
 
 def test_an_answer_has_room_for_flood_and_rounding() -> None:
     """Eight standard deviations of the rounding of c1 times a ternary key, and the flood, below half a unit."""
-    dropped = len(parameters.DROPPED_BITS)
-    rounding = (
-        dropped + 1 + 8 * (dropped + 1) * math.sqrt(parameters.N * 2 / 3)
-    )  # the conversion is up to `dropped` off
+    rounding = len(parameters.DROPPED_BITS) + 8 * remainders(KEPT)
     unit = parameters.modulus(0, len(parameters.KEPT_BITS)) / 2**parameters.PLAINTEXT_BITS
     assert 2**parameters.FLOOD_BITS + rounding < unit / 2
-    unit = 2**32 * parameters.modulus(0, ROUGH_KEPT) / 2**parameters.PLAINTEXT_BITS  # of sr the top 32 bits count
-    assert 2**parameters.FLOOD_BITS + rounding + dropped < unit / 16
 
 
 def test_sums_fit_their_words() -> None:

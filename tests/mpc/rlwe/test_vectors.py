@@ -91,7 +91,7 @@ def test_an_encryption_and_its_answer() -> None:
     assert [f"{-x % T:016x}" for x in masks] == expected["share of the evaluator"]
     whole = [(x - mask) % T for x, mask in zip(theirs, masks, strict=True)]
     assert whole == [value % T for value in matmul(a, r).reshape(-1).tolist()]
-    assert modulus(0, len(kept)).bit_length() == 80
+    assert modulus(0, len(kept)).bit_length() == 76
 
 
 def test_extension() -> None:

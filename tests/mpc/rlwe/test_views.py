@@ -19,7 +19,7 @@ from amint_mpc.mpc.correlations.prg import SecretStream
 from amint_mpc.mpc.rlwe import products
 from amint_mpc.mpc.rlwe.blocks import Cut, Sizes
 from amint_mpc.mpc.rlwe.native import library
-from amint_mpc.mpc.rlwe.parameters import PUBLIC_KEYS, N, primes
+from amint_mpc.mpc.rlwe.parameters import KEPT_BITS, PUBLIC_KEYS, N, primes
 from amint_mpc.mpc.rlwe.products import Encryptor, Evaluator
 from amint_mpc.mpc.rlwe.ring import SEED_WORDS, Ring, seed_bytes
 from tests.mpc.rlwe.reference import coefficients, random_words, unchunked
@@ -172,7 +172,7 @@ def test_coefficients_that_nobody_wants_are_not_sent() -> None:
     """They are products of the evaluator's matrix that the encryptor may not know."""
     encryptor, evaluator = roles(Ring())
     answer, _ = evaluator.answer(CUT, {"a": random_words(32, 20)}, encryptor.request(CUT, {"r": random_words(20, 64)}))
-    sent = CUT.polynomials("ar") * (N + 64) * sum(bits for bits in (28, 24, 28))
+    sent = CUT.polynomials("ar") * (N + 64) * sum(KEPT_BITS)
     assert answer.numel() * 32 == sent
 
 

@@ -23,7 +23,7 @@ from amint_mpc.mpc.ot.pads import Pads
 from amint_mpc.mpc.ot.punctured import LEAVES
 from amint_mpc.mpc.rlwe import parameters, products
 from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes
-from amint_mpc.mpc.rlwe.parameters import N, primes, roots
+from amint_mpc.mpc.rlwe.parameters import KEPT, N, primes, roots
 from amint_mpc.mpc.rlwe.products import Encryptor, Evaluator
 from amint_mpc.mpc.rlwe.ring import SEED_WORDS, Ring, layout_of
 
@@ -169,7 +169,7 @@ def _request_numbers(ring: Ring, request: Tensor) -> list[list[int]]:
 def answer_numbers(ring: Ring, answer: Tensor) -> tuple[list[list[int]], list[list[int]]]:
     """c0 at the wanted places and c1, of each kept prime; of an answer of one polynomial."""
     start, c0s, c1s, many = 0, [], [], len(CUT.places("ar"))
-    for prime in range(CUT.sizes.kept("ar")):
+    for prime in range(KEPT):
         c0, start = ring.unpacked(answer, start, (products._padded(many),), prime)
         c1, start = ring.unpacked(answer, start, (N,), prime)
         c0s.append(residues(c0[:many]))
