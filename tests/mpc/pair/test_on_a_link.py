@@ -14,6 +14,7 @@ from amint_mpc.mpc.protocols.linear import TABLE, LinearMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from tests.mpc.native_only import native_only
 from tests.mpc.pair.makers import Made
 from tests.mpc.pair.products import TrustedProducts
 from tests.mpc.pair.random_plans import wrong_fields
@@ -36,6 +37,7 @@ def test_masks_on_real_transfers_fit() -> None:
         assert wrong_fields(PLAN, made) == []
 
 
+@native_only
 def test_products_of_matrices_on_a_slow_link_are_those_of_a_fast_one() -> None:
     """Packed, from the first to the last message; of sr, whose lower bits are rough, the last bit opened may differ."""
     plan: Plan = {
