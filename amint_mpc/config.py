@@ -270,7 +270,7 @@ class Party(_Model):
     connect_timeout_s: float = Field(60.0, gt=0, description="one machine needs no more; parties/ has 600 for people")
     idle_timeout_s: float = Field(300.0, gt=0, description="a peer silent for so long is lost")
     dealer_memory_mb: float = Field(256.0, gt=0, description="randomness of a dealer kept ready ahead of use")
-    ahead_mb: float = Field(256.0, gt=0, description="the same of randomness that the two parties make themselves")
+    ahead_mb: float = Field(128.0, gt=0, description="the same of randomness that the two parties make themselves")
     generator_threads: int = Field(2, ge=1, le=64, description="threads that make it; the fewer of both parties counts")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt(3)
 MIB = 1 << 20
+ARENAS = 2
+"""Places that threads take memory from, each with freed blocks of its own. As many as threads: a third more memory."""
 
 
 def keep_freed() -> None:
@@ -18,3 +20,4 @@ def keep_freed() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, 32 * MIB)
         mallopt(_TRIM_THRESHOLD, 256 * MIB)
+        mallopt(_ARENA_MAX, ARENAS)

@@ -18,7 +18,10 @@ from typing import Any
 import griffe
 
 SECTION = re.compile(r"^(?:Args|Returns|Raises|Yields):$", re.MULTILINE)
-LABEL = "(?:Bytes|Cost|Dealer|Error|Exact|Guarantees|Input|Rounds|Sharp edge|Source|Sources|Threads|Who learns what)"
+LABEL = (
+    "(?:Bytes|Cost|Dealer|Error|Exact|Exchanges|Guarantees|Input|Rounds|Sharp edge|Source|Sources|Threads"
+    "|Who learns what)"
+)
 BLOCKS = re.compile(rf"\n\s*\n|\n(?={LABEL}(?::|\n))")
 TITLE = re.compile(r"([A-Z][\w ]+)\n(?= {4}\S)")
 FILE = re.compile(r" *([\w, ./]+?(?:\.py|/)) {2,}(.*)")
@@ -43,16 +46,20 @@ def markdown(text: str) -> str:
 
 def _block(block: str) -> str:
     if title := TITLE.match(block):
-        return f"**{title[1]}**\n\n" + _listed(dedent(block[title.end() :]).splitlines())
+        lines = block[title.end() :].splitlines()
+        end = next((number for number, line in enumerate(lines) if not line.startswith(" ")), len(lines))
+        after = ["\n".join(lines[end:])] if end < len(lines) else []
+        listed = _listed(dedent("\n".join(lines[:end])).splitlines())
+        return "\n\n".join([f"**{title[1]}**", listed, *map(_block, after)])
     lines = dedent(block).splitlines()
     if len(lines) > 1 and FILE.match(lines[0]):
         return _table(lines)
-    return _listed(lines) if re.match(r"1\. ", lines[0]) else re.sub(rf"^({LABEL}:)", r"**\1**", block)
+    return _listed(lines) if re.match(r"[01]\. ", lines[0]) else re.sub(rf"^({LABEL}:)", r"**\1**", block)
 
 
 def _listed(lines: list[str]) -> str:
     """A list, an item for each number; without numbers for each line after one that ends a sentence."""
-    numbered, items = lines[0].startswith("1. "), list[str]()
+    numbered, items = lines[0].startswith(("0. ", "1. ")), list[str]()
     for before, line in zip([".", *lines], lines, strict=False):
         text = line.strip()
         if step := STEP.match(text):

@@ -20,7 +20,7 @@ from amint_mpc.bench import count
 from amint_mpc.bench.count import SEALED, TRAIN, Traffic
 from amint_mpc.bench.delay import DelayedLink
 from amint_mpc.bench.inprocess import parties, zeros
-from amint_mpc.bench.masks import SETUP, MaskCost, mask_costs
+from amint_mpc.bench.masks import PROFILES, SETUP, THREADS, Costs, crossing, mask_costs
 from amint_mpc.bench.noise import noise_images
 from amint_mpc.bench.train import shortened
 from amint_mpc.config import PARTIES, Experiment
@@ -35,6 +35,7 @@ from amint_mpc.roles.plans import targets
 REPEATS = 3
 LEFT_OUT = (
     "starting the processes, reading images, waiting for each other",
+    "what TLS takes of the processors",
     "what TLS and TCP add to the bytes, signs of life, hellos and seeds of the dealer, figures that the auditor tells",
     "what a link adds, without --rtt-ms and --mbit; TCP's slow start and losses",
     "that several machines compute at the same time: the steps were timed with all parties in one process",
@@ -59,7 +60,8 @@ def estimate(
 
     Returns:
         rounds, seconds and MB (a million bytes) of the whole run and of a training step; the same for each way of
-        making masks, under `ways`; the machine's load average when the timing began, with its cores; what is left out.
+        making masks, under `ways`; with what `security.link` may say, under `links`, and the Mbit/s below which wan is
+        quicker; the machine's load average when the timing began, with its cores; what is left out.
     """
     if experiment.insecure:
         raise UsageError("the estimate is of a run that protects both", "Leave security.correlations as it is")
@@ -92,7 +94,7 @@ def estimate(
     alone = sum(parts.values())
     ways = {"dealer": _with_dealer(alone, whole, step, link)}
     if masks is not None:
-        ways["two-party"] = _by_pair(alone, whole, step, link, masks, numbers)
+        ways["two-party"] = _by_pair(alone, link, masks[experiment.security.link], numbers)
     return {
         "experiment": experiment.name,
         "digest": experiment.digest(),
@@ -102,6 +104,10 @@ def estimate(
         **_megabytes(whole),
         "seconds": alone,
         "ways": ways,
+        "links": None if masks is None else {name: _by_pair(alone, link, masks[name], numbers) for name in PROFILES},
+        "wan_below_mbit": None
+        if masks is None
+        else crossing(masks["lan"][TRAIN], masks["wan"][TRAIN], rtt_ms, os.cpu_count() or 1),
         "seconds_by_part": parts,
         "step": {
             "ms": 1e3 * (head[TRAIN] + plain["joint"] + _sending(link, step.developer, step.auditor))
@@ -136,25 +142,19 @@ def _with_dealer(alone: float, whole: Traffic, step: Traffic, link: DelayedLink)
     }
 
 
-def _by_pair(
-    alone: float,
-    whole: Traffic,
-    step: Traffic,
-    link: DelayedLink,
-    masks: dict[int, MaskCost],
-    numbers: Counter[int],
-) -> dict[str, Any]:
-    """Masks are made while the parties compute, one plan at a time here; a second thread hides a slow link's waits."""
-    counted = {**numbers, SETUP: 1}
-    seconds = sum(masks[kind].on(link.rtt_s, link.bytes_per_s) * number for kind, number in counted.items())
+def _by_pair(alone: float, link: DelayedLink, masks: Costs, numbers: Counter[int]) -> dict[str, Any]:
+    """Masks are made while the parties compute, on the same cores: both parties' in a run on one machine."""
+    counted, cores = {**numbers, SETUP: THREADS}, os.cpu_count() or 1
+    seconds = sum(masks[kind].on(link, cores) * number for kind, number in counted.items())
     sent = {role: sum(getattr(masks[kind], role) * number for kind, number in counted.items()) for role in PARTIES}
     one = masks[TRAIN]
     return {
-        "seconds": max(alone, seconds),
+        "seconds": max(alone, seconds) if cores > THREADS else alone + seconds,
         "masks_seconds": seconds,
         "masks_mb": {role: value / 1e6 for role, value in sent.items()},
         "step": {
-            "masks_ms": 1e3 * one.on(link.rtt_s, link.bytes_per_s),
+            "masks_ms": 1e3 * one.on(link, cores),
+            "masks_cpu_ms": {role: 1e3 * cpu for role, cpu in zip(PARTIES, one.cpu, strict=True)},
             "masks_mb": {role: getattr(one, role) / 1e6 for role in PARTIES},
         },
     }

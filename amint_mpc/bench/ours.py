@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -85,9 +85,12 @@ def log_share(with_log: Sequence[float], without: Sequence[float]) -> float:
     return median((logged - plain) / logged for logged, plain in zip(with_log, without, strict=True))
 
 
-def _rounds(answers: Answers) -> int:
-    """Of a slice. Each party's clock now and then runs ahead of the other's by one, so the later of the two counts."""
-    before, after = zip(*(answers[role]["clock"] for role in PARTIES), strict=True)
+def rounds(parties: Iterable[Mapping[str, Any]]) -> int:
+    """Of a slice, as both parties answered it.
+
+    Each party's clock now and then runs ahead of the other's by one, so the later of the two counts.
+    """
+    before, after = zip(*(answer["clock"] for answer in parties), strict=True)
     return int(max(after)) - int(max(before))
 
 
@@ -104,7 +107,7 @@ def costs(done: Sequence[Answers]) -> dict[str, Any]:
     in_head = 1e3 * each("developer", "in_head")
     peer, masks = 1e3 * each("developer", "waiting_for_peer"), 1e3 * each("developer", "waiting_for_dealer")
     return {
-        "rounds": sum(map(_rounds, done)) // steps,  # the same in every step
+        "rounds": sum(rounds(said[role] for role in PARTIES) for said in done) // steps,  # the same in every step
         "mb_sent_developer": each("developer", "bytes_sent") / 1e6,
         "mb_sent_auditor": each("auditor", "bytes_sent") / 1e6,
         "mb_dealer": each("dealer", "bytes_sent") / 1e6 if "dealer" in roles else 0.0,

@@ -25,16 +25,17 @@ from amint_mpc.bench.device import WatchedTrainer
 from amint_mpc.bench.logging_cost import SwitchedLog
 from amint_mpc.bench.noise import noise_images
 from amint_mpc.bench.worker import Handler, work
-from amint_mpc.config import Experiment, Party, load_experiment, load_party
+from amint_mpc.config import PARTIES, Experiment, Party, load_experiment, load_party
 from amint_mpc.data.split import load_split
+from amint_mpc.errors import AmintError
 from amint_mpc.events import StepEvent
 from amint_mpc.limits import FEATURE_LIMIT
 from amint_mpc.memory import keep_freed
-from amint_mpc.mpc.correlations.base import Memory
-from amint_mpc.mpc.correlations.checking import dealt
+from amint_mpc.mpc.correlations.base import Memory, bytes_of
+from amint_mpc.mpc.correlations.checking import UsedPlans, dealt
 from amint_mpc.mpc.correlations.supply import serve_step
 from amint_mpc.roles import auditor, coin
-from amint_mpc.roles.backends import Connected, backend_of
+from amint_mpc.roles.backends import Backing, Connected, backend_of
 from amint_mpc.roles.heads import head_kind
 from amint_mpc.roles.links import Links
 from amint_mpc.roles.plans import stretches_of, targets
@@ -48,6 +49,7 @@ OneStep = Callable[[], float]
 """Takes one step; returns the seconds in which nothing went on but the head."""
 
 BATCHES = 4  # of random features, made beforehand
+PATIENCE_S = 120  # for the masks of one step, which the parties make
 
 
 @contextmanager
@@ -56,12 +58,13 @@ def opened(settings: dict[str, Any]) -> Iterator[Handler]:
 
     Args:
         settings: role, folder (as `host.processes.prepare` makes it), threads, delayed, and work: "head", "train", or
-            "noise", which is training on images of noise.
+            "noise", which is training on images of noise. room: for the masks of so many steps, where the two parties
+            make them; a command that says `ahead` ends when those of so many steps are ready.
     """
     torch.set_num_threads(settings["threads"])
     folder, role = Path(settings["folder"]), settings["role"]
     experiment = load_experiment(folder / "experiment.yaml")
-    party = load_party(folder / role / "party.yaml", role)
+    party = with_room(load_party(folder / role / "party.yaml", role), experiment, settings.get("room"))
     if role == "developer":
         with _developer(experiment, party, folder / role, settings["work"], settings["delayed"]) as handle:
             yield handle
@@ -81,10 +84,10 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
         to_auditor = links.add(connect(party.auditor, own, "auditor", wait))
         secret = coin.toss(to_auditor, "developer")
         at = Connected(experiment, party, own, links, to_auditor, _say_nothing, secret)
-        make_head = inside.enter_context(backend_of(experiment).developer(at)).make_head
+        backing = inside.enter_context(backend_of(experiment).developer(at))
         from_dealer = links.to["dealer"].stats if "dealer" in links.to else ChannelStats()
         run_log = inside.enter_context(logging_cost.opened(experiment, to_auditor, folder))
-        head = make_head(run_log.channel)
+        head = backing.make_head(run_log.channel)
         head.share_weights(None, None)
         mint = TimedHead(SecureMintHead(head, to_auditor, experiment, secret), run_log)
         step = head_alone(mint, experiment) if kind == "head" else JointSteps(mint, experiment, party, kind)
@@ -95,11 +98,13 @@ def _developer(experiment: Experiment, party: Party, folder: Path, kind: str, de
             run_log.on = command["log"]
             sent, received = to_auditor.stats.bytes_sent, from_dealer.bytes_received
             clock, peer = to_auditor.stats.rounds, to_auditor.stats.seconds_waiting
-            masks, in_head = from_dealer.seconds_waiting, mint.seconds
+            masks, in_head, everywhere = from_dealer.seconds_waiting, mint.seconds, links.bytes_sent
             answer = take_steps(step, command["steps"])
             run_log.drain()
+            wait_for_masks(backing, command.get("ahead"))
             return answer | {
                 "bytes_sent": to_auditor.stats.bytes_sent - sent,
+                "bytes_on_all_links": links.bytes_sent - everywhere,
                 "clock": [clock, to_auditor.stats.rounds],
                 "bytes_from_dealer": from_dealer.bytes_received - received,
                 "waiting_for_peer": to_auditor.stats.seconds_waiting - peer,
@@ -123,23 +128,25 @@ def _auditor(experiment: Experiment, party: Party, folder: Path, delayed: bool) 
         to_developer = links.add(listener.accept("developer", wait, more=backend.links_to_peer > 1))
         secret = coin.toss(to_developer, "auditor")
         at = Connected(experiment, party, own, links, to_developer, _say_nothing, secret, listener)
-        make_head = inside.enter_context(backend.auditor(at)).make_head
+        backing = inside.enter_context(backend.auditor(at))
         run_log = inside.enter_context(logging_cost.opened(experiment, to_developer, folder))
-        head = make_head(run_log.channel)
+        head = backing.make_head(run_log.channel)
         auditor.draw_and_share(head, head_kind(experiment))
         wire = slow_down(to_developer) if delayed else None
         labels = targets(experiment.training.batch)
 
         def handle(command: dict[str, Any]) -> dict[str, Any]:
             _become(wire, command)
-            clock, sent = to_developer.stats.rounds, to_developer.stats.bytes_sent
+            clock, sent, everywhere = to_developer.stats.rounds, to_developer.stats.bytes_sent, links.bytes_sent
             peer, run_log.on = to_developer.stats.seconds_waiting, command["log"]
             for _ in range(command["steps"]):
                 head.train_step(None, labels)
                 run_log.step()
             run_log.drain()
+            wait_for_masks(backing, command.get("ahead"))
             return {
                 "bytes_sent": to_developer.stats.bytes_sent - sent,
+                "bytes_on_all_links": links.bytes_sent - everywhere,
                 "clock": [clock, to_developer.stats.rounds],
                 "waiting_for_peer": to_developer.stats.seconds_waiting - peer,
             }
@@ -170,6 +177,31 @@ def _dealer(experiment: Experiment, party: Party) -> Iterator[Handler]:
             return {"bytes_sent": to_developer.stats.bytes_sent - sent}
 
         yield handle
+
+
+def with_room(party: Party, experiment: Experiment, steps: int | None) -> Party:
+    """A party with room for the masks of the first steps, and half a step more; None: as it is."""
+    if steps is None:
+        return party
+    plans = UsedPlans(stretches_of(experiment))
+    sizes = [bytes_of(plans[number], PARTIES.index(party.role)) for number in range(steps)]
+    return party.model_copy(update={"ahead_mb": (sum(sizes) + sizes[0] / 2) / 2**20})
+
+
+def wait_for_masks(backing: Backing, steps: int | None) -> None:
+    """Until the masks of so many steps are ready at this party.
+
+    Raises:
+        AmintError: they do not come; the supply has ended.
+    """
+    ready, since = 0, time.monotonic()
+    while steps is not None and ready < steps:
+        if (ahead := backing.ahead() or 0) != ready:
+            ready, since = ahead, time.monotonic()
+        elif time.monotonic() - since > PATIENCE_S:
+            raise AmintError(f"masks were waited for, and none came for {PATIENCE_S} s: {ready} of {steps} are there")
+        else:
+            time.sleep(0.002)
 
 
 def head_alone(head: MintHead, experiment: Experiment) -> OneStep:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from amint_mpc.bench import head_step
-from amint_mpc.bench.head_step import Setup
+from amint_mpc.bench.setup import Setup
 from amint_mpc.events import OnProgress
 
 AXES = ("batch", "features", "hidden")
@@ -15,7 +15,7 @@ FACTORS = (0.5, 1.0, 2.0)
 
 
 def measure(middle: Setup, on_progress: OnProgress = lambda *_: None) -> list[dict[str, Any]]:
-    """Ours at each size.
+    """Ours, with a dealer, at each size.
 
     Returns:
         a row for each size of each axis: axis, batch, features, hidden, ms, low, high, rounds and MB of a step.
@@ -25,7 +25,7 @@ def measure(middle: Setup, on_progress: OnProgress = lambda *_: None) -> list[di
     setups = list(_setups(middle))
     for number, (axis, setup) in enumerate(setups, start=1):
         if setup not in known:
-            known[setup] = head_step.measure(setup)
+            known[setup] = head_step.measure(replace(setup, two_party=False))
         found = known[setup]
         low, high = found["spread"]["ours_ms"]
         sent = {key: found[key] for key in ("rounds", "mb_sent_developer", "mb_sent_auditor", "mb_dealer")}

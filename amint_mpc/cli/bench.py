@@ -15,12 +15,12 @@ from amint_mpc.cli.failures import end_as_interrupted
 from amint_mpc.cli.machine import warn_without_kernel
 from amint_mpc.cli.progress import progress
 from amint_mpc.cli.terminal import echo
-from amint_mpc.config import ROLES, Party, load_experiment
+from amint_mpc.config import PARTIES, ROLES, Party, load_experiment
 from amint_mpc.eventlines import json_line
 
 if TYPE_CHECKING:
-    from amint_mpc.bench.head_step import Against
     from amint_mpc.bench.ours import EmulatedLink
+    from amint_mpc.bench.setup import Against
 
 threads = click.option("--threads", type=int, default=1, show_default=True, help="Threads of torch in each process.")
 rtt_ms = click.option("--rtt-ms", type=float, help="Delay the link between developer and auditor: a round trip.")
@@ -67,12 +67,15 @@ def head(
 ) -> None:
     """One training step of the head: ours, CrypTen's or SPU's, and in plaintext.
 
-    Ours is three processes over TLS 1.3 on loopback, exactly as in a run. CrypTen's first party makes all
-    randomness, which gives it no security, and its links are not encrypted. SPU takes the step as one would first
-    write it: semi2k, where its first party makes all randomness, too, and cheetah, for two parties without a
-    dealer; one thread each, links not encrypted. --plot draws ours over five round-trip times.
+    Ours is the processes of a run over TLS 1.3 on loopback: with a dealer, and the two parties alone, who make their
+    masks while the steps run (and once more with all masks ready before). Over another link, with --rtt-ms or --mbit,
+    it is the one with a dealer only. CrypTen's first party makes all randomness, which gives it no security, and its
+    links are not encrypted. SPU takes the step as one would first write it: semi2k, where its first party makes all
+    randomness, too, and cheetah, for two parties without a dealer; one thread each, links not encrypted. --plot draws
+    ours with a dealer over five round-trip times.
     """
-    from amint_mpc.bench.head_step import LINKS, Setup, measure  # loads torch
+    from amint_mpc.bench.head_step import LINKS, measure  # loads torch
+    from amint_mpc.bench.setup import Setup
 
     if plot is not None:
         from amint_mpc.bench import plot as plots
@@ -94,6 +97,8 @@ def head(
         f"\nhead {features} -> {hidden} -> 1, batch {batch}, {steps} steps in {found['slices']} slices{link}\n"
     )
     console.print(_contest(found))
+    if ratio := found["two_party_vs_spu_cheetah"]:
+        console.print(f"two parties alone: SPU cheetah takes {1 / ratio:.1f} times as long as ours")
     console.print(
         f"the log of a run would take {found['ours_with_log_ms']:.2f} ms a step: {found['log_share']:.1%} of it"
     )
@@ -181,7 +186,7 @@ def scaling(features: int, hidden: int, batch: int, steps: int, threads: int, pl
     Time and bytes should grow in a straight line, rounds not at all.
     """
     from amint_mpc.bench import scaling as sizes  # loads torch
-    from amint_mpc.bench.head_step import Setup
+    from amint_mpc.bench.setup import Setup
 
     if plot is not None:
         from amint_mpc.bench import plot as plots
@@ -285,8 +290,12 @@ def _grid(*titles: str) -> Table:
 
 def _contest(found: Mapping[str, Any]) -> Table:
     grid = _grid("", "ms a step", "from", "to", "rounds", "sent")
-    sent = figures.size(found["mb_sent_developer"] + found["mb_sent_auditor"])
-    names = {"ours_ms": ("ours", str(found["rounds"]), sent)}
+    sent = figures.size(found["mb_sent_developer"] + found["mb_sent_auditor"] + found["mb_dealer"])
+    names = {"ours_ms": ("ours, masks by a dealer", str(found["rounds"]), sent)}
+    if found["two_party_ms"]:
+        sent, rounds = figures.size(sum(found["two_party_mb"])), str(found["two_party_rounds"])
+        names["two_party_ms"] = ("ours, masks by the two parties", rounds, sent)
+        names["two_party_online_ms"] = ("  the same, masks ready", rounds, "")
     if found["crypten_ms"]:
         for key, way, name in (("crypten_ms", "stock", "as it comes"), ("crypten_lean_ms", "lean", "no loss value")):
             rounds, size = str(found["crypten_rounds"][way]), figures.size(found["crypten_mb"][way])
@@ -295,7 +304,6 @@ def _contest(found: Mapping[str, Any]) -> Table:
         for protocol, name in (("semi2k", "trusted first party"), ("cheetah", "no dealer")):
             size = figures.size(sum(found["spu_mb"][protocol]))
             names[f"spu_{protocol}_ms"] = (f"SPU {protocol} ({name})", "", size)
-        names["two_party_ms"] = ("ours, two-party (no dealer)", "", figures.size(sum(found["two_party_mb"])))
     names["plaintext_ms"] = (f"plaintext, {_count(found['threads']['plaintext'])}", "", "")
     for key, (name, *rest) in names.items():
         grid.add_row(name, *(f"{value:.2f}" for value in (found[key], *found["spread"][key])), *rest)
@@ -303,13 +311,15 @@ def _contest(found: Mapping[str, Any]) -> Table:
 
 
 def _times(found: Mapping[str, Any]) -> Table:
-    grid = _grid("where our time goes", "ms a step")
+    grid = _grid("where our time goes, with a dealer", "ms a step")
     for key, value in found["developer_ms"].items():
         if key not in ("backbone", "at_the_same_time") or value >= 0.05:
             grid.add_row(f"developer: {key.replace('_', ' ')}", f"{value:.2f}")
     grid.add_row("auditor: waiting for peer", f"{found['auditor_waiting_ms']:.2f}")
     for role, value in found["cpu_ms"].items():
         grid.add_row(f"{role}: processor", f"{value:.2f}")
+    for role, value in zip(PARTIES, found.get("two_party_cpu_ms") or (), strict=False):
+        grid.add_row(f"{role}, without a dealer: processor", f"{value:.2f}")
     return grid
 
 
@@ -317,7 +327,16 @@ def _memory(found: Mapping[str, Any]) -> str:
     sent = zip(ROLES, ("mb_sent_developer", "mb_sent_auditor", "mb_dealer"), strict=True)
     parts = [f"{role} sends {figures.size(found[key])}" for role, key in sent]
     peaks = [f"{role} {figures.size(value)}" for role, value in found["peak_mb"].items()]
-    return f"\n{found['rounds']} rounds a step; {', '.join(parts)}\nmost memory: {', '.join(peaks)}"
+    alone = (
+        [
+            f"{role} sends {figures.size(size)}, most memory {figures.size(most)}"
+            for role, size, most in zip(PARTIES, found["two_party_mb"], found["two_party_peak_mb"], strict=True)
+        ]
+        if found.get("two_party_mb")
+        else []
+    )
+    lines = [f"{found['rounds']} rounds a step; {', '.join(parts)}", f"most memory: {', '.join(peaks)}"]
+    return "\n".join(["", *lines, *([f"without a dealer: {', '.join(alone)}"] if alone else [])])
 
 
 def _delays(points: list[dict[str, float]]) -> Table:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 from rich.table import Table
 
@@ -59,13 +62,16 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, mbit
     for way, cost in found["ways"].items():
         agreed = " (agreed)" if way == experiment.security.correlations else ""
         grid.add_row("")
-        grid.add_row(f"masks: {way}{agreed}")
+        link = f", link: {experiment.security.link}" if way == "two-party" else ""
+        grid.add_row(f"masks: {way}{link}{agreed}")
         ms, seconds = cost["step"]["masks_ms"], cost["masks_seconds"]
         grid.add_row("  made in", f"{ms:.0f} ms", figures.duration(seconds))
         for role, size in cost["masks_mb"].items():
             grid.add_row(f"  {role} sends", figures.size(cost["step"]["masks_mb"][role]), figures.size(size))
         grid.add_row("  run with them", "", figures.duration(cost["seconds"]))
     console.print(grid)
+    if found["links"]:
+        console.print(f"\n{_links(found)}", soft_wrap=True)
     console.print()
     for key, label in PARTS.items():
         if found["seconds_by_part"][key]:
@@ -76,3 +82,14 @@ def estimate(source: str | None, overrides: tuple[str, ...], rtt_ms: float, mbit
     console.print("\nleft out:", style="dim")
     for line in found["leaves_out"]:
         console.print(f"  {line}", style="dim", soft_wrap=True)
+
+
+def _links(found: Mapping[str, Any]) -> str:
+    """What security.link is worth."""
+    said = []
+    for name, cost in found["links"].items():
+        sent = ", ".join(f"{role} {figures.size(size)}" for role, size in cost["step"]["masks_mb"].items())
+        said.append(f"security.link {name}: {cost['step']['masks_ms']:.0f} ms a step; {sent}")
+    crossing = found["wan_below_mbit"]
+    said.append("wan is quicker at no rate" if crossing is None else f"wan is quicker below {crossing:.0f} Mbit/s")
+    return "\n".join(said)

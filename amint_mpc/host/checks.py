@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shlex
 import socket
@@ -15,13 +16,14 @@ import torch
 
 from amint_mpc import identity
 from amint_mpc.amint.trainer import pick_device
-from amint_mpc.config import ROLES, Address, Party, Role, load_experiment, load_party
+from amint_mpc.config import ROLES, Address, Experiment, Party, Role, load_experiment, load_party
 from amint_mpc.config import party_file as usual_party_file
 from amint_mpc.data.registry import dataset
-from amint_mpc.errors import AmintError
+from amint_mpc.errors import AmintError, UsageError
 from amint_mpc.evidence import software_digests
 from amint_mpc.mpc.ring import native
-from amint_mpc.roles.heads import check_experiment
+from amint_mpc.roles.backends import backend_of
+from amint_mpc.roles.heads import check_experiment, needs_dealer
 
 NEEDED = ("torch", "torchvision", "crypten", "cryptography", "numpy")
 
@@ -133,16 +135,32 @@ def _roles(experiment: str | None) -> tuple[Role, ...]:
 
 
 def _masks(experiment: str | None, named: Party) -> Iterator[Check]:
-    """Who makes the masks, and what this party brings for it."""
+    """Who makes the masks, what this party brings for it, and whether the other way would suit better."""
     try:
         agreed = load_experiment(experiment)
+        check_experiment(agreed)
     except AmintError:
         return  # told elsewhere
+    try:
+        backend_of(agreed).check(named)
+    except UsageError as error:
+        yield Check("masks", False, error.message, error.hint)
+        return
     if agreed.two_party:
-        made = f"two-party on a {agreed.security.link}, {named.generator_threads} threads"
-        yield Check("masks", True, f"{made}; with a dealer a step costs a fraction, and somebody else is to be trusted")
-    else:
-        yield Check("masks", True, f"{agreed.security.correlations} (security.correlations)")
+        yield _made_here(agreed, named)
+        return
+    needed = needs_dealer(agreed.head)
+    why = f"{needed} needs one" if needed else "two-party would do without, for more processor time and bytes"
+    yield Check("masks", True, f"{agreed.security.correlations}: {why}")
+
+
+def _made_here(agreed: Experiment, named: Party) -> Check:
+    threads, cores, kernel = named.generator_threads, os.cpu_count() or 1, native.best()
+    found = f"two-party on a {agreed.security.link}, {threads} threads on {cores} cores, {kernel}"
+    do = "it works, but a dealer suits better; amint-mpc estimate shows what both take"
+    if cores < threads or kernel == native.KERNELS[0]:
+        return Check("masks", True, found, do, warning=True)
+    return Check("masks", True, f"{found}: suits. A dealer is quicker, and somebody else to trust")
 
 
 def _device(party: Party) -> Check:

@@ -61,6 +61,11 @@ class Links:
             raise PeerError(f"the {channel.peer}'s second link is of another run", "Start both parties again")
         return channel
 
+    @property
+    def bytes_sent(self) -> int:
+        """So far, on all links."""
+        return sum(channel.stats.bytes_sent for channel in self._channels)
+
     def __enter__(self) -> Links:
         return self
 

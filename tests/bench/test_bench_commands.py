@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from amint_mpc.bench import count
-from amint_mpc.bench.head_step import Setup
+from amint_mpc.bench.setup import Setup
 from amint_mpc.cli import main
 
 TINY = ["--features", "12", "--hidden", "3", "--batch", "8"]
@@ -35,7 +35,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_head_counts_what_a_dry_run_counts_whatever_the_steps(measured, tmp_path: Path) -> None:
     found = measured("bench", "head", *TINY, "--steps", "3", "--plot", "delays.png")
     step = count.training_step(count.record(SETUP.experiment(3)))
-    assert found["rounds"] == step.rounds == 8  # counted over three steps
+    assert found["rounds"] == step.rounds == 10  # counted over three steps
     assert found["ours_with_log_ms"] > 0
     assert -10 < found["log_share"] < 1  # noise may make it negative
     assert found["mb_sent_developer"] == pytest.approx(step.developer / 1e6)
@@ -46,6 +46,10 @@ def test_head_counts_what_a_dry_run_counts_whatever_the_steps(measured, tmp_path
     assert found["crypten_ms"] is None
     assert found["speedup_vs_crypten"] is None
     assert (found["steps"], found["slices"]) == (3, 3)
+    assert found["two_party_ms"] > found["two_party_online_ms"] > 0
+    assert found["two_party_rounds"] == step.rounds  # who makes the masks is nothing to the online part
+    developer, auditor = found["two_party_mb"]
+    assert min(developer, auditor) > found["mb_sent_developer"] + found["mb_dealer"]  # masks are most of it
     low, high = found["spread"]["ours_ms"]
     assert low <= found["ours_ms"] <= high
     assert all(value >= 0 for value in found["cpu_ms"].values())
@@ -53,7 +57,7 @@ def test_head_counts_what_a_dry_run_counts_whatever_the_steps(measured, tmp_path
     parts = found["developer_ms"]
     assert {"backbone", "secure_computing", "waiting_for_peer", "waiting_for_dealer"} < parts.keys()
     assert [point["rtt_ms"] for point in found["at_rtt"]] == [0, 1, 5, 20, 50]
-    # eight messages, one after another, each half a round trip late: the last point cannot be faster
+    # ten messages, one after another, each half a round trip late: the last point cannot be faster
     assert found["at_rtt"][-1]["ms"] > step.rounds * 25
     assert (tmp_path / "delays.png").read_bytes().startswith(b"\x89PNG")
 
@@ -72,7 +76,7 @@ def test_head_against_crypten(measured) -> None:
 def test_train(measured) -> None:
     found = measured("bench", "train", "--config", "smoke", "--set", "training.distillation=0.3", "--steps", "3")
     assert found["overhead"] == pytest.approx(found["secure_step_ms"] / found["plaintext_step_ms"])
-    assert found["rounds"] == 8
+    assert found["rounds"] == 10
     assert found["threads"]["twin"] >= 1
     parts = found["developer_ms"]
     assert parts["backbone"] > 0
@@ -93,7 +97,7 @@ def test_train_on_noise_on_a_device(measured) -> None:
 def test_scaling_grows_in_bytes_and_not_in_rounds(measured, tmp_path: Path) -> None:
     rows = measured("bench", "scaling", *TINY, "--steps", "1", "--plot", "sizes.png")["rows"]
     assert len(rows) == 9
-    assert {row["rounds"] for row in rows} == {8}
+    assert {row["rounds"] for row in rows} == {10}
     for axis in ("batch", "features", "hidden"):
         sent = [row["mb_dealer"] for row in rows if row["axis"] == axis]
         assert sent == sorted(sent)

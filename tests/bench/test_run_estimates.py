@@ -108,19 +108,19 @@ def test_rounds_and_bytes_are_those_of_the_channels(experiment: Experiment) -> N
 
 def test_an_optimizer_costs_the_two_parties_no_more_than_the_output_layer() -> None:
     steps = {name: count.training_step(count.record(each)) for name, each in OPTIMIZERS.items()}
-    assert {name: step.rounds for name, step in steps.items()} == {"sgd": 8, "momentum": 8, "novograd": 10}
+    assert {name: step.rounds for name, step in steps.items()} == {"sgd": 10, "momentum": 10, "novograd": 10}
     for name in ("momentum", "novograd"):
         for party in ("developer", "auditor"):
             more = getattr(steps[name], party) - getattr(steps["sgd"], party)
-            assert 0 < more < 3 * 8 * SMOKE.head.hidden + 500, (name, party)  # the rest: frame headers
+            assert 0 < more < 3 * 8 * SMOKE.head.hidden + 1200, (name, party)  # the rest: frame headers, norms
 
 
 def test_the_estimate_adds_its_parts_up() -> None:
     near, far = estimate(SMOKE, repeats=1), estimate(SMOKE, rtt_ms=50, repeats=1)
     steps = SMOKE.training.epochs * SMOKE.steps_per_epoch
     assert near["steps"] == steps
-    assert near["rounds"] == far["rounds"] > 8 * steps
-    assert near["step"]["rounds"] == 8
+    assert near["rounds"] == far["rounds"] > 10 * steps
+    assert near["step"]["rounds"] == 10
     assert near["seconds"] == sum(near["seconds_by_part"].values())
     assert near["seconds_by_part"]["round_trips"] == 0
     assert far["seconds_by_part"]["round_trips"] == far["rounds"] * 0.025
@@ -128,7 +128,8 @@ def test_the_estimate_adds_its_parts_up() -> None:
     assert near["leaves_out"]
 
 
-def test_the_estimate_shows_both_ways_of_making_masks() -> None:
+def test_the_estimate_shows_both_ways_of_making_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     found = estimate(SMOKE, rtt_ms=100, mbit=0.5, repeats=1)
     dealt, made = found["ways"]["dealer"], found["ways"]["two-party"]
     assert dealt["masks_mb"] == {"dealer": found["mb_dealer"]}
@@ -137,15 +138,37 @@ def test_the_estimate_shows_both_ways_of_making_masks() -> None:
     plans = found["steps"] + found["score_batches"]
     one = made["step"]["masks_mb"]["developer"]
     assert 32e-6 < one < 200e-6  # a seed and the next step's number, with their frames
-    assert made["masks_mb"]["developer"] == pytest.approx(plans * one, rel=0.1)
-    assert made["step"]["masks_ms"] > 50 + 1e3 * one * 8 / 0.5
+    assert made["masks_mb"]["developer"] == pytest.approx(plans * one, rel=0.2)  # and what two links begin with
+    assert made["step"]["masks_ms"] > (50 + 1e3 * one * 8 / 0.5) / 2  # two threads
+    assert made["masks_seconds"] > made["masks_mb"]["developer"] * 8 / 0.5
     for way in (dealt, made):
         assert way["seconds"] == max(way["masks_seconds"], found["seconds"])
     assert found["seconds_by_part"]["sending"] == pytest.approx(found["mb_sent_developer"] * 8 / 0.5)
 
 
+def test_where_all_cores_make_masks_the_run_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    found = estimate(SMOKE, repeats=1)
+    made = found["ways"]["two-party"]
+    assert made["seconds"] == found["seconds"] + made["masks_seconds"]
+    assert found["ways"]["dealer"]["seconds"] == found["seconds"]
+
+
+@pytest.mark.parametrize("agreed", ["lan", "wan"])
+def test_the_estimate_shows_both_kinds_of_links(agreed: str) -> None:
+    found = estimate(load_experiment("smoke", [f"security.link={agreed}"]), repeats=1)
+    assert found["links"].keys() == {"lan", "wan"}
+    assert found["ways"]["two-party"] == found["links"][agreed]
+    assert found["wan_below_mbit"] is None  # the double knows no links
+    text = CliRunner().invoke(main, ["estimate", "--config", "smoke", "--set", f"security.link={agreed}"]).output
+    assert f"masks: two-party, link: {agreed} (agreed)" in text
+    assert "wan is quicker at no rate" in text
+
+
 def test_what_needs_a_dealer_has_one_way() -> None:
-    assert list(estimate(CONV, repeats=1)["ways"]) == ["dealer"]
+    found = estimate(CONV, repeats=1)
+    assert list(found["ways"]) == ["dealer"]
+    assert found["links"] is found["wan_below_mbit"] is None
 
 
 @pytest.mark.parametrize("mbit", [0, -1])

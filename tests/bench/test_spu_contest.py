@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from amint_mpc.bench import head_step, spu_party
-from amint_mpc.bench.head_step import Setup, measure
+from amint_mpc.bench import head_step, rivals, spu_party
+from amint_mpc.bench.head_step import measure
+from amint_mpc.bench.setup import Setup
 from amint_mpc.bench.workers import Workers
 from amint_mpc.cli import main
 from amint_mpc.errors import AmintError, UsageError
@@ -49,6 +50,7 @@ def test_the_contest_has_both_protocols_and_leaves_no_process(started: list[subp
         assert 0 < low <= ms <= high
         assert found[f"speedup_vs_spu_{protocol}"] == pytest.approx(ms / found["ours_ms"])
         assert all(sent > 0.0001 for sent in found["spu_mb"][protocol])
+        assert all(cpu > 0.01 for cpu in found["spu_cpu_ms"][protocol])
     # a share of the input goes one way in each step, one of its gradient the other; the rest of semi2k is alike
     sent = found["spu_mb"]["semi2k"]
     assert sent[DEVELOPER] == pytest.approx(sent[AUDITOR])
@@ -56,7 +58,7 @@ def test_the_contest_has_both_protocols_and_leaves_no_process(started: list[subp
     assert (found["slices"], found["crypten_ms"], found["crypten_mb"]) == (2, None, None)
     assert found["two_party_vs_spu_cheetah"] > 0
     assert all(sent > 0.0001 for sent in found["two_party_mb"])
-    assert len(started) == 3 + 1 + 4 + 2
+    assert len(started) == 3 + 1 + 4 + 4
     assert all(child.poll() is not None for child in started)
 
 
@@ -64,7 +66,7 @@ def test_the_contest_has_both_protocols_and_leaves_no_process(started: list[subp
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("protocol", ["semi2k", "cheetah"])
 def test_what_is_opened_is_the_gradient_by_the_input(protocol: str, tmp_path: Path) -> None:
-    by_name = next(rival.workers for rival in head_step._spu(TINY, tmp_path) if rival.name == f"spu {protocol}")
+    by_name = next(rival.workers for rival in rivals.spu(TINY, tmp_path) if rival.name == f"spu {protocol}")
     with Workers(by_name, tmp_path) as workers:
         first = workers.ask({name: {"steps": 1, "open": True} for name in by_name})
         second = workers.ask({name: {"steps": 2, "open": True} for name in by_name})
@@ -92,9 +94,9 @@ def test_a_missing_package_is_told_before_anything_starts(
 
 
 def test_spu_is_measured_in_a_few_slices() -> None:
-    assert head_step._slices(Setup(steps=50, against="spu")) == [17, 17, 16]
-    assert head_step._slices(Setup(steps=2, against="spu")) == [1, 1]
-    assert len(head_step._slices(Setup(steps=50))) == 5
+    assert rivals.slices(Setup(steps=50, against="spu")) == [17, 17, 16]
+    assert rivals.slices(Setup(steps=2, against="spu")) == [1, 1]
+    assert len(rivals.slices(Setup(steps=50))) == 5
 
 
 def test_bytes_are_those_of_the_runs_since_the_last_question(tmp_path: Path) -> None:

@@ -68,3 +68,15 @@ def test_doctor_warns_and_is_content(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = CliRunner().invoke(main, ["doctor", "--role", "auditor"]).stdout.splitlines()
     assert any(line.startswith("!!  C kernel") for line in lines)
     assert any("C compiler" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["run", "demo"])
+def test_a_processor_without_avx2_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "USED", True)
+    monkeypatch.setattr(native, "best", lambda: "portable")
+    said = "no AVX2: masks of two parties take two to four times as long"
+    assert said in CliRunner().invoke(main, COMMANDS[name]).stdout
+    checks = json.loads(CliRunner().invoke(main, ["doctor", "--role", "auditor", "--json"]).stdout)["checks"]
+    (kernel,) = (check for check in checks if check["what"] == "C kernel")
+    assert (kernel["ok"], kernel["warning"]) == (True, True)
+    assert said in kernel["found"]

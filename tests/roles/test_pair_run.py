@@ -36,8 +36,10 @@ from amint_mpc.runfolder import RunFolder
 from amint_mpc.runlog.expected import ExpectedEntries
 from amint_mpc.runlog.kept_frames import FOLDER, MASKS
 from amint_mpc.transport.channel import FramedChannel
+from tests.mpc.native_only import native_only
 from tests.mpc.pair.insecure_maker import Double
 
+pytestmark = native_only
 TINY = [
     *("data.members=48", "data.external=48", "data.unseen=40", "training.batch=24", "model.width=2", "head.hidden=2"),
     *("training.epochs=3", "training.evaluate_every=1", "training.sealed_epochs=1"),
@@ -264,6 +266,17 @@ def test_in_one_process(settings: tuple[str, ...], tmp_path: Path) -> None:
         found = verify(run.folders[role], ExpectedEntries).log
         assert found.made is not None
         assert (found.stopped is not None) == bool(settings)
+
+
+def test_without_the_functions_in_c_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a peer is asked, and in one process."""
+    monkeypatch.setattr(pair, "library", lambda: None)
+    for error in Pair(tmp_path, experiment()).run():
+        assert isinstance(error, UsageError)
+        assert "need the functions in C" in str(error)
+    with pytest.raises(UsageError, match="need the functions in C") as caught:
+        run_in_process(experiment(), tmp_path / "run", device="cpu")
+    assert "security.correlations to dealer" in caught.value.hint
 
 
 @pytest.mark.parametrize(

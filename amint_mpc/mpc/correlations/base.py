@@ -160,6 +160,12 @@ def held(plan: Plan, party: int) -> list[tuple[str, str, torch.dtype, tuple[int,
     return found
 
 
+def bytes_of(plan: Plan, party: int) -> int:
+    """Of a party's material, as two parties who make it keep it."""
+    fields = [field for each in plan.values() for field in each.fields.values() if party in field.holders]
+    return sum(torch.Size(field.shape).numel() * (field.sent or field.dtype).itemsize for field in fields)
+
+
 def corrected(plan: Plan) -> Fields:
     """The fields whose developer's share the dealer sends, in the order in which it sends them."""
     return _layout(tuple(plan.items()))[-1]

@@ -1,4 +1,4 @@
-"""The fused head, features -> hidden -> 1, in eight rounds a step.
+"""The fused head, features -> hidden -> 1, in ten rounds a step.
 
 head.py       the head at one party
 layers.py     its protocols as CrypTen autograd functions, and the plan of a step

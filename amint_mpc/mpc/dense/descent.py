@@ -1,6 +1,6 @@
 """How the head's weights move: gradient descent, and momentum.
 
-An optimizer says what it needs from the dealer; its updates take their part in the rounds of a step (step.py).
+An optimizer says which masks it needs; its updates take their part in the rounds of a step (step.py).
 
 The learning rate is applied to dY [n, h] before the product X^T dY, which costs one truncation of n h values instead
 of f h.
@@ -136,7 +136,7 @@ class MomentumUpdates(DescentUpdates):
     mu times the velocities is truncated beside exchange 1. That of w1 (with b1) is the difference of its shares in two
     steps. w2 and b2, h + 1 values, have a velocity of their own on shares, with more bits, so that what is lost in
     rounding w2 is not taken again: mu of it is truncated for the velocity and, once more, for w2; so is the gradient
-    beside exchange 8.
+    beside exchange 9.
     """
 
     def __init__(self, rate: Momentum) -> None:

@@ -4,13 +4,13 @@ The developer brings X and learns the gradient by X; the auditor draws the weigh
 at the end, the weights; nobody holds the weights in between. Both run the same lines; where they differ, one of the
 two brings or takes a value.
 
-    train step    rounds 1 weights and input | 2 hidden values | 3 chunks | 4 sign | 5 logits | 6 sigmoid bits
-                  | 7 error | 8 dY | 9 input gradient and scaled dY, both to the developer alone
-    (sgd and momentum; for novograd, which has ten exchanges, see novograd.py)
+    train step    exchanges 1 weights and input | 2 hidden values | 3 chunks | 4 sign | 5 relu(Y) | 6 logits
+                  | 7 sigmoid bits | 8 error | 9 dY | 10 input gradient and scaled dY, both to the developer alone
+    (sgd and momentum; for novograd, which has eleven, see novograd.py)
     sealed step   the same without input and input gradient: its rows were shared before, once for all such steps
-    score step    rounds 1 to 4, then the logits to the auditor
+    score step    exchanges 1 to 5, then the logits to the auditor
 
-The auditor waits for nothing in round 9 and goes on to round 1: the longest chain of messages has eight a step.
+The auditor waits for nothing in the last one and goes on to exchange 1. The longest chain of messages has ten a step.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class HeadModule(crypten.nn.Module):  # type: ignore[misc,name-defined]
 
 
 class SecureHead:
-    """The head at one party, on a link to the other and with masks from the dealer.
+    """The head at one party, on a link to the other and with masks from a supply.
 
     Args:
         channel: the link to the other party. party: DEVELOPER or AUDITOR.

@@ -40,7 +40,7 @@ def train_plan(
     revealed: int = 32,
     standing: Combination | None = None,
 ) -> dict[str, Correlation]:
-    """What one training step of the head needs from the dealer.
+    """The masks of one training step of the head.
 
     Args:
         inputs: with the column of ones.
@@ -58,12 +58,12 @@ def train_plan(
 
 
 def table_plan(rows: int, inputs: int) -> dict[str, Correlation]:
-    """What sharing a table of rows needs from the dealer: nothing is sent, its mask is drawn."""
+    """The mask of a table of rows that is shared: it is drawn, and nothing is sent for it."""
     return {TABLE.name: TableMasks(rows, inputs, constants=1)}
 
 
 def score_plan(rows: int, inputs: int, hidden: int) -> dict[str, Correlation]:
-    """What scoring a batch needs from the dealer."""
+    """The masks of a batch that is scored."""
     return {
         LINEAR.name: LinearMasks(rows, inputs, hidden, training=False, constants=1),
         RELU.name: ReluMasks(rows, hidden, training=False),

@@ -6,11 +6,11 @@
                    below a fourth of `Window.norm_limit`, at most half of it. That the square of w1's, rounded, cannot
                    wrap around to a small number follows from sums of it with random signs (protocols/signed_sums.py),
                    which are limited, too; those of weights in their ranges (ranges.py) cannot
-             8     beside dY - S: dw2 under truncation masks, db2 under a mask; so s2 dw2 and s2 db2 are there
-             9     s1 dY and s2 dw2 under truncation masks; beside them the input gradient
-             10    s1 dY - T, to the developer alone
-One exchange and two rounds more than plain gradient descent. b2 moves with the rate of w2, and is not in its norm: of a
-single number the normalised gradient would be a sign.
+             9     beside dY - S: dw2 under truncation masks, db2 under a mask; so s2 dw2 and s2 db2 are there
+             10    s1 dY and s2 dw2 under truncation masks; beside them the input gradient
+             11    s1 dY - T, to the developer alone
+One exchange more than plain gradient descent, and as many rounds. b2 moves with the rate of w2, and is not in its norm:
+of a single number the normalised gradient would be a sign.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ end with the same error.
                    norm of a unit's weights, b1 included, < 6144; sums of the squares of w2: below 64, 128;
                    b2: |b2| < 64, 192;
                    of an image's hidden values, of a unit's over a block of rows: 2^15, 2^16, so a norm of 256.
-             5-6   logits z: |z| < 128, 384. The sigmoid has 496. When images are scored the auditor sees z itself.
-    8, next step 1 dw2 of each block: below 256, 768. Its truncation is exact below 1024.
+             6-7   logits z: |z| < 128, 384. The sigmoid has 496. When images are scored the auditor sees z itself.
+    9, next step 1 dw2 of each block: below 256, 768. Its truncation is exact below 1024.
 
 A test sees a value modulo the ring. That none is so far away that it looks like one in its range:
     w1, w2, b2    were in their ranges one step ago, or are the auditor's first ones. One step moves them by at most its

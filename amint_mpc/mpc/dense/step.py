@@ -65,7 +65,7 @@ class TrainingStep(Step):
 
     Attributes:
         output: how far w2 and b2 move; begun by the upper layer, it goes on in the rounds of the lower one.
-        dw2: under the mask of its test, [blocks, h]; it is there after exchange 8.
+        dw2: under the mask of its test, [blocks, h]; it is there after exchange 9.
     """
 
     updates: Updates
@@ -106,7 +106,7 @@ class Optimizer(Protocol):
     """How the weights move: settings, which every party derives from the agreed experiment."""
 
     def masks(self, rows: int, inputs: int, hidden: int, number: int) -> dict[str, Correlation]:
-        """What it needs from the dealer for training step `number`, counted from 0."""
+        """The masks it needs for training step `number`, counted from 0."""
         ...
 
     def reach(self, rows: int) -> float:

@@ -16,6 +16,7 @@ from amint_mpc.mpc.protocols.rounds import InRounds
 from amint_mpc.mpc.protocols.sigmoid import SigmoidTables
 from amint_mpc.mpc.protocols.squares import SquaresMasks
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
+from amint_mpc.mpc.rlwe.blocks import Cut
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,20 @@ class Kind:
         make: (what is on its way, the correlation's name in the plan, the correlation): puts this party's shares of
             what is corrected, and of the fields of `made`, into `Making.material`.
         transfers: in how many transfers the developer and the auditor choose.
+        cuts: (the correlation, the link): of the products of matrices that it takes.
         made: the fields that `make` replaces: not known to other kinds before it tells (`Making.tell`).
     """
 
     make: Callable[[Making, str, Any], InRounds[None]]
     transfers: Callable[[Any], tuple[int, int]]
     made: tuple[str, ...] = ()
+    cuts: Callable[[Any, str], list[Cut]] = lambda *_: []
 
 
 KINDS: Mapping[type[Correlation], Kind] = {
-    LinearMasks: Kind(linear.linear, lambda _: (0, 0)),
+    LinearMasks: Kind(linear.linear, lambda _: (0, 0), cuts=linear.cuts),
     TableMasks: Kind(linear.table, lambda _: (0, 0)),
-    ReluMasks: Kind(relu.relu, relu.transfers, ("r",)),
+    ReluMasks: Kind(relu.relu, relu.transfers, ("r",), relu.cuts),
     RangeMasks: Kind(ranges.ranges, ranges.transfers, ("r",)),
     SquaresMasks: Kind(squares.squares, squares.transfers),
     SigmoidTables: Kind(sigmoid.sigmoid, sigmoid.transfers),

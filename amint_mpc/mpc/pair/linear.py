@@ -1,56 +1,83 @@
 """The masks of the linear layer (`LinearMasks`): products of matrices, of which each party has one.
 
-    ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T, of which the top bits count
+    ar = A R_A        at = A^T T        sr = S_D R_A^T + S_A R_D^T
 
-The auditor sends R_A, and where they are wanted S_A and T, encrypted; the developer answers (matrices.py).
+The auditor sends R_A, and where they are wanted S_A and T, encrypted; the developer answers (matrices.py). On a "wan"
+each product is made by itself, its answers packed; R_A is sent twice, and sr comes in two parts.
 The columns of A that stand for public constants are set to 0: X - A shows a constant there, which is public anyway.
 Who learns what: nothing. Exchanges: 2. Bytes: `request_words` and `answer_words` of mpc/rlwe/products.py, four a word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from amint_mpc.errors import UsageError
 from amint_mpc.mpc import DEVELOPER
-from amint_mpc.mpc.correlations.checking import Stretch
 from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.rounds import InRounds
-from amint_mpc.mpc.rlwe import parameters
 from amint_mpc.mpc.rlwe.blocks import Cut, Name, Sizes, best_cut
 
 
 def cut_of(masks: LinearMasks, link: str) -> Cut:
-    """How the matrices of a step are cut."""
+    """How the matrices of a step are cut, for all products together."""
     products: tuple[Name, ...] = ("ar",)
     if masks.training:
         products = ("ar", "at") if masks.standing is not None else ("ar", "sr", "at")
     return best_cut(Sizes(masks.rows, masks.features, masks.outputs, products), link)
 
 
+def cuts_of(masks: LinearMasks, link: str) -> dict[Name, Cut]:
+    """How the products of a step are cut: on "lan" all together; on "wan" each by itself, as that can be packed, and sr
+    is S_D R_A^T + (R_D S_A^T)^T, named sr and rs."""
+    if link == "lan":
+        return {"ar": cut_of(masks, link)}
+    n, f, h = masks.rows, masks.features, masks.outputs
+    shapes: dict[Name, tuple[int, int, int]] = {"ar": (n, f, h)}
+    if masks.training:
+        shapes["at"] = f, n, h
+    if masks.training and masks.standing is None:
+        shapes |= {"sr": (n, h, f), "rs": (f, h, n)}
+    return {key: best_cut(Sizes(*shape, ("ar",)), link) for key, shape in shapes.items()}
+
+
 def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:
     """All of it. The masks of a table: see `table`."""
-    m, f, developer = making.material[name], masks.features, making.party == DEVELOPER
-    cut = cut_of(masks, making.products.link)
-    matrices: dict[Name, Tensor] = {"r": m["r"][:f].contiguous()}
+    m, developer = making.material[name], making.party == DEVELOPER
+    matrices: dict[Name, Tensor] = {"r": m["r"][: masks.features].contiguous()}
     if developer:
-        matrices["a"] = _mask_of_x(making, masks, m)[:, :f].contiguous()
-    if "sr" in cut.sizes.products:
+        matrices["a"] = _mask_of_x(making, masks, m)[:, : masks.features].contiguous()
+    if masks.training:
         matrices["s"] = m["s"]
-    elif developer:
-        del matrices["r"]
-    if masks.training and not developer:
-        matrices["t"] = m["t"]
-    shares = yield from making.products.multiply(cut, matrices)
+        if not developer:
+            matrices["t"] = m["t"]
+    cuts = cuts_of(masks, making.products.link)
+    if making.products.link == "lan":
+        shares = yield from making.products.multiply(cuts["ar"], matrices)
+    else:
+        factors = {key: _factor(key, matrices, developer) for key in cuts}
+        shares = yield from making.products.multiply_each(cuts, factors)
+        if "sr" in shares:
+            shares["sr"] += shares["rs"].T
     m["ar"] = shares["ar"]
     if masks.training:
         m["at"] = torch.cat([shares["at"], torch.zeros(masks.constants, masks.outputs, dtype=torch.int64)])
     if "sr" in shares:
         m["sr"] = masks.fields["sr"].cut(shares["sr"]) if developer else shares["sr"]
+
+
+def _factor(key: Name, matrices: Mapping[Name, Tensor], developer: bool) -> Tensor:
+    """This party's matrix of a product that is cut by itself: the left one the developer's, the right one the
+    auditor's."""
+    if key == "ar":
+        return matrices["a" if developer else "r"]
+    if key == "at":
+        return matrices["a"].T if developer else matrices["t"]
+    name: Name = "s" if (key == "sr") == developer else "r"
+    return matrices[name] if developer else matrices[name].T
 
 
 def table(making: Making, name: str, masks: TableMasks) -> InRounds[None]:
@@ -69,26 +96,6 @@ def _mask_of_x(making: Making, masks: LinearMasks, m: dict[str, Tensor]) -> Tens
     return m["a"]
 
 
-def check_distance(stretches: Iterable[Stretch], link: str) -> None:
-    """That the noise of all answers of a run says nothing (mpc/rlwe/parameters.py).
-
-    Raises:
-        UsageError: the run is too long.
-    """
-    total = 0.0
-    for part in stretches:
-        layers = [each for each in part.plan(0).values() if isinstance(each, LinearMasks)] if part.used else []
-        total += part.used * sum(_distance(cut_of(masks, link)) for masks in layers)
-    if total > parameters.DISTANCE:
-        raise UsageError(
-            "the run is too long for the masks that two parties make: its ciphertexts could say something of the masks",
-            "Train for fewer epochs or on fewer images, or set security.correlations to dealer",
-        )
-
-
-def _distance(cut: Cut) -> float:
-    found = 0.0
-    for name in cut.sizes.products:
-        rows, columns = cut.block_shape(name)
-        found += parameters.distance(cut.terms(name), cut.polynomials(name) * rows * columns, cut.sizes.kept(name))
-    return found
+def cuts(masks: LinearMasks, link: str) -> list[Cut]:
+    """All of them."""
+    return list(cuts_of(masks, link).values())

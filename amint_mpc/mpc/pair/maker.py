@@ -20,6 +20,7 @@ from amint_mpc.mpc.ot.transfers import Transfers
 from amint_mpc.mpc.pair.kinds import KINDS, Kind
 from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.pair.matrices import MatrixProducts
+from amint_mpc.mpc.protocols.linear import LinearMasks
 from amint_mpc.mpc.protocols.rounds import Rounds, side_by_side
 from amint_mpc.transport.channel import Channel
 
@@ -45,6 +46,12 @@ def transfers_needed(plan: Plan, kinds: Kinds = KINDS) -> tuple[int, int]:
     """In how many transfers of a plan the developer, and the auditor, chooses."""
     needed = [kinds[type(correlation)].transfers(correlation) for correlation in plan.values()]
     return sum(developer for developer, _ in needed), sum(auditor for _, auditor in needed)
+
+
+def opens_a_gradient(plan: Plan) -> bool:
+    """Whether it is of a step that opens one: its products are encrypted under a key of their own, for a malicious
+    developer could have such a key shown in the gradient. It would not be that of a head whose steps are sealed."""
+    return any(isinstance(each, LinearMasks) and "sr" in each.fields for each in plan.values())
 
 
 class PairMaker:
@@ -75,7 +82,7 @@ class PairMaker:
         self._rounds = Rounds(channel, party)
         self._transfers = transfers(self._rounds)
         self._stream = SecretStream(secret, "masks of two parties")
-        self._products = products(self._rounds, secret, link)
+        self._products = {opened: products(self._rounds, secret + bytes([opened]), link) for opened in (False, True)}
         self._memory = Memory() if memory is None else memory
         self._kinds = kinds
 
@@ -85,7 +92,8 @@ class PairMaker:
     def set_up(self) -> None:
         """Once, before the first plan, at both parties."""
         self._rounds.begin(0)
-        self._rounds.run(side_by_side(self._transfers.set_up(), self._products.set_up()))
+        self._rounds.run(self._transfers.set_up())
+        self._rounds.run(side_by_side(*(each.set_up() for each in self._products.values())))
 
     def make(self, number: int, plan: Plan) -> dict[str, dict[str, Tensor]]:
         """This party's material of one plan. Both parties call it with the same arguments.
@@ -104,7 +112,7 @@ class PairMaker:
         check_supported(plan, self._kinds)
         rounds = self._rounds
         rounds.begin(number)
-        making = Making(rounds, self._transfers, self._drawn(number, plan), self._memory, self._products)
+        making = Making(rounds, self._transfers, self._drawn(number, plan), self._memory, self._products[opens_a_gradient(plan)])
         rounds.run(self._transfers.refill(*transfers_needed(plan, self._kinds)))
         for name, correlation in plan.items():
             made = self._kinds[type(correlation)].made

@@ -29,9 +29,11 @@ from amint_mpc.mpc.pair import digits, gate
 from amint_mpc.mpc.pair.digits import Digits
 from amint_mpc.mpc.pair.factors import PARTIES, PartProduct, SharedBits
 from amint_mpc.mpc.pair.making import Making
+from amint_mpc.mpc.pair.matrices import cross_cut
 from amint_mpc.mpc.protocols import sign
 from amint_mpc.mpc.protocols.relu import ReluMasks, block_sums
 from amint_mpc.mpc.protocols.rounds import Concurrent, InRounds
+from amint_mpc.mpc.rlwe.blocks import Cut
 
 DIGITS = sign.UPPER + 1
 ABOVE = "above the hidden range"
@@ -95,6 +97,16 @@ def relu(making: Making, name: str, masks: ReluMasks) -> InRounds[None]:
         yield
         words.advance()
     m["gate_words"] = words.result
+
+
+def cuts(masks: ReluMasks, link: str) -> list[Cut]:
+    """Of the products of masks, those of `_products_of_masks`."""
+    n, h = masks.rows, masks.hidden
+    shapes = [(n, 1, h)]
+    if masks.training:
+        parts = blocks(n)
+        shapes += [(n, h, 1), *((h, 1, len(range(block, n, parts))) for block in range(parts))]
+    return [cross_cut(*shape, link) for shape in shapes]
 
 
 def _products_of_masks(making: Making, m: dict[str, Tensor], masks: ReluMasks) -> InRounds[dict[str, Tensor]]:

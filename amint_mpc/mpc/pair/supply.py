@@ -4,8 +4,9 @@
 2. Before each of them the two threads tell each other which step their party takes next. They go on with the first plan
    of theirs that is not before the later of the two: what one party has passed over, the other will, too. So both end
    together, in a run that stops early as well.
-3. Finished material waits for the step that takes it, `ahead_bytes` of it at most. The step that is next is made in any
-   case, so neither party waits for room that the other one would have to make.
+3. Finished material waits for the step that takes it. A plan is made if those from the next step on, up to itself, have
+   `ahead_bytes` at most; the step that is next is made in any case. So all threads of both parties keep to one order,
+   and none waits for room that another one holds.
 
 Guarantees
     once: steps are taken, or passed over, with numbers 0, 1, 2, ..., and the material of each is handed out once.
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 
 from amint_mpc.errors import AmintError, ProtocolError
-from amint_mpc.mpc.correlations.base import Linked, Memory, Plan
+from amint_mpc.mpc.correlations.base import Linked, Memory, Plan, bytes_of
 from amint_mpc.mpc.correlations.checking import UsedPlans
 from amint_mpc.transport.channel import Channel, abort_code
 from amint_mpc.transport.frames import Spec
@@ -81,7 +82,7 @@ class PairSupply:
         self._plans = UsedPlans(())
         self._next = 0
         self._ready: dict[int, Made] = {}
-        self._sizes: dict[int, int] = {}  # of what is ready or being made
+        self._sizes: dict[int, int] = {}  # of the plans from the next one on, as far as they have been asked for
         self._kept: set[int] = set()  # of the plans whose masks later ones link to, those that have been made
         self._stopping = False
         self._error: BaseException | None = None
@@ -116,10 +117,8 @@ class PairSupply:
             self._changed.wait_for(lambda: step in self._ready or self._error is not None or self._stopping)
             if step not in self._ready:
                 raise self.error or RuntimeError("the supply has ended")
-            made = self._ready.pop(step)
-            del self._sizes[step]
-            self._next = step + 1
-            self._changed.notify_all()
+            made = self._ready[step]
+            self._pass_over(step + 1)
         self._on_taken(plan, made)
         return made
 
@@ -188,13 +187,18 @@ class PairSupply:
 
     def _wait_for_room(self, number: int) -> None:
         """Until the plan may be made."""
-        size = _bytes_of(self._plans[number], self.party)
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopping or number <= self._next or sum(self._sizes.values()) + size <= self._ahead_bytes
+                lambda: self._stopping or number <= self._next or self._bytes_until(number) <= self._ahead_bytes
             )
             self._check()
-            self._sizes[number] = size
+
+    def _bytes_until(self, last: int) -> int:
+        """Of the plans from the next step on, whether they have been made or not. With `_changed`."""
+        for number in range(self._next, last + 1):
+            if number not in self._sizes:
+                self._sizes[number] = bytes_of(self._plans[number], self.party)
+        return sum(self._sizes[number] for number in range(self._next, last + 1))
 
     def _agreed(self, link: Channel, number: int) -> int:
         """The first plan of this thread, from `number` on, that both parties still need."""
@@ -205,14 +209,7 @@ class PairSupply:
         if not 0 <= int(theirs) <= len(self._plans):
             raise ProtocolError(f"step {int(theirs)} was asked for, of {len(self._plans)}")
         missed = max(mine, int(theirs)) - number
-        needed = number + max(0, -(-missed // len(self._links))) * len(self._links)
-        if needed != number:
-            with self._changed:
-                del self._sizes[number]
-                if needed < len(self._plans):
-                    self._sizes[needed] = _bytes_of(self._plans[needed], self.party)
-                self._changed.notify_all()
-        return needed
+        return number + max(0, -(-missed // len(self._links))) * len(self._links)
 
     def _put(self, number: int, maker: Maker) -> None:
         """Make a plan, and have it wait for its step."""
@@ -224,8 +221,6 @@ class PairSupply:
             self._check()
             if number >= self._next:
                 self._ready[number] = made
-            else:
-                del self._sizes[number]
             self._kept |= {number} & set(self._plans.keeping)
             self._changed.notify_all()
 
@@ -253,8 +248,9 @@ class PairSupply:
     def _pass_over(self, first: int) -> None:
         """Nothing before this step is needed any more."""
         self._next = first
-        for number in [number for number in self._ready if number < first]:
-            del self._ready[number], self._sizes[number]
+        for kept in (self._ready, self._sizes):
+            for number in [number for number in kept if number < first]:
+                del kept[number]
         self._changed.notify_all()
 
     def _check(self) -> None:
@@ -278,9 +274,3 @@ class PairSupply:
 
 class _Ended(Exception):
     """Another thread has ended the supply."""
-
-
-def _bytes_of(plan: Plan, party: int) -> int:
-    """Of a party's material."""
-    fields = [field for each in plan.values() for field in each.fields.values() if party in field.holders]
-    return sum(torch.Size(field.shape).numel() * (field.sent or field.dtype).itemsize for field in fields)

@@ -10,15 +10,16 @@ from amint_mpc.errors import PeerError
 from amint_mpc.mpc.ot.extension import TREES, UNIT
 from amint_mpc.mpc.ot.punctured import LEVELS
 from amint_mpc.mpc.pair.digits import DIGIT
+from amint_mpc.mpc.pair.linear import cuts_of
+from amint_mpc.mpc.protocols.linear import LinearMasks
 from amint_mpc.mpc.protocols.sign import LOW_BIT
 from amint_mpc.mpc.rlwe import parameters
-from amint_mpc.mpc.rlwe.blocks import Sizes, best_cut
 from amint_mpc.printable import excerpt
 from amint_mpc.transport.frames import JsonValue
 
 _SHOWN = 4
 _SHOWN_CHARACTERS = 40
-_PROBE = Sizes(128, 768, 128)
+_PROBE = LinearMasks(128, 768, 128)
 
 
 def terms(link: str) -> dict[str, JsonValue]:
@@ -31,7 +32,8 @@ def terms(link: str) -> dict[str, JsonValue]:
         "RLWE error variance": parameters.ERROR_VARIANCE,
         "RLWE flood bits": parameters.FLOOD_BITS,
         "RLWE public keys": parameters.PUBLIC_KEYS,
-        f"RLWE blocks on a {link}": list(best_cut(_PROBE, link).block),
+        f"RLWE blocks on a {link}": [[*cut.block, cut.levels] for cut in cuts_of(_PROBE, link).values()],
+        "RLWE keys for packing": [parameters.GALOIS_KEYS, parameters.DIGITS],
         "OT trees": TREES,
         "OT levels of a tree (k)": LEVELS,
         "OT unit": UNIT,

@@ -21,8 +21,8 @@ Who learns what: c, c2, the gate's masked bits, v, o and e are uniform at both.
 Exact: for -SIGN_LIMIT <= y <= SIGN_LIMIT - 2^-12 (fixed_point.py), s is right for y >= 0 and for y <= -2^-12 (masks
 that two parties made by digits: -2^-11); in between, the carry of the dropped bits may make it 1. Given s, all results
 are exact in the ring.
-Rounds: 4 forward, 1 backward. The round of step 4 saves masks of n h products of three numbers, which two parties could
-make only at 50 MB a step.
+Rounds: 4 forward, 1 backward. The round of step 4 saves masks of n h products of three numbers, for which two parties
+would send 32 MB more a step of 128 x 128 entries.
 Bytes, each party: 16 n h + 8 h + 2 n h + n h / 8 forward, 8 n backward.
 Dealer: 34 n h for the sign, 16 n h + 8 n for the logits, 32 n h + 8 h for the gradients.
 """

@@ -11,6 +11,7 @@
 #define NARROW_LOG 7 /* the first stages have fewer twiddles than a loop is worth: they are repeated up to so many */
 #define NARROW (1 << NARROW_LOG)
 #define MOST 16   /* primes */
+#define CENTRE 2  /* what is dropped is taken off in five parts, each rounded down: half a unit too much each */
 
 typedef struct {
     uint32_t p, w32, s32, s1;      /* 2^32 mod p, and its quotient; floor(2^32 / p) */
@@ -42,9 +43,15 @@ typedef struct {
                     uint32_t *);
     void (*pointwise)(const context *, const prime *, const uint32_t *, const uint32_t *, uint32_t *);
     void (*scale)(const prime *, uint32_t, uint32_t, uint32_t *, int64_t);
-    void (*converted)(const prime *, const uint32_t *, int64_t, int, const uint32_t *, uint32_t *, int64_t);
+    void (*converted)(const prime *, uint32_t, uint32_t, const uint32_t *, int, uint32_t *, int64_t);
     void (*divided)(const prime *, uint32_t, uint32_t, uint32_t *, const uint32_t *, int64_t);
     void (*lifted)(const prime *, const int8_t *, uint32_t *, int64_t);
+    void (*apart)(const context *, const prime *, uint32_t *, uint32_t *, const uint32_t *);
+    void (*plus)(const context *, const prime *, uint32_t *, const uint32_t *);
+    void (*joined)(const context *, const prime *, const prime *, uint32_t, uint32_t, const uint32_t *, const uint32_t *,
+                   uint64_t *);
+    void (*remainders)(const context *, const prime *, const uint64_t *, uint32_t *);
+    void (*gathered)(const context *, const uint32_t *, const uint32_t *, uint64_t *);
     void (*pack)(const uint32_t *, uint32_t *, int64_t, int);
     void (*unpack)(const uint32_t *, uint32_t *, int64_t, int);
     int (*below)(const uint32_t *, int64_t, uint32_t);
@@ -321,19 +328,21 @@ void rlwe_products(const context *c, int l, const operand *a, const operand *b, 
 }
 
 /* One prime of the answers: sums [count] ciphertexts (chunked, parts s0 and s1), each blinded by an encryption of zero, loses the dropped
-   primes. Called for the dropped primes first, whose parts are kept in `dropped0` [count][dropped][useful] and `dropped1`
-   [count][dropped][N], then for the kept ones.
+   primes. Called for the dropped primes first, the last one before all others, then for the kept ones.
    keys: public keys, parts k0 and k1 [per][N]; u: [ceil(count / per)][N], transformed. useful: where the wanted coefficients stand,
    [many], negative for those that are taken with a minus (place - N); all are multiples of 2^skip.
-   kept: how many. weights [MOST]: of a dropped prime the inverse of the product of the others, of a kept one these products mod it; inverse: of all dropped.
-   added: [count][many], what the answer's c0 gets besides (mask and flood), mod p. out0 [count][many], out1 [count][N]. */
+   kept: how many. For a dropped prime, inverse: of the product of the other dropped ones mod it, weights [kept]: this product
+   mod the kept ones; for a kept prime, the same of all dropped ones.
+   mask: [count][many], what c0 gets before primes are dropped, mod p; flood: [count][many], after that.
+   out0 [kept][many0], with count many of each, and out1 [kept][count][N]: sums of the dropped parts, at the end the answer. */
 typedef struct {
-    int64_t count, per, many;
+    int64_t count, per, many, many0;
     int kept, skip;
     const uint32_t *s0, *s1, *k0, *k1, *u;
     const int32_t *useful;
-    uint32_t *dropped0, *dropped1, *out0, *out1;
-    const uint32_t *added;
+    uint32_t *out0, *out1;
+    const uint32_t *mask;
+    const int32_t *flood;
     uint32_t weights[MOST], inverse;
 } answers;
 
@@ -341,7 +350,9 @@ int rlwe_answer(const context *c, int l, const answers *a)
 {
     const prime *m = c->at + l;
     const kernels *run = of(c);
-    const int drop = l >= a->kept, dropped = c->primes - a->kept;
+    const int drop = l >= a->kept, first = l == c->primes - 1;
+    const uint32_t inverse = a->inverse, s = quotient(inverse, m->p);
+    const uint32_t less = m->p - (uint32_t)((uint64_t)CENTRE * a->weights[drop ? 0 : l] % m->p); /* c1 is sent CENTRE higher */
     uint32_t *x = room(4 * (2 * c->n + a->many)), *spare = x ? x + c->n : 0, *found = x ? spare + c->n : 0;
     for (int64_t o = 0; x && o < a->count; o++) {
         const uint32_t *u = a->u + o / a->per * c->n, *k0 = a->k0 + o % a->per * c->n, *k1 = a->k1 + o % a->per * c->n;
@@ -350,43 +361,97 @@ int rlwe_answer(const context *c, int l, const answers *a)
         for (int64_t i = 0; i < a->many; i++) {
             const int32_t at = a->useful[i];
             const uint32_t value = x[(at < 0 ? at + c->n : at) >> a->skip];
-            found[i] = at < 0 ? portable_less(m->p - value, m->p) : value; /* which ones is public */
+            found[i] = portable_less((at < 0 ? m->p - value : value) + a->mask[o * a->many + i], m->p); /* which ones is public */
         }
-        uint32_t *rest0 = a->dropped0 + o * dropped * a->many, *rest1 = a->dropped1 + o * dropped * c->n;
         run->blinded(c, m, u, k1, a->s1, a->count, o, x);
+        uint32_t *out0 = a->out0 + o * a->many, *out1 = a->out1 + o * c->n;
         if (drop) {
-            const uint32_t w = a->weights[l], s = quotient(w, m->p);
-            run->scale(m, w, s, found, a->many);
-            memcpy(rest0 + (l - a->kept) * a->many, found, (size_t)a->many * 4);
+            run->scale(m, inverse, s, found, a->many);
             run->inverse(c, m, x, spare, 0);
-            run->scale(m, w, s, x, c->n);
-            memcpy(rest1 + (l - a->kept) * c->n, x, (size_t)c->n * 4);
+            run->scale(m, inverse, s, x, c->n);
+            for (int k = 0; k < a->kept; k++) {
+                const prime *to = c->at + k;
+                const uint32_t w = a->weights[k], ws = quotient(w, to->p);
+                run->converted(to, w, ws, found, first, out0 + k * a->many0, a->many);
+                run->converted(to, w, ws, x, first, out1 + k * a->count * c->n, c->n);
+            }
             continue;
         }
-        const uint32_t s = quotient(a->inverse, m->p), *added = a->added + o * a->many;
-        uint32_t *out = a->out0 + o * a->many;
-        run->converted(m, rest0, a->many, dropped, a->weights + a->kept, out, a->many);
-        run->divided(m, a->inverse, s, found, out, a->many);
+        const int32_t *flood = a->flood + o * a->many;
+        out0 += l * a->many0, out1 += l * a->count * c->n;
+        for (int64_t i = 0; i < c->n; i++)
+            out1[i] = portable_less(out1[i] + less, m->p);
+        run->divided(m, inverse, s, found, out0, a->many);
         for (int64_t i = 0; i < a->many; i++)
-            out[i] = portable_less(found[i] + added[i], m->p);
-        out = a->out1 + o * c->n;
-        run->converted(m, rest1, c->n, dropped, a->weights + a->kept, out, c->n);
-        run->forward(c, m, out, spare);
-        run->divided(m, a->inverse, s, x, out, c->n);
-        memcpy(out, x, (size_t)c->n * 4);
+            out0[i] = portable_less(found[i] + residue(flood[i], m), m->p);
+        run->forward(c, m, out1, spare);
+        run->divided(m, inverse, s, x, out1, c->n);
+        memcpy(out1, x, (size_t)c->n * 4);
     }
     free(x);
     return !x;
 }
 
-/* What an answer's c0 gets: q' share / 2^64, rounded down, and the flood, mod prime l. modulus: q' mod 2^64. */
-void rlwe_added(const context *c, int l, const uint64_t *share, const int32_t *flood, int64_t count, uint64_t modulus, uint32_t *out)
+/* x [count] times w mod prime l. */
+void rlwe_scale(const context *c, int l, uint32_t *x, int64_t count, uint32_t w)
+{
+    of(c)->scale(c->at + l, w, quotient(w, c->at[l].p), x, count);
+}
+
+/* One step of packing.py: x = x + y X^e + g(x - y X^e), with g an automorphism, switched back to the key. Ciphertexts
+   [primes][2][N], transformed; y is used up. monomial: X^e [primes][N], transformed. order: number i of a polynomial after g
+   is its number order [i] before. keys [primes / 2][2][primes][N]: a digit is a number mod two primes.
+   room [3 primes + 6][N]. */
+void rlwe_merge(const context *c, uint32_t *x, uint32_t *y, const uint32_t *monomial, const int32_t *order, const uint32_t *keys,
+                uint64_t *room)
+{
+    const kernels *run = of(c);
+    const int64_t n = c->n;
+    const int primes = c->primes;
+    uint64_t *digits = room, *sums = digits + primes / 2 * n;
+    uint32_t *turned = (uint32_t *)(sums + 2 * n), *plain = turned + primes * n, *value = plain + primes * n, *spare = value + n;
+    for (int l = 0; l < primes; l++) {
+        const prime *m = c->at + l;
+        uint32_t *x0 = x + 2 * l * n, *y0 = y + 2 * l * n, *there = turned + l * n;
+        run->apart(c, m, x0, y0, monomial + l * n);
+        run->apart(c, m, x0 + n, y0 + n, monomial + l * n);
+        for (int64_t i = 0; i < n; i++)
+            value[i] = y0[order[i]], there[i] = y0[n + order[i]];
+        run->plus(c, m, x0, value);
+        memcpy(plain + l * n, there, (size_t)n * 4);
+        run->inverse(c, m, plain + l * n, spare, 0);
+    }
+    for (int l = 0; l < primes; l += 2) {
+        const prime *m = c->at + l, *o = m + 1;
+        const uint32_t inverse = power(m->p, o->p - 2, o->p);
+        run->joined(c, m, o, inverse, quotient(inverse, o->p), plain + l * n, plain + (l + 1) * n, digits + l / 2 * n);
+    }
+    for (int l = 0; l < primes; l++) {
+        const prime *m = c->at + l;
+        memset(sums, 0, (size_t)n * 16);
+        for (int d = 0; d < primes / 2; d++) {
+            const uint32_t *key = keys + (2 * d * primes + l) * n, *digit = turned + l * n;
+            if (l / 2 != d) {
+                run->remainders(c, m, digits + d * n, value);
+                run->forward(c, m, value, spare);
+                digit = value;
+            }
+            run->gathered(c, digit, key, sums);
+            run->gathered(c, digit, key + primes * n, sums + n);
+        }
+        for (int part = 0; part < 2; part++) {
+            run->remainders(c, m, sums + part * n, value);
+            run->plus(c, m, x + (2 * l + part) * n, value);
+        }
+    }
+}
+
+/* What masks an answer's c0: q share / 2^64, rounded, mod prime l. modulus: q mod 2^64. */
+void rlwe_mask(const context *c, int l, const uint64_t *share, int64_t count, uint64_t modulus, uint32_t *out)
 {
     const prime *m = c->at + l;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t r = portable_reduced((uint64_t)residue((int64_t)(share[i] * modulus), m) * m->minus_inverse, m);
-        out[i] = portable_less(r + residue(flood[i], m), m->p);
-    }
+    for (int64_t i = 0; i < count; i++)
+        out[i] = portable_reduced((uint64_t)residue((int64_t)(share[i] * modulus), m) * m->minus_inverse, m);
 }
 
 /* c1 s of one answer [N] mod prime l, the coefficients at multiples of 2^skip. */

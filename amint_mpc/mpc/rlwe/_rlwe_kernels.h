@@ -165,30 +165,17 @@ TARGET static void NAME(scale)(const prime *m, uint32_t w, uint32_t s, uint32_t 
         x[i] = NAME(less)(NAME(times)(x[i], w, s, m->p), m->p);
 }
 
-/* x [count] = sum over d of parts [d][count] w [d] mod p, below p; at most 16 parts, each below 2^28. */
-TARGET static void NAME(converted)(const prime *m, const uint32_t *parts, int64_t stride, int number, const uint32_t *w,
-                                   uint32_t *x, int64_t count)
+/* out [count] += x w mod p, below p, for any x; or = x w, if it is the first. */
+TARGET static void NAME(converted)(const prime *m, uint32_t w, uint32_t s, const uint32_t *restrict x, int first,
+                                   uint32_t *restrict out, int64_t count)
 {
-    for (int64_t i = 0; i < count; i += TILE) {
-        const int64_t many = count - i < TILE ? count - i : TILE;
-        uint64_t sum[TILE] = {0};
-        for (int d = 0; d < number; d++) {
-            const uint32_t *part = parts + d * stride + i;
-            const uint64_t weight = w[d];
-            if (many == TILE)
-                for (int j = 0; j < TILE; j++)
-                    sum[j] += part[j] * weight;
-            else
-                for (int64_t j = 0; j < many; j++)
-                    sum[j] += part[j] * weight;
-        }
-        if (many == TILE)
-            for (int j = 0; j < TILE; j++)
-                x[i + j] = NAME(reduced)(sum[j], m);
-        else
-            for (int64_t j = 0; j < many; j++)
-                x[i + j] = NAME(reduced)(sum[j], m);
-    }
+    const uint32_t p = m->p;
+    if (first)
+        for (int64_t i = 0; i < count; i++)
+            out[i] = NAME(less)(NAME(times)(x[i], w, s, p), p);
+    else
+        for (int64_t i = 0; i < count; i++)
+            out[i] = NAME(less)(NAME(less)(NAME(times)(x[i], w, s, p), p) + out[i], p);
 }
 
 /* x [count] = (x - y) w mod p. */
@@ -196,6 +183,49 @@ TARGET static void NAME(divided)(const prime *m, uint32_t w, uint32_t s, uint32_
 {
     for (int64_t i = 0; i < count; i++)
         x[i] = NAME(less)(NAME(times)(x[i] + m->p - y[i], w, s, m->p), m->p);
+}
+
+/* x, y [N] = x + y w, x - y w. */
+TARGET static void NAME(apart)(const context *c, const prime *m, uint32_t *restrict x, uint32_t *restrict y, const uint32_t *w)
+{
+    for (int64_t i = 0; i < c->n; i++) {
+        uint32_t moved = NAME(reduced)((uint64_t)y[i] * w[i], m);
+        y[i] = NAME(less)(x[i] + m->p - moved, m->p);
+        x[i] = NAME(less)(x[i] + moved, m->p);
+    }
+}
+
+/* x [N] += y. */
+TARGET static void NAME(plus)(const context *c, const prime *m, uint32_t *restrict x, const uint32_t *restrict y)
+{
+    for (int64_t i = 0; i < c->n; i++)
+        x[i] = NAME(less)(x[i] + y[i], m->p);
+}
+
+/* x [N] = the numbers below the product of two primes that are `low` mod the first one, m, and `high` mod the second one, o;
+   inverse: of the first one mod the second one. */
+TARGET static void NAME(joined)(const context *c, const prime *m, const prime *o, uint32_t inverse, uint32_t s,
+                                const uint32_t *restrict low, const uint32_t *restrict high, uint64_t *restrict x)
+{
+    for (int64_t i = 0; i < c->n; i++) {
+        uint32_t difference = high[i] + 2 * o->p - NAME(times)(low[i], 1, o->s1, o->p);
+        uint32_t steps = NAME(less)(NAME(times)(difference, inverse, s, o->p), o->p);
+        x[i] = low[i] + (uint64_t)m->p * steps;
+    }
+}
+
+/* x [N] = y mod p. */
+TARGET static void NAME(remainders)(const context *c, const prime *m, const uint64_t *restrict y, uint32_t *restrict x)
+{
+    for (int64_t i = 0; i < c->n; i++)
+        x[i] = NAME(reduced)(y[i], m);
+}
+
+/* sums [N] += x y. */
+TARGET static void NAME(gathered)(const context *c, const uint32_t *restrict x, const uint32_t *restrict y, uint64_t *restrict sums)
+{
+    for (int64_t i = 0; i < c->n; i++)
+        sums[i] += (uint64_t)x[i] * y[i];
 }
 
 /* x [count] = the signed small numbers `values` mod p. */
@@ -238,6 +268,7 @@ TARGET static int NAME(below)(const uint32_t *x, int64_t count, uint32_t p)
 }
 
 static const kernels NAME(all) = {NAME(forward), NAME(inverse), NAME(products), NAME(blinded), NAME(pointwise), NAME(scale),
-                                  NAME(converted), NAME(divided), NAME(lifted), NAME(pack), NAME(unpack), NAME(below)};
+                                  NAME(converted), NAME(divided), NAME(lifted), NAME(apart), NAME(plus), NAME(joined),
+                                  NAME(remainders), NAME(gathered), NAME(pack), NAME(unpack), NAME(below)};
 #undef NAME
 #undef TARGET

@@ -23,7 +23,9 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "rlwe_uniform": (_N, (_P, _I, _P, _N, _N, _I, _P)),
     "rlwe_products": (None, (_P, _I, _P, _P, _P, _P, _P, _I, _N, _N, _N)),
     "rlwe_answer": (_I, (_P, _I, _P)),
-    "rlwe_added": (None, (_P, _I, _P, _P, _N, ctypes.c_uint64, _P)),
+    "rlwe_scale": (None, (_P, _I, _P, _N, ctypes.c_uint32)),
+    "rlwe_merge": (None, (_P, _P, _P, _P, _P, _P, _P)),
+    "rlwe_mask": (None, (_P, _I, _P, _N, ctypes.c_uint64, _P)),
     "rlwe_decrypt": (_I, (_P, _I, _N, _N, _P, _I, _P, _P, _P, _P, _P)),
     "rlwe_errors": (None, (_P, _N, _P)),
     "rlwe_ternary": (None, (_P, _N, _P)),
@@ -48,9 +50,9 @@ class Operand(ctypes.Structure):
 
 
 _ANSWERS: list[tuple[str, Any]] = [
-    *((name, _N) for name in ("count", "per", "many")),
+    *((name, _N) for name in ("count", "per", "many", "many0")),
     *((name, _I) for name in ("kept", "skip")),
-    *((name, _P) for name in ("s0", "s1", "k0", "k1", "u", "useful", "dropped0", "dropped1", "out0", "out1", "added")),
+    *((name, _P) for name in ("s0", "s1", "k0", "k1", "u", "useful", "out0", "out1", "mask", "flood")),
     ("weights", ctypes.c_uint32 * MOST),
     ("inverse", ctypes.c_uint32),
 ]

@@ -9,7 +9,7 @@ Security
         Standard, Albrecht et al. 2018, table 1, uniform ternary secret, classical).
     evaluator: an answer's c0 gets a fresh mask mod t and a flood. The noise that depends on the evaluator's matrix is
         hidden by it up to a statistical distance, `distance`; a run that would exceed 2^-40 in all is refused
-        (`pair/linear.py`, `check_distance`).
+        (`pair/distance.py`).
 Correctness
     after modulus switching an answer is right if flood and rounding stay below q' / 2t.
 """
@@ -22,12 +22,17 @@ from functools import lru_cache
 LOG_N = 13
 N = 1 << LOG_N
 PLAINTEXT_BITS = 64
-KEPT_BITS, DROPPED_BITS = (28, 24, 28), (28, 28, 28, 28, 24)
+KEPT_BITS, DROPPED_BITS = (28, 24, 24), (28, 28, 28, 28, 28)
+KEPT = len(KEPT_BITS)
 ERROR_VARIANCE = 10.5
 PUBLIC_KEYS = 16
 """Encryptions of zero that one ternary u blinds."""
-FLOOD_BITS = 13
+FLOOD_BITS = 10
 """The flood is uniform in +-2^FLOOD_BITS at q', so in +-2^FLOOD_BITS times the dropped primes at q."""
+GALOIS_KEYS = 6
+"""Automorphisms that answers can be packed with: so many levels at most."""
+DIGITS = 4
+"""Of a number in packing, each of two of the primes."""
 STANDARD_LOG_Q = 218
 DISTANCE = 2.0**-40
 """At most, over a whole run."""
@@ -67,20 +72,24 @@ def modulus(first: int, last: int) -> int:
     return math.prod(primes()[first:last])
 
 
-def noise(terms: int) -> float:
+def noise(terms: int, levels: int = 0) -> float:
     """Root mean square of an accumulated coefficient's noise at q.
 
     Args:
         terms: how many products of plaintext coefficients and errors it sums: the entries of the plaintexts behind it.
+        levels: of packing. In each of them a coefficient meets one change of keys, which adds, digit by digit, N
+            products of a key's error and of a number below the digit's two primes, as good as uniform. What level i
+            adds the later ones double: its variance counts 4^(levels - i) times, all of them (4^levels - 1) / 3 times.
     """
-    plaintext = 2.0**PLAINTEXT_BITS / math.sqrt(12)
-    return plaintext * math.sqrt(terms * (ERROR_VARIANCE + 1 / 12))
+    plaintext = 4.0**PLAINTEXT_BITS / 12 * terms * (ERROR_VARIANCE + 1 / 12)
+    digits = sum((a * b) ** 2 / 3 for a, b in zip(primes()[::2], primes()[1::2], strict=True))
+    return math.sqrt(plaintext + N * ERROR_VARIANCE * digits * (4**levels - 1) / 3)
 
 
-def distance(terms: int, coefficients: int, kept: int) -> float:
+def distance(terms: int, coefficients: int, levels: int = 0) -> float:
     """Statistical distance of so many answered coefficients from ones that say nothing but the result: at most.
 
     Two uniform floods of width w whose centres are e apart differ by e / w; the mean of |e| is below its rms.
     """
-    width = 2.0 ** (FLOOD_BITS + 1) * float(modulus(kept, len(primes())))
-    return coefficients * noise(terms) / width
+    width = 2.0 ** (FLOOD_BITS + 1) * float(modulus(KEPT, len(primes())))
+    return coefficients * noise(terms, levels) / width

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 
 from amint_mpc.config import PARTIES, Experiment, Party
 from amint_mpc.errors import PeerError, ProtocolError, UsageError
+from amint_mpc.memory import keep_freed
 from amint_mpc.mpc.correlations.base import Memory
 from amint_mpc.mpc.correlations.checking import UsedPlans
 from amint_mpc.mpc.correlations.prg import SEED_BYTES
-from amint_mpc.mpc.pair.linear import check_distance
+from amint_mpc.mpc.pair.distance import check_distance
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.pair.supply import MakeMaker, Maker, PairSupply
 from amint_mpc.mpc.pair.terms import check_same, terms
@@ -92,6 +93,7 @@ def at_work(
         supply.finish()
         return MadeByPair(len(links), chain_of(chained), None if kept is None else kept.digest())
 
+    keep_freed()  # before there are threads
     with supply, _told(supply):
         supply.start(UsedPlans(stretches))
         yield Backing(

@@ -29,9 +29,9 @@ class TrustedProducts(MatrixProducts):
 
     @classmethod
     def both(cls) -> Callable[[Rounds, bytes, str], MatrixProducts]:
-        """For the two makers of a test."""
-        table: Table = [[], []]
-        return lambda rounds, _, __: cls(rounds, table)
+        """For the two makers of a test: the objects with the same last byte of their secrets share a table."""
+        tables: dict[int, Table] = {byte: [[], []] for byte in range(256)}
+        return lambda rounds, secret, _: cls(rounds, tables[secret[-1]])
 
     def set_up(self) -> InRounds[None]:
         """See `MatrixProducts.set_up`."""

@@ -125,12 +125,11 @@ def spread(windows: tuple[tuple[int, int], ...]) -> Tensor:
     return torch.tensor([window for count, window in windows for _ in range(count)])
 
 
-def wrong_fields(plan: Plan, made: Both, memory: Memory | None = None, rough: bool = False) -> list[str]:
+def wrong_fields(plan: Plan, made: Both, memory: Memory | None = None) -> list[str]:
     """The names of corrected fields that are not what a dealer would have sent.
 
     Args:
         memory: see `expected`; the masks that this plan keeps are put there.
-        rough: what is opened of the gradient alone may be one unit off, as real products are.
     """
     memory, wrong = Memory() if memory is None else memory, []
     for party in (DEVELOPER, AUDITOR):
@@ -149,16 +148,14 @@ def wrong_fields(plan: Plan, made: Both, memory: Memory | None = None, rough: bo
                 off = made[DEVELOPER][name][key] - field.cut(wanted[key])
                 if isinstance(masks, SquaresMasks):
                     off = off << ((masks.w2_shift if key == "w2" else masks.y_shift) - 1)
-                if key == "sr" and rough:
-                    off = off.masked_fill(off.abs() == 1, 0)
                 if bool(off.any()):
                     wrong.append(f"{name}.{key}")
     return wrong
 
 
-def wrong_of(plans: list[Plan], made: list[list[Made]], rough: bool = False) -> list[str]:
+def wrong_of(plans: list[Plan], made: list[list[Made]]) -> list[str]:
     """The same of a session, with the number of each plan."""
     memory, wrong = Memory(), []
     for number, (plan, *both) in enumerate(zip(plans, *made, strict=True)):
-        wrong += [f"{number} {name}" for name in wrong_fields(plan, (both[0], both[1]), memory, rough)]
+        wrong += [f"{number} {name}" for name in wrong_fields(plan, (both[0], both[1]), memory)]
     return wrong

@@ -25,12 +25,13 @@ from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 from amint_mpc.mpc.rlwe.native import library
+from tests.mpc.native_only import native_only
 from tests.mpc.ot.trusted import TrustedTransfers
 from tests.mpc.pair.makers import Made, make_both
+from tests.mpc.pair.products import TrustedProducts
 from tests.mpc.pair.random_plans import low_carry, random_plan, random_plans, wrong_fields, wrong_of
 from tests.mpc.parties import run_both
 
-native_only = pytest.mark.skipif(library() is None, reason="the functions in C were not built")
 RATE, MOMENTUM = GradientDescent(3, 7), Momentum(3, 7, (115, 7))
 R = MaskRef("relu", "r")
 
@@ -62,7 +63,7 @@ def test_random_plans_fit() -> None:
 @native_only
 def test_random_plans_on_real_transfers_and_products_fit(link: str) -> None:
     plans = random_plans(14)
-    assert wrong_of(plans, make_both(plans, real=True, link=link), rough=True) == []
+    assert wrong_of(plans, make_both(plans, real=True, link=link)) == []
 
 
 @pytest.mark.long
@@ -140,8 +141,10 @@ def test_each_party_draws_anew_for_each_plan_and_no_number_twice() -> None:
     for party, key in ((DEVELOPER, "alpha"), (AUDITOR, "beta")):
         assert not torch.equal(first[party]["dy"][key], second[party]["dy"][key])
 
+    products = TrustedProducts.both()
+
     def party_twice(index: int, channel: Any, _: Any) -> None:
-        maker = PairMaker(channel, index, bytes(32), transfers=TrustedTransfers)
+        maker = PairMaker(channel, index, bytes(32), transfers=TrustedTransfers, products=products)
         maker.set_up()
         maker.make(3, plan)
         maker.make(3, plan)

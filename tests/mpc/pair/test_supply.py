@@ -14,7 +14,7 @@ import torch
 
 from amint_mpc.errors import PeerError, ProtocolError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
-from amint_mpc.mpc.correlations.base import Field, MaskRef, Plan
+from amint_mpc.mpc.correlations.base import Field, MaskRef, Plan, bytes_of
 from amint_mpc.mpc.correlations.checking import Stretch, UsedPlans, stretch
 from amint_mpc.mpc.pair import supply as supplies
 from amint_mpc.mpc.pair.supply import Maker, PairSupply
@@ -141,8 +141,9 @@ def test_no_more_waits_than_there_is_room_for() -> None:
         wait_for(lambda: all(supply.ahead >= 4 for supply in pair.two))
         time.sleep(0.2)
         for supply in pair.two:
-            assert sum(supply._sizes.values()) <= most
-            assert supply.ahead < 20
+            made = [bytes_of(todo[number], supply.party) for number in supply._ready]
+            assert sum(made) <= most < sum(made) + bytes_of(todo[len(made)], supply.party)
+            assert len(made) == supply.ahead < 20
         pair.each(lambda supply: take_all(supply, todo))
         pair.each(lambda supply: supply.finish())
 

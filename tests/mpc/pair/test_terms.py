@@ -13,7 +13,7 @@ from amint_mpc.mpc.correlations.checking import Stretch
 from amint_mpc.mpc.dense.descent import GradientDescent
 from amint_mpc.mpc.dense.layers import train_plan
 from amint_mpc.mpc.pair import terms as module
-from amint_mpc.mpc.pair.linear import check_distance
+from amint_mpc.mpc.pair.distance import check_distance
 from amint_mpc.mpc.pair.terms import check_same, terms
 from amint_mpc.mpc.rlwe import parameters
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from amint_mpc.mpc.rlwe.blocks import Cut, Name
 from amint_mpc.mpc.rlwe.parameters import N, modulus, primes
-from amint_mpc.mpc.rlwe.products import Ring
+from amint_mpc.mpc.rlwe.ring import Ring
 
 T = 2**64
 
@@ -32,7 +32,8 @@ def polynomials(cut: Cut, name: Name, matrix: Tensor) -> list[list[int]]:
     """Of a matrix, block by block: what blocks.py says, entry by entry."""
     (rows, columns), (height, width) = cut.shape(name), cut.block_shape(name)
     _, fw, hw = cut.block
-    alpha, beta, gamma = (lambda i: hw * fw * i), (lambda j: hw * j), (lambda k: k)
+    alone = cut.sizes.products == ("ar",)
+    alpha, beta, gamma = (lambda i: hw * fw * i), (lambda j: j if alone else hw * j), (lambda k: fw * k if alone else k)
     at = {
         "a": lambda i, j: alpha(i) - beta(j),
         "r": lambda j, k: beta(j) + gamma(k),
