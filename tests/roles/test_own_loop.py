@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import amint_mpc as am
+from amint_mpc.afterwards.proving import Prover
 from amint_mpc.afterwards.replay import replay
 from amint_mpc.amint.audit import Audit
 from amint_mpc.amint.plaintext_head import HeadWrapper, PlaintextHead
@@ -175,6 +176,39 @@ def test_without_a_log_it_trains_as_well(tmp_path: Path) -> None:
     run = run_in_process(quick, tmp_path / "run", loop=own_loop().train)
     assert {"mint_auc", "task_accuracy"} <= set(run.figures)
     assert not (tmp_path / "run" / "developer" / "evidence").exists()
+
+
+def test_the_experiments_own_images(tmp_path: Path) -> None:
+    """A loop without sets of its own: then single images can be proven by the command line, too."""
+
+    def train(audit: Audit) -> None:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 4, 3, stride=2),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(4, 6, 3, stride=2),
+            torch.nn.ReLU(),
+            torch.nn.Flatten(),
+            torch.nn.Linear(6 * 6 * 6, 10),
+        )
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        audit.tap(model, "1", "3")
+        loader = audit.loader()
+        for _ in range(audit.epochs):
+            for batch in loader:
+                loss = F.cross_entropy(model(batch.images)[batch.members], batch.labels) + audit.loss()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        audit.finish()
+
+    changes = ["security.correlations=dealer", "head.features=20", "evidence.replay=true", "training.evaluate_every=0"]
+    run_in_process(load_experiment("smoke", changes), tmp_path / "run", loop=train)
+    mine = tmp_path / "run" / "developer"
+    with am.replaying(mine) as audit:
+        train(audit)
+    assert audit.replayed.exact
+    assert Prover.load(mine, None).position("members", 3).proof.images == "members"
 
 
 def differently(change: Callable[[Any], None]) -> Callable[[Audit], None]:
