@@ -241,6 +241,8 @@ class Audit:
         judged.features.to(self._device)
         self._batches = Batches(images, self._device, transform, workers)
         self._evaluation = Evaluation(images, judged, self._batches)
+        if self._taps is not None:
+            self._evaluation.try_out(self._taps)
         self._seat = self._take_seat(images)
         if self._seat.head is not None:
             weight = self.experiment.training.mint_weight / MINT_START

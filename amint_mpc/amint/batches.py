@@ -102,6 +102,10 @@ class Batches:
         ):
             yield batch.to(self._device, non_blocking=True)
 
+    def two(self) -> Tensor:
+        """The first two members, as the model takes them: for a trial."""
+        return self._transform(torch.stack([self._images.members[0], self._images.members[1]]).to(self._device))
+
     def whole(self, name: str) -> Iterator[Tensor]:
         """One of the five sets in order, as the model takes it, in batches of `SCORE_BATCH`."""
         images = self._images.images(name)

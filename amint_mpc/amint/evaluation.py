@@ -14,7 +14,7 @@ from amint_mpc.amint.schedule import ScoreSets
 from amint_mpc.amint.scoring import sets_of
 from amint_mpc.amint.sealing import rounded
 from amint_mpc.amint.seat import Seat
-from amint_mpc.amint.taps import Judged
+from amint_mpc.amint.taps import Judged, Taps
 from amint_mpc.data.split import SETS, SplitImages
 
 
@@ -24,6 +24,15 @@ class Evaluation:
     def __init__(self, images: SplitImages, judged: Judged, batches: Batches) -> None:
         self.images, self._judged, self._batches = images, judged, batches
         self._frozen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def try_out(self, taps: Taps) -> None:
+        """Before anybody is asked: whether the taps give what the experiment says.
+
+        Raises:
+            UsageError: they do not; names what is wrong.
+        """
+        with torch.no_grad(), self._eval_mode():
+            taps.evaluate(self._batches.two(), compiled=False)
 
     def of(self, name: str) -> tuple[Tensor, Tensor]:
         """Logits and features of one of the five sets, float32 on the CPU, with running statistics."""

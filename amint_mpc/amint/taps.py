@@ -165,11 +165,12 @@ class Taps:
         """The modules that the step's forward pass has not come by."""
         return [name for name in self.names if name not in self._maps]
 
-    def evaluate(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Judged.evaluate`."""
+    def evaluate(self, images: Tensor, compiled: bool = True) -> tuple[Tensor, Tensor]:
+        """See `Judged.evaluate`. Args: compiled: as the loop's model is; else by its own modules, for a trial."""
+        forward = self.model if self._forward is self._whole and not compiled else self._forward
         self._maps, self._evaluating = {}, True
         try:
-            found = self._forward(images)
+            found = forward(images)
         finally:
             self._evaluating = False
         if not self.names:

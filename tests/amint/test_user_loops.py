@@ -317,6 +317,26 @@ def test_a_module_that_does_not_exist() -> None:
     assert "first" in error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("model", "names", "features", "message"),
+    [
+        (Net(), ("first", "second"), 30, "the tapped maps give 28 features, the experiment has 30"),
+        (nn.Sequential(Net(), nn.Unflatten(1, (3, 1))), ("0.first", "0.second"), FEATURES, "no class logits"),
+        (nn.ModuleDict({"net": Net(), "idle": nn.Linear(2, 2)}), ("net.first", "idle"), FEATURES, "come by idle"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anybody_is_asked(
+    model: nn.Module, names: tuple[str, ...], features: int, message: str
+) -> None:
+    def asked(_: Any) -> Seat:
+        raise AssertionError
+
+    audit = Audit(agreed(features), asked)
+    audit.tap(model, *names, forward=model["net"] if isinstance(model, nn.ModuleDict) else None)
+    with pytest.raises(UsageError, match=message):
+        audit.loader(*sets(agreed()))
+
+
 def test_a_step_without_its_loss() -> None:
     net, _, loader = Bad.start()
     steps = iter(loader)
@@ -410,7 +430,7 @@ class Odd(Net):
     def forward(self, images: Tensor) -> Any:
         first = self.first(images)
         second = self.second(first)
-        return self.third(second), (first, self.change(second))
+        return self.third(second), (first, self.change(second) if self.training else second)
 
 
 @pytest.mark.parametrize(
