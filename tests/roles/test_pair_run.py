@@ -215,9 +215,10 @@ def test_other_parameters_of_the_masks_are_named_at_both(tmp_path: Path, monkeyp
         made.append(terms(link) | ({"RLWE flood bits": 3, "more": [1]} if made else {}))
         return made[-1]
 
+    flood = str(parameters.FLOOD_BITS)
     monkeypatch.setattr(pair, "terms", one_has_others)
     errors = [str(error) for error in Pair(tmp_path, experiment("training.sealed_epochs=0")).run()]
-    for here, there in (("13", "3"), ("3", "13")):
+    for here, there in ((flood, "3"), ("3", flood)):
         (error,) = (error for error in errors if f"RLWE flood bits: here {here}, " in error)
         assert re.search(
             rf"the parameters of the masks differ: RLWE flood bits: here {here}, \w+ {there}; more: ", error
