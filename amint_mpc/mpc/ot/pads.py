@@ -23,7 +23,7 @@ _CHUNK = 1 << 19  # bytes of pads that are made at a time, so that all that is m
 
 def blocks_of(values: Array) -> int:
     """How many blocks a pad of one row of words has."""
-    return -(-values.shape[1] * values.itemsize // BLOCK)
+    return -(-int(values.shape[1]) * values.itemsize // BLOCK)
 
 
 class Pads:

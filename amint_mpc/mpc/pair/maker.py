@@ -38,7 +38,7 @@ def check_supported(plan: Plan, kinds: Kinds = KINDS) -> None:
         if type(correlation) not in kinds:
             raise UsageError(
                 f"the two parties cannot make the masks {name!r} themselves ({type(correlation).__name__})",
-                "Set security.correlations to dealer; without a dealer the head is dense and trained by sgd or momentum",
+                "Set security.correlations to dealer; without one the head is dense and trained by sgd or momentum",
             )
 
 
@@ -63,8 +63,8 @@ class PairMaker:
         secret: this party's own randomness, at least 32 bytes; no other maker has the same.
         memory: masks that later plans link to; common to all makers of a party.
         link: "lan" or "wan": what is cheapest there.
-        kinds: how correlations are made. transfers, products: on the rounds of the link. Others than the defaults are for
-            tests.
+        kinds: how correlations are made. transfers, products: on the rounds of the link. Others than the defaults are
+            for tests.
     """
 
     def __init__(
@@ -112,7 +112,8 @@ class PairMaker:
         check_supported(plan, self._kinds)
         rounds = self._rounds
         rounds.begin(number)
-        making = Making(rounds, self._transfers, self._drawn(number, plan), self._memory, self._products[opens_a_gradient(plan)])
+        products = self._products[opens_a_gradient(plan)]
+        making = Making(rounds, self._transfers, self._drawn(number, plan), self._memory, products)
         rounds.run(self._transfers.refill(*transfers_needed(plan, self._kinds)))
         for name, correlation in plan.items():
             made = self._kinds[type(correlation)].made

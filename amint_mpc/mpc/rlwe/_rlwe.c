@@ -11,6 +11,7 @@
 #define NARROW_LOG 7 /* the first stages have fewer twiddles than a loop is worth: they are repeated up to so many */
 #define NARROW (1 << NARROW_LOG)
 #define MOST 16   /* primes */
+#define NEAR 1024 /* words that are gone through again while they are near */
 #define CENTRE 2  /* what is dropped is taken off in five parts, each rounded down: half a unit too much each */
 
 typedef struct {

@@ -240,22 +240,29 @@ TARGET static void NAME(pack)(const uint32_t *restrict x, uint32_t *restrict pac
 {
     const int others = bits == 28 ? 7 : 3, spare = 32 - bits;
     const uint32_t *last = x + others * row;
-    for (int k = 0; k < others; k++)
-        for (int64_t i = 0; i < row; i++)
-            packed[k * row + i] = x[k * row + i] | last[i] >> spare * k << bits;
+    for (int64_t at = 0; at < row; at += NEAR) {
+        const int64_t end = row < at + NEAR ? row : at + NEAR;
+        for (int k = 0; k < others; k++)
+            for (int64_t i = at; i < end; i++)
+                packed[k * row + i] = x[k * row + i] | last[i] >> spare * k << bits;
+    }
 }
 
 TARGET static void NAME(unpack)(const uint32_t *restrict packed, uint32_t *restrict x, int64_t row, int bits)
 {
     const int others = bits == 28 ? 7 : 3, spare = 32 - bits;
     const uint32_t mask = (1u << bits) - 1;
-    for (int64_t i = 0; i < row; i++)
-        x[others * row + i] = 0;
-    for (int k = 0; k < others; k++)
-        for (int64_t i = 0; i < row; i++) {
-            x[k * row + i] = packed[k * row + i] & mask;
-            x[others * row + i] |= packed[k * row + i] >> bits << spare * k;
-        }
+    uint32_t *restrict last = x + others * row;
+    for (int64_t at = 0; at < row; at += NEAR) {
+        const int64_t end = row < at + NEAR ? row : at + NEAR;
+        memset(last + at, 0, 4 * (size_t)(end - at));
+        for (int k = 0; k < others; k++)
+            for (int64_t i = at; i < end; i++) {
+                const uint32_t word = packed[k * row + i];
+                x[k * row + i] = word & mask;
+                last[i] |= word >> bits << spare * k;
+            }
+    }
 }
 
 /* Whether all of x [count] are below p. */

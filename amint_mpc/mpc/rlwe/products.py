@@ -153,7 +153,7 @@ class Encryptor:
             for prime in range(KEPT):
                 first, start = ring.unpacked(answer, start, (_padded(count * many),), prime)
                 c0[prime] = first[: count * many]
-                c1[prime], start = ring.unpacked(answer, start, (count * N,), prime)
+                _, start = ring.unpacked(answer, start, (count * N,), prime, c1[prime])
             crt = np.array([pow(modulus(0, KEPT) // p, -1, p) for p in primes()[:KEPT]], np.uint32)
             values = torch.empty(count, many, dtype=torch.int64)
             ring.checked("rlwe_decrypt", KEPT, count, many, places, cut.skip(name), c0, c1, self._key, crt, values)

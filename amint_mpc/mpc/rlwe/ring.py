@@ -71,15 +71,17 @@ class Ring:
         self.call("rlwe_pack", words, words.numel(), bits, out)
         return out
 
-    def unpacked(self, message: Tensor, start: int, shape: tuple[int, ...], prime: int) -> tuple[Tensor, int]:
-        """Words of a message from `start` on, and where they end.
+    def unpacked(
+        self, message: Tensor, start: int, shape: tuple[int, ...], prime: int, out: Tensor | None = None
+    ) -> tuple[Tensor, int]:
+        """Words of a message from `start` on, in `out` if that is given, and where they end.
 
         Raises:
             ProtocolError: one is not below the prime.
         """
         count = math.prod(shape)
         end = start + count * bits_of(prime) // 32
-        out = torch.empty(shape, dtype=torch.int32)
+        out = torch.empty(shape, dtype=torch.int32) if out is None else out
         if not self.call("rlwe_unpack", prime, message[start:end], count, bits_of(prime), out):
             raise ProtocolError("a ciphertext of the other party is out of range", "Do not go on with this peer")
         return out, end
