@@ -66,6 +66,7 @@ class Audit:
         epochs: times that the loader is iterated: warm-up and joint epochs.
         stopped: the epoch after which training was ended early, else None; the loader is empty from then on.
         finished: `finish` has come to its end.
+        figures: of the epoch that ended last, by name; empty where it had no scoring.
         scores: after `finish`, set name -> membership probabilities [count], where the head tells them.
         soft_labels: after the warm-up, with distillation, the teacher's probabilities for all external images.
     """
@@ -82,6 +83,7 @@ class Audit:
         self.epochs = experiment.training.warmup_epochs + experiment.training.epochs
         self.stopped: int | None = None
         self.finished = False
+        self.figures: dict[str, float] = {}
         self.scores: dict[str, Tensor] = {}
         self.soft_labels: Tensor | None = None
         self._take_seat, self._read, self._overlap, self._waiting = take_seat, read, overlap, waiting
@@ -340,6 +342,7 @@ class Audit:
         for item in self._cursor.of_epoch(epoch):
             if isinstance(item, ScoreSets):
                 figures = self._score(item)
+        self.figures = figures
         self._told.epoch(self._seat.watch, epoch, phase, figures)
 
     def _begin_step(self, features: Tensor) -> PendingStep:
