@@ -86,15 +86,20 @@ class Square:
 
 @dataclass(frozen=True)
 class AndTriple:
-    """XOR-shared words a, b, c = a & b."""
+    """XOR-shared words a, b, c = a & b. Args: left, right: shapes of a and b. dtype: of all three."""
 
     left: tuple[int, ...]
     right: tuple[int, ...]
+    dtype: torch.dtype = torch.int64
 
     @cached_property
     def fields(self) -> Mapping[str, Field]:
         shape = np.broadcast_shapes(self.left, self.right)
-        return {"a": Field(self.left), "b": Field(self.right), "c": Field(shape, corrected=True)}
+        return {
+            "a": Field(self.left, self.dtype),
+            "b": Field(self.right, self.dtype),
+            "c": Field(shape, self.dtype, corrected=True),
+        }
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
         a, b = developer["a"] ^ auditor["a"], developer["b"] ^ auditor["b"]

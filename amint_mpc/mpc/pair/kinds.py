@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from amint_mpc.mpc.correlations.base import Correlation
-from amint_mpc.mpc.pair import linear, ranges, relu, sigmoid, squares, truncate
+from amint_mpc.mpc.correlations.generic import AndTriple, Product, SharedBit, Square
+from amint_mpc.mpc.pair import bits, linear, ranges, relu, sigmoid, squares, triples, truncate
 from amint_mpc.mpc.pair.making import Making
+from amint_mpc.mpc.protocols.divide import DivisionMasks
 from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
@@ -42,4 +44,9 @@ KINDS: Mapping[type[Correlation], Kind] = {
     SquaresMasks: Kind(squares.squares, squares.transfers),
     SigmoidTables: Kind(sigmoid.sigmoid, sigmoid.transfers),
     TruncationMasks: Kind(truncate.truncation, truncate.transfers),
+    DivisionMasks: Kind(truncate.truncation, truncate.transfers),
+    Product: Kind(triples.product, triples.transfers),
+    Square: Kind(triples.squared, triples.square_transfers),
+    AndTriple: Kind(bits.and_triple, bits.and_transfers),
+    SharedBit: Kind(bits.shared_bit, bits.bit_transfers),
 }
