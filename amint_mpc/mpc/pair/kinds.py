@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amint_mpc.mpc.correlations.base import Correlation
-from amint_mpc.mpc.correlations.generic import AndTriple, Product, SharedBit, Square
+from amint_mpc.mpc.correlations.generic import AndOfParts, AndTriple, Product, Selection, SharedBit, Square
 from amint_mpc.mpc.pair import bits, linear, ranges, relu, sigmoid, squares, triples, truncate
 from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.protocols.divide import DivisionMasks
@@ -48,5 +48,7 @@ KINDS: Mapping[type[Correlation], Kind] = {
     Product: Kind(triples.product, triples.transfers),
     Square: Kind(triples.squared, triples.square_transfers),
     AndTriple: Kind(bits.and_triple, bits.and_transfers),
+    AndOfParts: Kind(bits.and_of_parts, bits.parts_transfers),
+    Selection: Kind(bits.selection, bits.selection_transfers),
     SharedBit: Kind(bits.shared_bit, bits.bit_transfers),
 }
