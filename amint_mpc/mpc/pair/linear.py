@@ -16,7 +16,10 @@ from torch import Tensor
 
 from amint_mpc.errors import UsageError
 from amint_mpc.mpc import DEVELOPER
+from amint_mpc.mpc.correlations.base import Correlation
 from amint_mpc.mpc.correlations.checking import Stretch
+from amint_mpc.mpc.correlations.generic import Product
+from amint_mpc.mpc.pair import triples
 from amint_mpc.mpc.pair.making import Making
 from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.rounds import InRounds
@@ -77,13 +80,19 @@ def check_distance(stretches: Iterable[Stretch], link: str) -> None:
     """
     total = 0.0
     for part in stretches:
-        layers = [each for each in part.plan(0).values() if isinstance(each, LinearMasks)] if part.used else []
-        total += part.used * sum(_distance(cut_of(masks, link)) for masks in layers)
+        cuts = [cut for each in part.plan(0).values() for cut in _cuts(each, link)] if part.used else []
+        total += part.used * sum(map(_distance, cuts))
     if total > parameters.DISTANCE:
         raise UsageError(
             "the run is too long for the masks that two parties make: its ciphertexts could say something of the masks",
             "Train for fewer epochs or on fewer images, or set security.correlations to dealer",
         )
+
+
+def _cuts(each: Correlation, link: str) -> list[Cut]:
+    if isinstance(each, LinearMasks):
+        return [cut_of(each, link)]
+    return triples.cuts(each, link) if isinstance(each, Product) else []
 
 
 def _distance(cut: Cut) -> float:
