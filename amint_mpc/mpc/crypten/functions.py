@@ -1,9 +1,9 @@
 """Functions of CrypTen that a session replaces by cheaper ones with the same result.
 
-    _ltz                    a sign from one carry (comparison.py) instead of the sum of the shares in binary
-    AutogradReLU            products with a secret bit instead of with a number that happens to be one
-    AutogradConv2D.backward the gradient with respect to a kernel as one convolution over batch and places; CrypTen's has
-                            one for each image and channel, whose sums are truncated before they are added up
+_ltz                    a sign from one carry (comparison.py) instead of the sum of the shares in binary
+AutogradReLU            products with a secret bit instead of with a number that happens to be one
+AutogradConv2D.backward the gradient with respect to a kernel as one convolution over batch and places; CrypTen's has
+                        one for each image and channel, whose sums are truncated before they are added up
 """
 
 from __future__ import annotations
