@@ -1,16 +1,16 @@
-"""The sign of shared values, and products with shared bits, for CrypTen's layers: fewer bits than its own circuits take.
+"""The sign of shared values, and products with shared bits, for CrypTen's layers: with fewer ANDs than its own.
 
 CrypTen adds the two shares as binary numbers of 64 bits, with 13 ANDs of whole words; only the highest carry is wanted.
 
 Steps of a sign
-    1. of each bit but the highest of the shares s0 and s1: g = s0 & s1, known to nobody (`AndOfParts`), and p = s0 ^ s1.
-       Bit by bit: a carry arises where g is 1, and goes on where p is 1.
+    1. of each bit but the highest of the shares s0 and s1: g = s0 & s1 (`AndOfParts`), and p = s0 ^ s1. Bit by bit:
+       a carry arises where g is 1, and goes on where p is 1.
     2. neighbours, higher and lower: g = g_h ^ (p_h & g_l), p = p_h & p_l (`AndTriple`), until one g is left, which is
        the carry into the highest bit. The sign is the XOR of that and of both highest bits.
 Steps of a product of a bit b with x (`Selection`)
     3. e = x - r and d = b ^ beta are opened. b x = d x + (1 - 2 d) beta x, with beta x = e beta + beta r.
 
-Sources: the tree of carries: Kogge and Stone 1973; on shares Catrina and de Hoogh 2010; the product as in protocols/relu.py.
+Sources: the tree of carries on shares: Catrina and de Hoogh 2010; the product as in protocols/relu.py.
 Who learns what: nothing; all that is opened is uniform.
 Rounds: 7 for a sign, 1 for a product. Bytes of a value, each party: 32 for a sign, 8 1/8 for a product.
 """
@@ -80,13 +80,14 @@ def _of_parts(own: Tensor, masks: Material, communicator: Any) -> Tensor:
     party = communicator.get_rank()
     developers, auditors = communicator.all_gather(own ^ masks["alpha" if party == DEVELOPER else "beta"])
     # x & y = x & y' ^ x' & beta ^ alpha & beta, where x' = x ^ alpha and y' = y ^ beta are sent
-    return masks["c"] ^ (own & auditors if party == DEVELOPER else developers & masks["beta"])
+    share: Tensor = masks["c"] ^ (own & auditors if party == DEVELOPER else developers & masks["beta"])
+    return share
 
 
 def _and(x: Tensor, y: Tensor, masks: Material, communicator: Any) -> Tensor:
     """Share of x & y (Beaver 1991). x: [1, bytes]. y: [parts, bytes]."""
     d, e = communicator.all_reduce([x ^ masks["a"], y ^ masks["b"]], op=ReduceOp.BXOR, batched=True)
-    share = masks["c"] ^ (d & masks["b"]) ^ (masks["a"] & e)
+    share: Tensor = masks["c"] ^ (d & masks["b"]) ^ (masks["a"] & e)
     return share ^ (d & e) if communicator.get_rank() == DEVELOPER else share
 
 

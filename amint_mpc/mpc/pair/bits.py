@@ -1,16 +1,16 @@
-"""Secret bits for CrypTen's protocols: ANDs (`AndTriple`, `AndOfParts`), bits in both kinds of sharing (`SharedBit`),
-and their products with words (`Selection`).
+"""Secret bits for CrypTen's layers: ANDs (`AndTriple`, `AndOfParts`), bits in both kinds of sharing (`SharedBit`), and
+their products with words (`Selection`).
 
 Steps of an AND
     1. each party chooses with the bits of its share of a. Of `AndOfParts` the auditor alone, with beta.
-    2. each answers with those of b (factors.py), or the developer with alpha. Where a stands for several parts of b, all
-       their bits go in one word.
+    2. each answers with those of b (factors.py), or the developer with alpha. Where a stands for several parts of b,
+       all their bits go in one word.
 Steps of a bit
     1. the auditor chooses with its bit, for a product both do.
     2. the developer answers with its own: b = b_D + b_A - 2 b_D b_A; for a product each answers with its part of r.
 
-Who learns what: nothing. Exchanges: 2. Bytes of an AND, each party: 1 1/8, and a transfer in which it chooses; of a bit:
-developer 8, auditor 1/8, and a transfer in which the auditor chooses; of a product 8 1/8 more, and a transfer, each.
+Who learns what: nothing. Exchanges: 2. Bytes of an AND, each party: 1 1/8, and a transfer in which it chooses; of a
+bit: developer 8, auditor 1/8, and a transfer in which the auditor chooses; of a product 8 1/8 more, and a transfer.
 """
 
 from __future__ import annotations

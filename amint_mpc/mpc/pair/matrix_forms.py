@@ -1,4 +1,4 @@
-"""Matrix products and convolutions as matrices S [n, k] and R [f, k], of which S R^T is wanted; linear in both operands.
+"""Matrix products and convolutions as matrices S [n, k] and R [f, k], of which S R^T is wanted; both stand linearly.
 
 A convolution: a row of S for each place of the output, with the k entries of the input that the kernel sees there; a
 row of R for each filter. A transposed one is a convolution of the input with zeros in between, and with the kernel
@@ -64,7 +64,7 @@ class Convolution(Form):
     def __init__(self, triple: Product) -> None:
         options, self._two = dict(triple.options), triple.operation.endswith("2d")
         self._shape = triple.fields["c"].shape
-        self._groups = options.get("groups", 1)
+        self._groups = int(options.get("groups", 1))  # type: ignore[arg-type]
         self._transposed = "transpose" in triple.operation
         self._stride, self._dilation = (self._pair(options.get(name, 1), 1) for name in ("stride", "dilation"))
         self._padding, self._more = (self._pair(options.get(name, 0), 0) for name in ("padding", "output_padding"))

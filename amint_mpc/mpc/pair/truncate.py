@@ -1,4 +1,5 @@
-"""The masks of a truncation or a division (`TruncationMasks`, `DivisionMasks`): shares of alpha, the developer's, times beta, the auditor's.
+"""The masks of a truncation, or a division (`TruncationMasks`, `DivisionMasks`): shares of alpha, the developer's,
+times beta, the auditor's.
 
 Steps
     1. the auditor chooses with the bits of beta.
