@@ -225,6 +225,4 @@ def check_experiment(experiment: Experiment) -> None:
 
 def needs_dealer(head: Head) -> str | None:
     """What of a head the two parties cannot make the masks of by themselves; None: nothing."""
-    if head.input == "conv":
-        return "head.input conv"
     return "head.optimizer novograd" if head.optimizer == "novograd" else None

@@ -166,7 +166,7 @@ def test_the_estimate_shows_both_kinds_of_links(agreed: str) -> None:
 
 
 def test_what_needs_a_dealer_has_one_way() -> None:
-    found = estimate(CONV, repeats=1)
+    found = estimate(OPTIMIZERS["novograd"], repeats=1)
     assert list(found["ways"]) == ["dealer"]
     assert found["links"] is found["wan_below_mbit"] is None
 

@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from amint_mpc.config import load_experiment
+from amint_mpc.config import PARTIES, load_experiment
+from amint_mpc.evidence.verify import verify
+from amint_mpc.host.in_process import run_in_process
 from amint_mpc.models import load_conv_head
+from amint_mpc.mpc.rlwe.native import library
 from amint_mpc.roles.heads import head_kind
+from amint_mpc.runlog.expected import ExpectedEntries
 from tests.roles.party_processes import Site
 
 MakeSite = Callable[..., Site]
@@ -35,6 +40,17 @@ def test_three_processes_train_and_open_a_convolutional_head(site: MakeSite) -> 
     assert head.features == head_kind(load_experiment("smoke", SMALL)).inputs
     assert len(head.values["first.bias"]) == 2
     assert not (place.run_folder("developer") / "head.safetensors").exists()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(library() is None, reason="the functions in C were not built")
+def test_two_parties_alone_train_a_convolutional_head(tmp_path: Path) -> None:
+    """On masks that they make themselves."""
+    settings = ["security.correlations=two-party", "training.sealed_epochs=0", *SMALL[1:]]
+    run = run_in_process(load_experiment("smoke", settings), tmp_path / "run", device="cpu")
+    for role in PARTIES:
+        assert verify(run.folders[role], ExpectedEntries).log.made is not None
+    assert load_conv_head(run.folders["auditor"] / "head.safetensors").values["first.bias"].shape == (2,)
 
 
 def test_an_own_loop_has_no_maps_that_we_know() -> None:

@@ -1,4 +1,5 @@
-"""Correlated randomness for CrypTen's own protocols: one class for each kind of request that it makes.
+"""Correlated randomness for CrypTen's own protocols: one class for each kind of request that it makes; and what our
+comparisons in its layers need (`AndOfParts`, `Selection`).
 
 All of it is Beaver's (1991): random operands, drawn by the parties from their seeds, and a function of them whose
 shares must fit. Only the developer's share of the function is corrected.
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
 from amint_mpc.mpc.ring import products
 
@@ -86,19 +88,64 @@ class Square:
 
 @dataclass(frozen=True)
 class AndTriple:
-    """XOR-shared words a, b, c = a & b."""
+    """XOR-shared words a, b, c = a & b. Args: left, right: shapes of a and b. dtype: of all three."""
 
     left: tuple[int, ...]
     right: tuple[int, ...]
+    dtype: torch.dtype = torch.int64
 
     @cached_property
     def fields(self) -> Mapping[str, Field]:
         shape = np.broadcast_shapes(self.left, self.right)
-        return {"a": Field(self.left), "b": Field(self.right), "c": Field(shape, corrected=True)}
+        return {
+            "a": Field(self.left, self.dtype),
+            "b": Field(self.right, self.dtype),
+            "c": Field(shape, self.dtype, corrected=True),
+        }
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
         a, b = developer["a"] ^ auditor["a"], developer["b"] ^ auditor["b"]
         return {"c": (a & b) ^ auditor["c"]}
+
+
+@dataclass(frozen=True)
+class AndOfParts:
+    """Bytes alpha of the developer alone and beta of the auditor alone, and XOR shares of c = alpha & beta."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return {
+            "alpha": Field(self.shape, torch.uint8, holders=(DEVELOPER,)),
+            "beta": Field(self.shape, torch.uint8, holders=(AUDITOR,)),
+            "c": Field(self.shape, torch.uint8, corrected=True),
+        }
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        return {"c": (developer["alpha"] & auditor["beta"]) ^ auditor["c"]}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Random bits beta and words r: XOR shares of beta are the low bits of `word`; `ring` adds up to beta, `product` to
+    beta r."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return {
+            "word": Field(self.shape, torch.uint8),
+            "r": Field(self.shape),
+            "ring": Field(self.shape, corrected=True),
+            "product": Field(self.shape, corrected=True),
+        }
+
+    def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
+        beta = ((developer["word"] ^ auditor["word"]) & 1).long()
+        product = beta * (developer["r"] + auditor["r"])
+        return {"ring": beta - auditor["ring"], "product": product - auditor["product"]}
 
 
 @dataclass(frozen=True)

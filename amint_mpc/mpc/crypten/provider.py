@@ -77,8 +77,8 @@ class Provider(ABC):
             developer, auditor = communicator.all_gather(truncate.masked_signs(share, material, party))
             return truncate.finish(share, (developer, auditor), truncation, material, party)
         masks = self.material(divide.DivisionMasks(shape, divisor))
-        opened = communicator.all_reduce(divide.mask(share, masks, divisor, party))
-        return divide.finish(opened, masks, divisor, party)
+        developer, auditor = communicator.all_gather(divide.masked_signs(share, masks, divisor, party))
+        return divide.finish(share, (developer, auditor), masks, divisor, party)
 
 
 class DealtProvider(Provider):

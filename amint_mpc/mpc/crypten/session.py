@@ -7,7 +7,8 @@ put in place once, below, look there first; threads without a session see CrypTe
     mpc.get_default_provider    our dealer instead of a first party that knows all masks
     PRZS, PRSS, rand            masks from AES-CTR instead of MT19937 with a 32-bit seed
     crypten.generators          "global" (dropout; public by nature) is the session's own; the others are refused
-    ArithmeticSharedTensor.div_ one opening instead of a local division that is now and then wrong by 2^48
+    ArithmeticSharedTensor.div_ one message instead of a local division that is now and then wrong by 2^48
+    comparisons, ReLU, conv2d   cheaper protocols with the same result (functions.py)
     beaver.matmul               the same protocol with products from BLAS (products.py), two of them instead of three
     CrypTenConfig.config        a value for each thread, so that two parties in one process do not switch each other's
                                 settings (nor their autograd: `crypten_compat`)
@@ -32,6 +33,7 @@ from torch import Tensor
 from amint_mpc.errors import ProtocolError
 from amint_mpc.mpc.correlations.base import MaskSource, Plan
 from amint_mpc.mpc.correlations.prg import SEED_BYTES, SecretStream, derive_key
+from amint_mpc.mpc.crypten import functions
 from amint_mpc.mpc.crypten.communicator import TwoPartyCommunicator
 from amint_mpc.mpc.crypten.provider import Arithmetic, Binary, DealtProvider, Provider
 from amint_mpc.mpc.crypten_compat import crypten
@@ -190,6 +192,7 @@ def _install() -> None:
     _hook_division()
     _hook_products()
     _hook_settings()
+    functions.install(current)
 
 
 def _hook_masks() -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from amint_mpc.mpc.correlations.base import Correlation
-from amint_mpc.mpc.pair import linear, ranges, relu, sigmoid, squares, truncate
+from amint_mpc.mpc.correlations.generic import AndOfParts, AndTriple, Product, Selection, SharedBit, Square
+from amint_mpc.mpc.pair import bits, linear, ranges, relu, sigmoid, squares, triples, truncate
 from amint_mpc.mpc.pair.making import Making
+from amint_mpc.mpc.protocols.divide import DivisionMasks
 from amint_mpc.mpc.protocols.linear import LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
@@ -45,4 +47,11 @@ KINDS: Mapping[type[Correlation], Kind] = {
     SquaresMasks: Kind(squares.squares, squares.transfers),
     SigmoidTables: Kind(sigmoid.sigmoid, sigmoid.transfers),
     TruncationMasks: Kind(truncate.truncation, truncate.transfers),
+    DivisionMasks: Kind(truncate.truncation, truncate.transfers),
+    Product: Kind(triples.product, triples.transfers, cuts=triples.cuts),
+    Square: Kind(triples.squared, triples.square_transfers),
+    AndTriple: Kind(bits.and_triple, bits.and_transfers),
+    AndOfParts: Kind(bits.and_of_parts, bits.parts_transfers),
+    Selection: Kind(bits.selection, bits.selection_transfers),
+    SharedBit: Kind(bits.shared_bit, bits.bit_transfers),
 }

@@ -38,7 +38,7 @@ def check_supported(plan: Plan, kinds: Kinds = KINDS) -> None:
         if type(correlation) not in kinds:
             raise UsageError(
                 f"the two parties cannot make the masks {name!r} themselves ({type(correlation).__name__})",
-                "Set security.correlations to dealer; without one the head is dense and trained by sgd or momentum",
+                "Set security.correlations to dealer; without one the head is trained by sgd or momentum",
             )
 
 

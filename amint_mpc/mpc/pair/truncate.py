@@ -1,4 +1,5 @@
-"""The masks of a truncation (`TruncationMasks`): shares of alpha, the developer's, times beta, the auditor's.
+"""The masks of a truncation, or a division (`TruncationMasks`, `DivisionMasks`): shares of alpha, the developer's,
+times beta, the auditor's.
 
 Steps
     1. the auditor chooses with the bits of beta.
@@ -13,16 +14,17 @@ import torch
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.pair.making import Making
+from amint_mpc.mpc.protocols.divide import DivisionMasks
 from amint_mpc.mpc.protocols.rounds import InRounds
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
 
 
-def transfers(masks: TruncationMasks) -> tuple[int, int]:
+def transfers(masks: TruncationMasks | DivisionMasks) -> tuple[int, int]:
     """In which the developer and the auditor choose."""
     return 0, torch.Size(masks.shape).numel()
 
 
-def truncation(making: Making, name: str, masks: TruncationMasks) -> InRounds[None]:
+def truncation(making: Making, name: str, masks: TruncationMasks | DivisionMasks) -> InRounds[None]:
     """All of it."""
     m, count = making.material[name], torch.Size(masks.shape).numel()
     field = masks.fields["product"]

@@ -1,17 +1,15 @@
-"""Division of a shared value by a public whole number: truncation by one opening, for any divisor.
+"""Division of a shared value of limited size by a public whole number: as a truncation, for any divisor.
 
-The idea is that of truncate.py (Escudero et al. 2020, section 5) with d in place of 2^f. With o = d * (2^62 // d),
-x' = x + o in [0, 2^63), c = x' + r mod 2^64 opened, and u = 1 if c wrapped around (msb(r) = 1 and msb(c) = 0):
+The steps are those of truncate.py, which finds out whether the shares s0 and s1 of x' = x + o wrap around 2^64. With
+o = d (2^62 // d) and 2^64 = q d + p,
 
-    x' = c - r + 2^64 u,   so   x / d  =  c // d - r // d + u (2^64 // d) - o / d  +  e
+    x / d  =  s0 // d + s1 // d - q wrap - o / d  +  e
 
-where e = ((c mod d) - (r mod d) + u (2^64 mod d)) / d lies in (-1, 2).
+where e = ((s0 mod d) + (s1 mod d) - p wrap) / d lies in (-1, 2). The developer adds 1, which is nearer to its mean.
 
-Guarantees
-    exact: for |x| < 2^62 - d the result differs from x / d by less than 2. Outside it is garbage.
-    hiding: c is the only value opened, and it is uniform.
-
-Cost: one round; 8 bytes an element from each party; 16 bytes an element from the dealer.
+Who learns what: each party a masked bit of the other one's share, uniform.
+Exact: for |x| < 2^62 - d the result differs from x / d by less than 2. Outside it is garbage.
+Rounds: 1. Bytes for n entries, each party: n / 8; dealer 8 n.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from torch import Tensor
 
 from amint_mpc.mpc import DEVELOPER
 from amint_mpc.mpc.correlations.base import Field, Material
+from amint_mpc.mpc.protocols import truncate
 
 MAX_DIVISOR = 2**32
 
@@ -47,36 +46,32 @@ class DivisionMasks:
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """r; q = r // divisor, r taken as unsigned; m = msb(r)."""
-        return {
-            "r": Field(self.shape),
-            "q": Field(self.shape, corrected=True),
-            "m": Field(self.shape, corrected=True),
-        }
+        return truncate.wrap_fields(self.shape, torch.int64)
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
-        r = developer["r"] + auditor["r"]
-        return {"q": unsigned_quotient(r, self.divisor) - auditor["q"], "m": (r < 0).long() - auditor["m"]}
+        return {"product": truncate.bits_of_both(developer, auditor, self.shape) - auditor["product"]}
 
 
-def mask(x: Tensor, material: Material, divisor: int, party: int) -> Tensor:
-    """This party's share of c = x + o + r, to be opened."""
-    masked = x + material["r"]
-    return masked.add_(divisor * (2**62 // divisor)) if party == DEVELOPER else masked
+def masked_signs(x: Tensor, material: Material, divisor: int, party: int) -> Tensor:
+    """What this party sends, packed bits. x: its share, int64."""
+    return truncate.masked_signs(x, material, party, _offset(divisor))
 
 
-def finish(opened: Tensor, material: Material, divisor: int, party: int) -> Tensor:
+def finish(x: Tensor, sent: tuple[Tensor, Tensor], material: Material, divisor: int, party: int) -> Tensor:
     """This party's share of x / divisor.
 
     Args:
-        opened: c.
+        x: share, int64. sent: masked signs of the developer, and of the auditor.
         divisor: as in the `DivisionMasks` that the material is from.
     """
-    wrapped = (material["m"] * (2**64 // divisor)).bitwise_and_(~(opened >> 63))  # only where msb(c) = 0
-    share = wrapped.sub_(material["q"])
-    if party == DEVELOPER:
-        share.add_(unsigned_quotient(opened, divisor)).sub_(2**62 // divisor)
-    return share
+    share = truncate.shifted(x, party, _offset(divisor))
+    result = unsigned_quotient(share, divisor)
+    result -= truncate.wraps(share, sent, material, party) * (2**64 // divisor)
+    return result.add_(1 - 2**62 // divisor) if party == DEVELOPER else result
+
+
+def _offset(divisor: int) -> int:
+    return divisor * (2**62 // divisor)
 
 
 def unsigned_quotient(x: Tensor, divisor: int) -> Tensor:

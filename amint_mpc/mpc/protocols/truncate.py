@@ -54,28 +54,37 @@ class TruncationMasks:
             raise ValueError(f"a truncation drops 1 to 62 bits, not {self.bits}")
 
     @property
-    def packed(self) -> tuple[int, ...]:
-        """Shape of a bit of each entry, eight to a byte."""
-        return (-(-prod(self.shape) // 8),)
-
-    @property
     def fields(self) -> Mapping[str, Field]:
         """alpha, beta; their product, as wide as its use needs: 2^(64-f) times it depends on its low f bits alone."""
         narrow = torch.int16 if self.bits <= 16 else torch.int32 if self.bits <= 32 else torch.int64
-        return {
-            "alpha": Field(self.packed, torch.uint8, holders=(DEVELOPER,)),
-            "beta": Field(self.packed, torch.uint8, holders=(AUDITOR,)),
-            "product": Field(self.shape, narrow, corrected=True),
-        }
+        return wrap_fields(self.shape, narrow)
 
     def corrections(self, developer: Material, auditor: Material) -> dict[str, Tensor]:
-        both = unpack(developer["alpha"] & auditor["beta"], self.shape).to(auditor["product"].dtype)
-        return {"product": both - auditor["product"]}
+        return {"product": bits_of_both(developer, auditor, self.shape) - auditor["product"]}
 
 
-def masked_signs(x: Tensor, material: Material, party: int) -> Tensor:
-    """Step 1: what this party sends, packed bits. x: its share, int64."""
-    return pack((_shifted(x, party) < 0).to(torch.uint8)) ^ material[_MASKS[party]]
+def wrap_fields(shape: tuple[int, ...], product: torch.dtype) -> Mapping[str, Field]:
+    """Of the masks that find out whether shares wrap. Args: product: as what alpha beta is shared."""
+    return {
+        "alpha": Field(_packed(shape), torch.uint8, holders=(DEVELOPER,)),
+        "beta": Field(_packed(shape), torch.uint8, holders=(AUDITOR,)),
+        "product": Field(shape, product, corrected=True),
+    }
+
+
+def bits_of_both(developer: Material, auditor: Material, shape: tuple[int, ...]) -> Tensor:
+    """alpha beta of each entry, of the dtype of its shares."""
+    return unpack(developer["alpha"] & auditor["beta"], shape).to(auditor["product"].dtype)
+
+
+def _packed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a bit of each entry, eight to a byte."""
+    return (-(-prod(shape) // 8),)
+
+
+def masked_signs(x: Tensor, material: Material, party: int, offset: int = OFFSET) -> Tensor:
+    """Step 1: what this party sends, packed bits. x: its share, int64. offset: x' less x."""
+    return pack((shifted(x, party, offset) < 0).to(torch.uint8)) ^ material[_MASKS[party]]
 
 
 def finish(x: Tensor, sent: tuple[Tensor, Tensor], masks: TruncationMasks, material: Material, party: int) -> Tensor:
@@ -84,28 +93,33 @@ def finish(x: Tensor, sent: tuple[Tensor, Tensor], masks: TruncationMasks, mater
     Args:
         x: share, int64. sent: by the developer, and by the auditor, in step 1.
     """
-    a, b = (unpack(packed, masks.shape) for packed in sent)
-    share = _shifted(x, party)
+    share = shifted(x, party)
+    wrap = wraps(share, sent, material, party)
+    result = logical_shift(share, masks.bits).sub_(wrap << (64 - masks.bits))
+    return result.add_(1 - (1 << (62 - masks.bits))) if party == DEVELOPER else result
+
+
+def wraps(share: Tensor, sent: tuple[Tensor, Tensor], material: Material, party: int) -> Tensor:
+    """This party's share of 1 where the shares of x' wrap, as far as that of alpha beta is one. share: of x'."""
+    a, b = (unpack(packed, tuple(share.shape)) for packed in sent)
     top = share < 0
     # top(s0) top(s1) = top(s0) b + a (top(s1) - b) + (1 - 2 a) (1 - 2 b) alpha beta
     wrap = (top & ~b).long() if party == DEVELOPER else (top & ~a).long() + (a & b)
     product = material["product"].long()
-    wrap -= torch.where(a ^ b, -product, product)
-    result = logical_shift(share, masks.bits).sub_(wrap << (64 - masks.bits))
-    return result.add_(1 - (1 << (62 - masks.bits))) if party == DEVELOPER else result
+    return wrap.sub_(torch.where(a ^ b, -product, product))
 
 
 def truncated(rounds: Rounds, masks: TruncationMasks, material: Material, x: Tensor) -> InRounds[Tensor]:
     """Both steps. x: share. Returns this party's share of x >> masks.bits."""
     own = masked_signs(x, material, rounds.party)
     sent = [
-        rounds.hand_over(sender, own if rounds.party == sender else None, masks.packed, torch.uint8)
+        rounds.hand_over(sender, own if rounds.party == sender else None, _packed(masks.shape), torch.uint8)
         for sender in (DEVELOPER, AUDITOR)
     ]
     yield
     return finish(x, (sent[0].value, sent[1].value), masks, material, rounds.party)
 
 
-def _shifted(x: Tensor, party: int) -> Tensor:
+def shifted(x: Tensor, party: int, offset: int = OFFSET) -> Tensor:
     """This party's share of x'."""
-    return x + OFFSET if party == DEVELOPER else x
+    return x + offset if party == DEVELOPER else x

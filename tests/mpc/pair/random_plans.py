@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import Correlation, MaskRef, Memory, Plan, keep
+from amint_mpc.mpc.correlations.generic import AndOfParts, AndTriple, Product, Selection, SharedBit, Square
 from amint_mpc.mpc.protocols import sign
+from amint_mpc.mpc.protocols.divide import DivisionMasks
 from amint_mpc.mpc.protocols.linear import TABLE, LinearMasks, TableMasks
 from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
@@ -45,7 +48,7 @@ def random_plan(seed: int, table: bool = False) -> Plan:
 
     plan: dict[str, Correlation] = {}
     for number in range(12):
-        n, h, kind = pick(1, 9), pick(1, 9), pick(0, 4)
+        n, h, kind = pick(1, 9), pick(1, 9), pick(0, 6)
         name = f"{number}"
         if kind == 0:
             plan[name] = ReluMasks(n, h, training=bool(pick(0, 1)))
@@ -63,6 +66,10 @@ def random_plan(seed: int, table: bool = False) -> Plan:
             plan[name] = RangeMasks((n, h), pick(20, 62), None, torch.int16 if pick(0, 1) else torch.int32)
         elif kind == 3:
             plan[name] = RangeMasks((n + h,), ((n, pick(20, 62)), (h, pick(20, 62))))
+        elif kind == 4:
+            plan[name] = of_entries(n, h, pick)
+        elif kind == 5 and not any(isinstance(each, Product) and each.operation != "mul" for each in plan.values()):
+            plan[name] = of_matrices(n, h, pick)
         elif table and pick(0, 1):
             rows = Mixed(tuple(tuple(pick(-8, 8) for _ in range(TABLE_ROWS)) for _ in range(n)))
             plan[name] = LinearMasks(n, TABLE_INPUTS, h, constants=1, standing=rows)
@@ -70,6 +77,33 @@ def random_plan(seed: int, table: bool = False) -> Plan:
             constants = pick(0, 2)
             plan[name] = LinearMasks(n, constants + pick(1, 40), h, bool(pick(0, 2)), constants, None, 16 << pick(0, 1))
     return plan
+
+
+def of_entries(n: int, h: int, pick: Callable[[int, int], int]) -> Correlation:
+    """What CrypTen's protocols ask for, entry by entry."""
+    both, dtype = ((n, h), (n, 1) if pick(0, 1) else (n, h)), (torch.int64, torch.uint8)[pick(0, 1)]
+    return (
+        Product("mul", *both),
+        AndTriple(*both, dtype),
+        AndTriple((1, n, h), (pick(1, 9), n, h), dtype),
+        Square((n, h)),
+        AndOfParts((n, h)),
+        SharedBit((n, h)),
+        Selection((n, h)),
+        DivisionMasks((n, h), pick(3, 2**32)),
+    )[pick(0, 7)]
+
+
+def of_matrices(n: int, h: int, pick: Callable[[int, int], int]) -> Correlation:
+    """The same for products of matrices and convolutions."""
+    step, wide = (("stride", (pick(1, 2), 1)),), pick(1, 3)
+    return (
+        Product("matmul", (n, h), (h, wide)),
+        Product("matmul", (2, n, h), (h, wide)),
+        Product("conv2d", (n, wide, 5, 4), (h, wide, 3, 2), step),
+        Product("conv_transpose2d", (n, wide, 3, 4), (wide, h, 3, 2), step),
+        Product("conv1d", (n, 2 * wide, 5), (2 * h, wide, 3), (("groups", 2),)),
+    )[pick(0, 4)]
 
 
 def of_table() -> Plan:

@@ -15,12 +15,14 @@ from torch import Tensor
 from amint_mpc.errors import ProtocolError, UsageError
 from amint_mpc.mpc import AUDITOR, DEVELOPER
 from amint_mpc.mpc.correlations.base import MaskRef
+from amint_mpc.mpc.correlations.generic import AndOfParts, AndTriple, Product, Selection, SharedBit, Square
 from amint_mpc.mpc.dense.descent import GradientDescent, Momentum
 from amint_mpc.mpc.dense.layers import score_plan, table_plan, train_plan
 from amint_mpc.mpc.dense.novograd import NovoGrad
 from amint_mpc.mpc.ot.transfers import Choice
 from amint_mpc.mpc.pair.maker import PairMaker, check_supported, supported, transfers_needed
 from amint_mpc.mpc.protocols import sign
+from amint_mpc.mpc.protocols.divide import DivisionMasks
 from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.truncate import TruncationMasks
@@ -34,6 +36,11 @@ from tests.mpc.parties import run_both
 
 RATE, MOMENTUM = GradientDescent(3, 7), Momentum(3, 7, (115, 7))
 R = MaskRef("relu", "r")
+GENERIC = (
+    *(Product("mul", (3, 2), (3, 2)), Product("matmul", (3, 2), (2, 4)), Square((3,)), SharedBit((3,))),
+    *(AndTriple((3,), (3,)), AndTriple((1, 3), (2, 3), torch.uint8), AndOfParts((3,)), Selection((3,))),
+    DivisionMasks((3,), 49),
+)
 
 
 def pairs(made: list[list[Made]]) -> list[tuple[Made, Made]]:
@@ -78,7 +85,8 @@ def test_ten_thousand_random_plans_fit(part: int) -> None:
 
 def test_a_field_that_is_off_by_one_is_found() -> None:
     """The test above can fail: each field of each kind, changed in its lowest bit that counts."""
-    plan = train_plan(3, 4, 2, RATE)
+    generic = {f"{n}": each for n, each in enumerate(GENERIC)}
+    plan = {**train_plan(3, 4, 2, RATE), **generic}
     made = pairs(make_both([plan]))[0]
     for name, masks in plan.items():
         for key, field in masks.fields.items():

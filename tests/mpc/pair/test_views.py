@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from amint_mpc.mpc.correlations.base import MaskRef, Plan
+from amint_mpc.mpc.correlations.generic import AndOfParts, AndTriple, Product, Selection, SharedBit, Square
 from amint_mpc.mpc.ot.transfers import Choice
 from amint_mpc.mpc.pair.maker import PairMaker
 from amint_mpc.mpc.protocols import sign
+from amint_mpc.mpc.protocols.divide import DivisionMasks
 from amint_mpc.mpc.protocols.ranges import RangeMasks
 from amint_mpc.mpc.protocols.relu import ReluMasks
 from amint_mpc.mpc.protocols.rounds import Rounds
@@ -38,6 +40,15 @@ PLANS: dict[str, Plan] = {  # of sizes at which choices fill whole bytes
     },
     "ranges": {"narrow": RangeMasks((4, 2), 60, None, torch.int16), "wide": RangeMasks((8,), ((3, 40), (5, 51)))},
     "sigmoid": {"sigmoid": SigmoidTables(8)},
+    "generic": {
+        "product": Product("mul", (4, 2), (4, 2)),
+        "square": Square((4, 2)),
+        "ands": AndTriple((1, 4), (2, 4), torch.uint8),
+        "parts": AndOfParts((8,)),
+        "bit": SharedBit((8,)),
+        "selection": Selection((8,)),
+        "division": DivisionMasks((8,), 49),
+    },
     "truncation": {"dy": TruncationMasks((4, 2), 20)},
 }
 
@@ -117,8 +128,9 @@ def test_all_that_a_party_receives_is_uniform(name: str) -> None:
     assert found(PLANS[name], TrustedTransfers) == [[], []]
 
 
+@pytest.mark.parametrize("name", ["relu", "generic"])
 @pytest.mark.parametrize("broken", [PlainChoices, NoPads])
-def test_broken_transfers_are_found(broken: type[TrustedTransfers]) -> None:
-    developer, auditor = found(PLANS["relu"], broken)
+def test_broken_transfers_are_found(broken: type[TrustedTransfers], name: str) -> None:
+    developer, auditor = found(PLANS[name], broken)
     assert developer
     assert auditor
