@@ -2,8 +2,8 @@
 
     with am.join("experiment.yaml", "developer") as audit:
         settings = TrainingArguments(num_train_epochs=audit.epochs, ...)
-        trainer = AuditTrainer(model, settings, audit=audit, taps=("resnet.encoder.stages.0", "resnet.encoder.stages.1"),
-                               sets={"members": members, "external": external, "unseen": unseen})
+        sets = {"members": members, "external": external, "unseen": unseen}
+        trainer = AuditTrainer(model, settings, audit=audit, taps=("resnet.encoder.stages.1",), sets=sets)
         trainer.train()
 
 Everything else is the Trainer's: optimizer and schedule, mixed precision, accumulation of gradients, evaluation of
