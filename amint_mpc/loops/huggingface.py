@@ -59,7 +59,8 @@ class AuditTrainer(Trainer):
             raise UsageError("max_steps does not go with an audit", "Set num_train_epochs=audit.epochs alone")
         self._audit, self._sets, self._epochs = audit, dict(sets or {}), Epochs(audit)
         self._now: Batch | None = None
-        audit.tap(self.model, *taps)
+        model: Any = self.model
+        audit.tap(model, *taps)
         self.add_callback(_EpochEnds(self, self._epochs, audit))
 
     @property

@@ -101,6 +101,7 @@ def secure_with_a_log(run: Run, home: Path) -> None:
         patch.setattr(in_process, "receive_head", watched)
         patch.setattr(type(head_kind(experiment)), "first_weights", lambda *_: first.tensors())
         done = run_in_process(experiment, home, loop=loop)
+        twin = am.train(experiment, home.parent / "twin", loop=loop)
     assert len(beside[0].cosines) == 4
     assert min(beside[0].cosines) >= 0.999
     assert {"mint_auc", "task_accuracy"} <= set(done.figures)
@@ -110,7 +111,6 @@ def secure_with_a_log(run: Run, home: Path) -> None:
         loop(audit)
     assert audit.replayed.exact
 
-    twin = am.train(experiment, home.parent / "twin", first=first.tensors(), loop=loop)
     for name in ("task_accuracy", "mint_auc"):
         print(name, twin.figures[name].value, done.figures[name].value)
         assert twin.figures[name].value == pytest.approx(done.figures[name].value, abs=0.03), name
