@@ -84,7 +84,8 @@ class AuditTrainer(Trainer):
         self._now = self._epochs.next()
         name = getattr(self.model, "main_input_name", "pixel_values")
         try:
-            return super().training_step(model, {name: self._now.images}, num_items_in_batch)
+            loss: Tensor = super().training_step(model, {name: self._now.images}, num_items_in_batch)
+            return loss
         finally:
             self._now = None
 
