@@ -23,11 +23,13 @@ Names are loaded when they are first used: importing this package loads neither 
 
 These names, the command line, the files of run folders, and what examples/ import are what you can rely on:
 `amint_mpc.errors`, `amint_mpc.models` (backbones of your own), `amint_mpc.data`, `Experiment` and `Party` of
-`amint_mpc.config`, `main` of `amint_mpc.cli`, `Audit` and `Batch` of `amint_mpc.amint`. Everything else is private
-by convention and changes without notice.
+`amint_mpc.config`, `main` of `amint_mpc.cli`, `Audit` and `Batch` of `amint_mpc.amint`,
+`AuditCallback` of `amint_mpc.loops.lightning`, `AuditTrainer` of `amint_mpc.loops.huggingface`. Everything else is
+private by convention and changes without notice.
 
 Where to look, from the top: cli, api (behind the names above), study and bench, afterwards and host, roles, runlog,
-then amint (the method), mpc (the secure computation), evidence and pages, transport, models and data. Beside them:
+loops (frameworks' training loops), then amint (the method), mpc (the secure computation), evidence and pages,
+transport, models and data. Beside them:
 
     config.py, reading.py    settings of an experiment and of a party, and the YAML they come from
     plaintext_run.py         the plaintext twin of a run

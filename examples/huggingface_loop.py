@@ -22,9 +22,8 @@ def train(audit: Audit, **settings: Any) -> None:
     """Train through the whole audit. Args: settings: more of the TrainingArguments."""
     set_seed(0)
     members, external, unseen = digits()
-    config = ResNetConfig(
-        num_channels=1, embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic", num_labels=10
-    )
+    config = ResNetConfig(num_channels=1, embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic")
+    config.num_labels = 10
     arguments = TrainingArguments(num_train_epochs=audit.epochs, learning_rate=3e-3, save_strategy="no", **settings)
     sets = {"members": members, "external": external, "unseen": unseen}
     trainer = AuditTrainer(ResNetForImageClassification(config), arguments, audit=audit, taps=TAPS, sets=sets)

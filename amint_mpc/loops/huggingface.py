@@ -2,8 +2,8 @@
 
     with am.join("experiment.yaml", "developer") as audit:
         settings = TrainingArguments(num_train_epochs=audit.epochs, ...)
-        trainer = AuditTrainer(model, settings, audit=audit, taps=("resnet.encoder.stages.0", "resnet.encoder.stages.1"),
-                               sets={"members": members, "external": external, "unseen": unseen})
+        sets = {"members": members, "external": external, "unseen": unseen}
+        trainer = AuditTrainer(model, settings, audit=audit, taps=("resnet.encoder.stages.1",), sets=sets)
         trainer.train()
 
 Everything else is the Trainer's: optimizer and schedule, mixed precision, accumulation of gradients, evaluation of
@@ -59,7 +59,8 @@ class AuditTrainer(Trainer):
             raise UsageError("max_steps does not go with an audit", "Set num_train_epochs=audit.epochs alone")
         self._audit, self._sets, self._epochs = audit, dict(sets or {}), Epochs(audit)
         self._now: Batch | None = None
-        audit.tap(self.model, *taps)
+        model: Any = self.model
+        audit.tap(model, *taps)
         self.add_callback(_EpochEnds(self, self._epochs, audit))
 
     @property
@@ -83,7 +84,8 @@ class AuditTrainer(Trainer):
         self._now = self._epochs.next()
         name = getattr(self.model, "main_input_name", "pixel_values")
         try:
-            return super().training_step(model, {name: self._now.images}, num_items_in_batch)
+            loss: Tensor = super().training_step(model, {name: self._now.images}, num_items_in_batch)
+            return loss
         finally:
             self._now = None
 
