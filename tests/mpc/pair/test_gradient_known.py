@@ -35,9 +35,9 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> Tensor:
     monkeypatch.setattr(MatrixProducts, "multiply", watched)
     made = make_both([{"linear": MASKS}], seed=5, real=True)
     d, a = (made[party][0]["linear"] for party in (DEVELOPER, AUDITOR))
-    s, r = d["s"] + a["s"], (d["r"] + a["r"])[: MASKS.features]
+    whole = sum(matmul(one["s"], other["r"][: MASKS.features].T) for one, other in ((d, a), (a, d)))
     opened = (a["sr"] >> 32) << 32
-    off = own[0] + opened - matmul(s, r.T)
+    off = own[0] + opened - whole
     guess = off.double() / UNIT
     return guess - guess.mean()
 
