@@ -5,7 +5,10 @@
 The auditor sends R_A, and where they are wanted S_A and T, encrypted; the developer answers (matrices.py). On a "wan"
 each product is made by itself, its answers packed; R_A is sent twice, and sr comes in two parts.
 The columns of A that stand for public constants are set to 0: X - A shows a constant there, which is public anyway.
-Who learns what: nothing. Exchanges: 2. Bytes: `request_words` and `answer_words` of mpc/rlwe/products.py, four a word.
+To its share of sr the auditor adds a uniform number below one unit of what is opened of the gradient: the developer has
+all bits of its own share, which a dealer would have cut off, and could tell the gradient more finely.
+Exact: ar, at; sr but for that number. Who learns what: nothing. Exchanges: 2.
+Bytes: `request_words` and `answer_words` of mpc/rlwe/products.py, four a word.
 """
 
 from __future__ import annotations
@@ -66,7 +69,12 @@ def linear(making: Making, name: str, masks: LinearMasks) -> InRounds[None]:
     if masks.training:
         m["at"] = torch.cat([shares["at"], torch.zeros(masks.constants, masks.outputs, dtype=torch.int64)])
     if "sr" in shares:
-        m["sr"] = masks.fields["sr"].cut(shares["sr"]) if developer else shares["sr"]
+        below = 64 - masks.revealed  # bits that are not opened
+        m["sr"] = (
+            masks.fields["sr"].cut(shares["sr"])
+            if developer
+            else making.products.words_below(below, shares["sr"].shape).add_(shares["sr"])
+        )
 
 
 def _factor(key: Name, matrices: Mapping[Name, Tensor], developer: bool) -> Tensor:

