@@ -37,8 +37,8 @@ INSECURE_FLAG = "--insecure-embedded-dealer"
 @click.option(
     INSECURE_FLAG,
     is_flag=True,
-    help="For trials: no dealer; the auditor makes the randomness and COULD READ what the developer shares. "
-    "Give it to developer and auditor alike.",
+    help="For trials: the auditor deals all masks and COULD READ what the developer shares. Not needed to run "
+    "without a dealer. Give it to developer and auditor alike.",
 )
 @options.as_json
 @click.option("--events", "as_events", is_flag=True, hidden=True, help="JSON lines; ends when stdin closes.")

@@ -95,7 +95,7 @@ class Progress:
             return self.notice
         shown = [f"{WORDS.get(key, key.replace('_', ' '))} {value:.3f}" for key, value in self.figures.items()]
         epoch = f"epoch {self.epoch}" + (f" of {self.epochs}" if self.epochs else "") if self.epoch else ""
-        ahead = "" if self.ahead is None else f"masks {self.ahead} steps ahead"
+        ahead = "" if self.ahead is None else f"masks {self.ahead} step{'' if self.ahead == 1 else 's'} ahead"
         return ", ".join(filter(None, [WORDS.get(self.phase, self.phase), epoch, *shown[:3], ahead]))
 
 

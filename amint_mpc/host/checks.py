@@ -52,7 +52,7 @@ def examine(
     The developer's images are all read, from `data` or where its party file says; `on_notice` is told how far it is.
     """
     checks = [*_machine(), *_software(experiment)]
-    roles = [role] if role else [each for each in ROLES if usual_party_file(each)]
+    roles = [role] if role else [each for each in _roles(experiment) if usual_party_file(each)]
     if not roles:
         hint = "Say which party this machine is: amint-mpc doctor --role developer"
         checks.append(Check("party", False, "no party file under parties/ or here", hint))
