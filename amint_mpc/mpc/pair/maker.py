@@ -27,11 +27,6 @@ from amint_mpc.transport.channel import Channel
 Kinds = Mapping[type[Correlation], Kind]
 
 
-def supported(plan: Plan, kinds: Kinds = KINDS) -> bool:
-    """Whether two parties can make the plan without a dealer."""
-    return all(type(correlation) in kinds for correlation in plan.values())
-
-
 def check_supported(plan: Plan, kinds: Kinds = KINDS) -> None:
     """Raises: UsageError: the plan needs a dealer."""
     for name, correlation in plan.items():

@@ -20,7 +20,7 @@ from amint_mpc.mpc.dense.descent import GradientDescent, Momentum
 from amint_mpc.mpc.dense.layers import score_plan, table_plan, train_plan
 from amint_mpc.mpc.dense.novograd import NovoGrad
 from amint_mpc.mpc.ot.transfers import Choice
-from amint_mpc.mpc.pair.maker import PairMaker, check_supported, supported, transfers_needed
+from amint_mpc.mpc.pair.maker import PairMaker, check_supported, transfers_needed
 from amint_mpc.mpc.protocols import sign
 from amint_mpc.mpc.protocols.divide import DivisionMasks
 from amint_mpc.mpc.protocols.ranges import RangeMasks
@@ -163,8 +163,7 @@ def test_each_party_draws_anew_for_each_plan_and_no_number_twice() -> None:
 
 def test_what_needs_a_dealer_is_refused_with_what_to_do() -> None:
     plan = train_plan(3, 4, 2, NovoGrad(2.0**-4, 0.9))
-    assert not supported(plan)
-    assert supported(train_plan(3, 4, 2, MOMENTUM))
+    check_supported(train_plan(3, 4, 2, MOMENTUM))
     with pytest.raises(UsageError, match="cannot make the masks") as refused:
         check_supported(plan)
     assert "security.correlations to dealer" in str(refused.value.hint)
